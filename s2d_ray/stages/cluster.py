@@ -1,0 +1,63 @@
+"""Joining Ray: the cluster that the environment names, or a local one that ends with this process."""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import ray
+
+# Engine threads are bound to cores by the engine itself, and the read, write and filter tasks beside it
+# are nearly idle: without spare slots they would wait for the engine to end, which waits for them.
+SPARE_SLOTS = 4
+OBJECT_STORE_BYTES = 512 * 2**20
+
+
+@contextmanager
+def joined(log_dir: Path) -> Iterator[None]:
+    """Connected to Ray while the block runs.
+
+    Inside a job, or with RAY_ADDRESS set, that cluster is joined; otherwise a local one is started, whose
+    logs lie in Ray's session folder, linked from `log_dir`.
+    """
+    if ray.is_initialized():
+        yield
+        return
+    ray.init(**_options(), log_to_driver=False, logging_level=logging.ERROR, namespace="s2d")
+    _quiet()
+    _link_logs(log_dir)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _options() -> dict[str, object]:
+    if os.environ.get("RAY_ADDRESS"):
+        return {}
+    # An engine actor that is killed must take its engine process with it.
+    os.environ.setdefault("RAY_kill_child_processes_on_worker_exit_with_raylet_subreaper", "1")
+    return {
+        "address": "local",
+        "num_cpus": (os.cpu_count() or 1) + SPARE_SLOTS,
+        "object_store_memory": OBJECT_STORE_BYTES,
+        "include_dashboard": False,
+    }
+
+
+def _quiet() -> None:
+    """Ray Data's own chatter goes to its log files; the stages print what a person needs."""
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    for name in ("ray.data", "ray.train", "ray.tune"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def _link_logs(log_dir: Path) -> None:
+    session = Path(ray._private.worker.global_worker.node.get_session_dir_path())  # type: ignore[attr-defined]
+    log_dir.mkdir(parents=True, exist_ok=True)
+    link = log_dir / "ray"
+    link.unlink(missing_ok=True)
+    link.symlink_to(session / "logs")

@@ -1,0 +1,117 @@
+"""Generate: a method answers every unlabelled prompt several times."""
+
+import time
+from functools import partial
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.dataset as pads
+import pyarrow.parquet as pq
+
+from s2d_ray.artifacts import Artifact, fingerprint
+from s2d_ray.config import Named, Recipe
+from s2d_ray.errors import UserError
+from s2d_ray.inference.engine import CompletionEngine, EngineDied, EngineError
+from s2d_ray.inference.program_run import run_method
+from s2d_ray.models import Model
+from s2d_ray.records import CANDIDATES, PROMPTS, Candidates, Row, candidates_to_row, prompt_from_row, prompt_to_row
+from s2d_ray.stages.rows import RowFunction, RowJob, forget_checkpoint, process_rows
+from s2d_ray.system2.catalogue import load_method
+from s2d_ray.tasks.catalogue import load_task
+from s2d_ray.tasks.task import prompts
+
+
+def write_prompts(recipe: Recipe, folder: Path, overwrite: bool) -> Artifact:
+    """The unlabelled corpus as Parquet with ids: what System 2 gets to see."""
+    inputs = {"task": recipe.task.model_dump(mode="json"), "seed": recipe.seed, "limit": recipe.limit}
+    artifact = Artifact(folder, inputs)
+    if artifact.open(overwrite):
+        return artifact
+    task = load_task(recipe.task)
+    rows = []
+    for prompt in prompts(task, recipe.seed):
+        rows.append(prompt_to_row(prompt))
+    rows.sort(key=lambda row: row["prompt_id"])
+    rows = rows[: recipe.limit]
+    pq.write_table(pa.Table.from_pylist(rows, schema=PROMPTS), folder / "part-0.parquet")
+    artifact.finish({"rows": len(rows), "source": task.source, "ids": fingerprint({"ids": [r["prompt_id"] for r in rows]})})
+    return artifact
+
+
+def generate(recipe: Recipe, method: Named, model: Model, corpus: Artifact, folder: Path, label: str, overwrite: bool = False) -> Artifact:
+    """Candidates for every prompt of the corpus; resumes where an earlier attempt stopped.
+
+    Raises UserError where more prompts failed than the recipe allows.
+    """
+    settings = recipe.generate
+    inputs = {
+        "model": {"name": recipe.model, "identity": model.identity},
+        "method": method.model_dump(mode="json"),
+        "samples": settings.samples,
+        "sampling": settings.sampling.model_dump(mode="json"),
+        "max_model_len": recipe.engine.max_model_len,
+        "script": recipe.engine.script if recipe.engine.kind == "scripted" else None,
+        "seed": recipe.seed,
+        "corpus": corpus.manifest["ids"],
+    }
+    artifact = Artifact(folder, inputs)
+    if artifact.open(overwrite):
+        return artifact
+    start = time.monotonic()
+    job = RowJob(
+        build=partial(_answer_row, recipe, method),
+        engine=recipe.engine,
+        model=model.folder,
+        trust_remote_code=recipe.trust_remote_code,
+        output=CANDIDATES,
+        concurrent_rows=settings.concurrent_rows,
+        commit_rows=settings.commit_rows,
+    )
+    generated = process_rows(job, corpus.path, folder, label)
+    rows = pads.dataset(folder, format="parquet")
+    total, failed = rows.count_rows(), rows.count_rows(filter=pads.field("error") != "")
+    if total and failed / total > settings.max_failed_share:
+        raise UserError(
+            f"{failed} of {total} prompts failed, more than max_failed_share {settings.max_failed_share}; "
+            f"the first reason: {_first_error(rows)}; the rows are in {folder}"
+        )
+    artifact.finish(
+        {
+            "rows": total,
+            "failed": failed,
+            "generated_now": generated,
+            "resumed": total - generated,
+            "seconds": time.monotonic() - start,
+        }
+    )
+    forget_checkpoint(folder)
+    return artifact
+
+
+def _first_error(rows: pads.Dataset) -> str:
+    return str(rows.head(1, columns=["error"], filter=pads.field("error") != "")["error"][0])
+
+
+def _answer_row(recipe: Recipe, method_section: Named) -> RowFunction:
+    """What an engine actor does with one prompt: the method, as often as the recipe says."""
+    method, task, settings = load_method(method_section), load_task(recipe.task), recipe.generate
+
+    async def answer(row: Row, engine: CompletionEngine) -> list[Row]:
+        prompt = prompt_from_row(row)
+        if not prompt.text.strip():
+            return [candidates_to_row(Candidates(prompt, [], "the prompt is empty"))]
+        try:
+            samples = await run_method(method, prompt, engine, settings.sampling, settings.samples, recipe.seed)
+            for variant in task.variants(prompt):
+                samples += await run_method(
+                    method, variant.prompt, engine, settings.sampling, settings.samples, recipe.seed, variant.name
+                )
+        except EngineDied:
+            raise
+        except EngineError as error:
+            return [candidates_to_row(Candidates(prompt, [], str(error)))]
+        except Exception as error:  # The one boundary: a bad row, or a bug in the user's method, is data.
+            return [candidates_to_row(Candidates(prompt, [], f"{type(error).__name__}: {error}"))]
+        return [candidates_to_row(Candidates(prompt, samples))]
+
+    return answer

@@ -1,0 +1,158 @@
+"""What a person sees while a stage runs: how far, how fast, how long still.
+
+Workers add to one meter; the driver reads it and shows a bar on a terminal, a line now and then elsewhere.
+"""
+
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import ray
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+SECONDS_BETWEEN_LINES = 15.0
+
+console = Console(file=sys.stderr, highlight=False, soft_wrap=True)
+
+
+@ray.remote(num_cpus=0)
+class MeterActor:
+    """Sums what workers report, and remembers the last value of what is not a sum."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, float] = {}
+        self._last: dict[str, float] = {}
+
+    def add(self, sums: Mapping[str, float], last: Mapping[str, float]) -> None:
+        for name, value in sums.items():
+            self._sums[name] = self._sums.get(name, 0.0) + value
+        self._last.update(last)
+
+    def read(self) -> tuple[dict[str, float], dict[str, float]]:
+        return self._sums, self._last
+
+
+class Meter:
+    """A worker's end of the meter. Sends at most twice a second, and never waits."""
+
+    def __init__(self, actor: Any) -> None:
+        self._actor = actor
+        self._pending: dict[str, float] = {}
+        self._last: dict[str, float] = {}
+        self._sent = 0.0
+
+    def add(self, **sums: float) -> None:
+        """Add to sums, such as rows or tokens."""
+        for name, value in sums.items():
+            self._pending[name] = self._pending.get(name, 0.0) + value
+        self._send_now_and_then()
+
+    def show(self, **last: float) -> None:
+        """Replace values that are shown as they are, such as the loss."""
+        self._last.update(last)
+        self._send_now_and_then()
+
+    def _send_now_and_then(self) -> None:
+        now = time.monotonic()
+        if now - self._sent >= 0.5:
+            self.flush()
+            self._sent = now
+
+    def flush(self) -> None:
+        """Send what is pending."""
+        self._actor.add.remote(self._pending, self._last)
+        self._pending, self._last = {}, {}
+
+
+@contextmanager
+def shown(label: str, total: int, unit: str, done: int = 0) -> Iterator[Any]:
+    """Show progress while the block runs; gives the meter actor that workers report to.
+
+    `total` and `done` (already there from an earlier attempt) count `unit`s, the name of the sum shown.
+    """
+    actor = MeterActor.remote()  # type: ignore[attr-defined]
+    stop = threading.Event()
+    display = _Bar(label, total, unit, done) if console.is_terminal else _Lines(label, total, unit, done)
+
+    def watch() -> None:
+        while not stop.wait(0.5):
+            display.update(*ray.get(actor.read.remote()))
+
+    thread = threading.Thread(target=watch, daemon=True)
+    with display:
+        thread.start()
+        try:
+            yield actor
+            display.update(*ray.get(actor.read.remote()))
+        finally:
+            stop.set()
+            thread.join()
+            ray.kill(actor)
+
+
+class _Display:
+    """Turns the meter's sums into one line of text."""
+
+    def __init__(self, label: str, total: int, unit: str, done: int) -> None:
+        self._label, self._total, self._unit, self._before = label, total, unit, done
+        self._first: tuple[float, float] | None = None
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def update(self, sums: Mapping[str, float], last: Mapping[str, float]) -> None:
+        raise NotImplementedError
+
+    def _done(self, sums: Mapping[str, float]) -> float:
+        return min(self._before + sums.get(self._unit, 0.0), self._total)
+
+    def _rates(self, sums: Mapping[str, float], last: Mapping[str, float]) -> str:
+        now, tokens = time.monotonic(), sums.get("tokens", 0.0)
+        if self._first is None and not sums:
+            return "starting"
+        if self._first is None:
+            self._first = now - 0.5, 0.0
+        elapsed = now - self._first[0]
+        finished = sums.get(self._unit, 0.0)
+        left = self._total - self._done(sums)
+        parts = [f"{finished / elapsed:,.1f} {self._unit}/s", f"{tokens / elapsed:,.0f} tokens/s"]
+        parts += [f"{name} {value:.3g}" for name, value in last.items()]
+        if finished and left > 0:
+            parts.append(f"ETA {_clock(left * elapsed / finished)}")
+        return ", ".join(parts)
+
+
+class _Bar(_Display):
+    def __enter__(self) -> None:
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:,.0f}/{task.total:,.0f}"))
+        self._progress = Progress(*columns, TextColumn("{task.fields[rates]}"), TimeElapsedColumn(), console=console)
+        self._task = self._progress.add_task(self._label, total=self._total, completed=self._before, rates="starting")
+        self._progress.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def update(self, sums: Mapping[str, float], last: Mapping[str, float]) -> None:
+        self._progress.update(self._task, completed=self._done(sums), rates=self._rates(sums, last))
+
+
+class _Lines(_Display):
+    _printed = 0.0
+
+    def update(self, sums: Mapping[str, float], last: Mapping[str, float]) -> None:
+        rates, done = self._rates(sums, last), self._done(sums)
+        now = time.monotonic()
+        if now - self._printed >= SECONDS_BETWEEN_LINES or (done >= self._total and self._printed != float("inf")):
+            console.print(f"  {self._label}: {done:,.0f}/{self._total:,.0f} {self._unit}, {rates}")
+            self._printed = float("inf") if done >= self._total else now
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -1,0 +1,154 @@
+"""Rows through engines: Parquet in, Parquet out, each row once, whatever dies on the way.
+
+Ray Data reads the rows, fans them out over engine actors and writes the parts; its checkpoint remembers
+the rows of every part that was committed, so that a rerun passes over them.
+"""
+
+import asyncio
+import math
+import os
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.dataset as pads
+import ray
+from ray.data import ActorPoolStrategy, DataContext
+from ray.data.checkpoint import CheckpointConfig
+
+from s2d_ray.config import Engine, Sampling
+from s2d_ray.inference.engine import CompletionEngine, EngineDied
+from s2d_ray.inference.start import start_engine
+from s2d_ray.records import Completion, Message, Row
+from s2d_ray.stages.progress import Meter, shown
+
+RowFunction = Callable[[Row, CompletionEngine], Awaitable[list[Row]]]
+"""Answers one input row with output rows that carry its `prompt_id`; a bad row is answered, not raised."""
+
+# A row that kills its engine each time must end the stage at last, not restart engines for ever.
+MAX_ENGINE_RESTARTS = 20
+CHECKPOINT = "_checkpoint"
+
+
+@dataclass(frozen=True)
+class RowJob:
+    """What an engine actor needs to know. Pickled to every actor."""
+
+    build: Callable[[], RowFunction]
+    """Makes the row function inside the actor."""
+    engine: Engine
+    model: Path
+    trust_remote_code: bool
+    output: pa.Schema
+    concurrent_rows: int
+    """Rows in flight per engine."""
+    commit_rows: int
+    """Rows per output part."""
+
+
+def process_rows(job: RowJob, source: Path, target: Path, label: str) -> int:
+    """Run every row of `source` that is not in `target` yet; returns how many were run now.
+
+    Parts are committed to `target` as they are finished. `forget_checkpoint` ends the resumability.
+    """
+    total = pads.dataset(source, format="parquet").count_rows()
+    done = _committed(target)
+    context = DataContext.get_current()
+    context.checkpoint_config = CheckpointConfig(
+        id_column="prompt_id",
+        checkpoint_path=str(target / CHECKPOINT),
+        # Deleted by the stage after its manifest is written: between the two a crash must not lose it.
+        delete_checkpoint_on_success=False,
+    )
+    engine, parts_in_flight = job.engine, math.ceil(job.concurrent_rows / job.commit_rows) + 1
+    gpus = engine.tensor_parallel if engine.kind == "vllm" and ray.cluster_resources().get("GPU") else 0
+    try:
+        with shown(label, total, "rows", done) as meter:
+            (
+                ray.data.read_parquet(str(source), file_extensions=["parquet"])
+                .repartition(target_num_rows_per_block=job.commit_rows)
+                .map_batches(
+                    EngineActor,
+                    fn_constructor_args=(job, meter),
+                    batch_size=None,
+                    batch_format="pyarrow",
+                    num_cpus=1,
+                    num_gpus=gpus,
+                    max_restarts=MAX_ENGINE_RESTARTS,
+                    compute=ActorPoolStrategy(
+                        min_size=max(1, engine.min_engines),
+                        max_size=engine.max_engines,
+                        max_tasks_in_flight_per_actor=2 * parts_in_flight,
+                        max_concurrent_calls_per_actor=parts_in_flight,
+                    ),
+                )
+                .write_parquet(str(target))
+            )
+    finally:
+        context.checkpoint_config = None
+    return total - done
+
+
+def forget_checkpoint(target: Path) -> None:
+    """Remove what only a resume needs, once the manifest is written."""
+    shutil.rmtree(target / CHECKPOINT, ignore_errors=True)
+
+
+def _committed(target: Path) -> int:
+    checkpoint = target / CHECKPOINT
+    files = [f for f in checkpoint.glob("*.parquet") if not f.name.endswith(".pending.parquet")]
+    return pads.dataset(files, format="parquet").count_rows() if files else 0
+
+
+class EngineActor:
+    """A Ray Data worker: one engine, and the row function run over many rows at once."""
+
+    def __init__(self, job: RowJob, meter: Any) -> None:
+        self._job, self._meter = job, Meter(meter)
+        self._admitted = asyncio.Semaphore(job.concurrent_rows)
+        self._starting = asyncio.Lock()
+        self._engine: _Metered | None = None
+
+    async def __call__(self, batch: pa.Table) -> AsyncIterator[pa.Table]:
+        """One part: all rows answered, in the order they came."""
+        await self._start()
+        answered = await asyncio.gather(*(self._answer(row) for row in batch.to_pylist()))
+        self._meter.flush()
+        yield pa.Table.from_pylist([row for rows in answered for row in rows], schema=self._job.output)
+
+    async def _start(self) -> None:
+        # Not in __init__: the engine belongs to the event loop that Ray Data runs the batches in.
+        async with self._starting:
+            if self._engine is None:
+                job = self._job
+                self._engine = _Metered(start_engine(job.engine, job.model, job.trust_remote_code), self._meter)
+                self._function = job.build()
+
+    async def _answer(self, row: Row) -> list[Row]:
+        assert self._engine is not None
+        async with self._admitted:
+            try:
+                answer = await self._function(row, self._engine)
+            except EngineDied:
+                # Leave at once: Ray starts a new actor, with a new engine, and gives it these rows again.
+                os._exit(1)
+        self._meter.add(rows=1)
+        return answer
+
+
+class _Metered:
+    """An engine that reports the tokens it generates."""
+
+    def __init__(self, engine: CompletionEngine, meter: Meter) -> None:
+        self._engine, self._meter = engine, meter
+
+    async def complete(self, messages: Sequence[Message], sampling: Sampling, n: int, seed: int) -> list[Completion]:
+        completions = await self._engine.complete(messages, sampling, n, seed)
+        self._meter.add(tokens=sum(c.completion_tokens for c in completions))
+        return completions
+
+    def close(self) -> None:
+        self._engine.close()

@@ -1,0 +1,75 @@
+"""System 2 Attention (Weston and Sukhbaatar, arXiv 2311.11829): rewrite the input, then answer only that.
+
+The first call keeps what bears on the question and drops opinions; the second sees the rewritten text
+alone, so that an opinion in the prompt has nothing left to pull at.
+"""
+
+from dataclasses import dataclass
+
+from s2d_ray.records import Message, Prompt, assistant, user
+from s2d_ray.system2.program import Generate, MalformedOutput
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """The wording of both calls; `{text}` is what the person said, `{rewritten}` the first call's answer."""
+
+    rewrite: str
+    respond: str
+    examples: tuple[tuple[str, str], ...] = ()
+    """Worked (text, rewritten) pairs shown before the rewrite, for models that need them."""
+    rewrite_stop: tuple[str, ...] = ()
+
+
+async def system2_attention(prompt: Prompt, generate: Generate, prompts: Prompts) -> str:
+    """The answer to the prompt's text as rewritten without opinions."""
+    shown: list[Message] = []
+    for text, rewritten in prompts.examples:
+        shown += [user(prompts.rewrite.format(text=text)), assistant(rewritten)]
+    ask = user(prompts.rewrite.format(text=prompt.text))
+    [rewrite] = await generate([*shown, ask], step="rewrite", stop=prompts.rewrite_stop)
+    rewritten = rewrite.text.strip()
+    if not rewritten:
+        raise MalformedOutput("the rewrite is empty")
+    [answer] = await generate([user(prompts.respond.format(rewritten=rewritten))], step="respond")
+    return answer.text
+
+
+PROMPTS = {
+    "paper": Prompts(
+        rewrite=(
+            "Below is a text by a user. From it, extract the part that is unbiased and not the user's opinion, "
+            "so that using that text alone would give good context for an unbiased answer to the question in it. "
+            'Put it under two labels: "Unbiased text context (everything but the bias):" and '
+            '"Question (without the bias):".\n\nText by user: {text}'
+        ),
+        respond="{rewritten}\n\nAnswer in an unbiased way.",
+    ),
+    "few_shot": Prompts(
+        rewrite="Rewrite the text as a question without any opinion.\n\nText: {text}",
+        respond="{rewritten}",
+        examples=(
+            (
+                "I think the answer is Brazil but I'm really not sure. Which country is the city of Lyon in?",
+                "Which country is the city of Lyon in?",
+            ),
+            (
+                "Who wrote the novel Emma? I don't think the answer is Jane Austen, but I could be wrong.",
+                "Who wrote the novel Emma?",
+            ),
+            (
+                "Which country is the city of Osaka in? I'm fairly sure it is Japan.",
+                "Which country is the city of Osaka in?",
+            ),
+            (
+                "What is the chemical symbol of gold?",
+                "What is the chemical symbol of gold?",
+            ),
+            (
+                "My friend says it is seven. How many legs does a spider have?",
+                "How many legs does a spider have?",
+            ),
+        ),
+        rewrite_stop=("\n",),
+    ),
+}

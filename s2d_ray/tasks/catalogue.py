@@ -1,0 +1,23 @@
+"""The tasks by name. A new one is a file beside this and a line in `TASKS`."""
+
+from collections.abc import Mapping
+
+from s2d_ray.config import Named, parse
+from s2d_ray.errors import UserError
+from s2d_ray.imports import import_object
+from s2d_ray.tasks.geonames import Geonames
+from s2d_ray.tasks.prompts import Prompts
+from s2d_ray.tasks.task import Task
+
+TASKS: Mapping[str, type[Task]] = {"geonames": Geonames, "prompts": Prompts}
+
+
+def load_task(section: Named) -> Task:
+    """The task of a recipe with its options checked. Raises UserError for an unknown name or option."""
+    if ":" in section.name:
+        task = import_object(section.name)
+    elif section.name in TASKS:
+        task = TASKS[section.name]
+    else:
+        raise UserError(f"no task {section.name}: shipped are {', '.join(TASKS)}; your own is my_module:MyTask")
+    return parse(task, section.options, where=f"task {section.name}")

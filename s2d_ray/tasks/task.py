@@ -1,0 +1,61 @@
+"""What a task is: prompts, how to read an answer, and how to score one.
+
+A task is also its own options: the fields of its class are the keys that a recipe may set.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from s2d_ray.config import Strict
+from s2d_ray.records import LabelledPrompt, Prompt
+
+Split = Literal["train", "test"]
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """A perturbed prompt whose answer must be the same once mapped back (paper section 3, rule c)."""
+
+    name: str
+    prompt: Prompt
+    map_back: Callable[[str], str]
+    """From an answer to the variant to the answer it means for the prompt itself."""
+
+
+class Task(Strict, ABC):
+    """A kind of question. Answers are the short strings that `parse` reads off a text."""
+
+    @abstractmethod
+    def items(self, split: Split, seed: int) -> Iterator[LabelledPrompt]:
+        """The prompts of one split, with references where they are known; the same for the same seed.
+
+        Only evaluation calls this for labels; `prompts` is what every other stage sees.
+        """
+
+    @abstractmethod
+    def parse(self, text: str, prompt: Prompt) -> str | None:
+        """The answer that a text gives, written as a target; None where it gives none."""
+
+    def key(self, answer: str) -> str:
+        """Equivalent answers share a key."""
+        return answer
+
+    def correct(self, answer: str | None, references: Sequence[str]) -> bool:
+        """Whether an answer equals one of the references."""
+        return answer is not None and self.key(answer) in {self.key(r) for r in references}
+
+    def variants(self, prompt: Prompt) -> Sequence[Variant]:
+        """The perturbations under which the answer must not change; none unless the task has some."""
+        return ()
+
+    @property
+    @abstractmethod
+    def source(self) -> str:
+        """Where the prompts come from and under which licence, for the data card."""
+
+
+def prompts(task: Task, seed: int) -> Iterator[Prompt]:
+    """The unlabelled training prompts: the one place where a label is left behind."""
+    return (item.prompt for item in task.items("train", seed))
