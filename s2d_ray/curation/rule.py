@@ -6,9 +6,10 @@ Rules never see a reference; the task they are given can parse and compare answe
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from s2d_ray.config import Strict
-from s2d_ray.records import Candidates, Prompt, Row, Sample, prompt_to_row
+from s2d_ray.records import Candidates, Prompt, Row, Sample, assistant, prompt_to_row
 from s2d_ray.system2.program import Generate
 from s2d_ray.tasks.task import Task
 
@@ -48,6 +49,9 @@ class Ballot:
 class Rule(Strict, ABC):
     """One rule; its fields are the options that a recipe may set."""
 
+    needs_engine: ClassVar[bool] = False
+    """Whether `decide` asks the model; it gets `generate` then, and None otherwise."""
+
     @abstractmethod
     async def decide(self, ballot: Ballot, kept: Kept | None, task: Task, generate: Generate | None) -> Kept | Rejected:
         """Keep or reject one prompt. `kept` is what the rule before this one kept, None for the first."""
@@ -65,7 +69,10 @@ def ballot_of(candidates: Candidates, task: Task) -> Ballot:
 
 
 async def decide(candidates: Candidates, rules: Sequence[Rule], task: Task, generate: Generate | None) -> Row:
-    """The one outcome of a prompt: a row of schema `DECISIONS` with status kept, rejected or failed."""
+    """The one outcome of a prompt: a row of schema `DECISIONS` with status kept, rejected or failed.
+
+    The messages of a kept row end with the target, as SFT trainers read them.
+    """
     row = prompt_to_row(candidates.prompt)
     blank: Row = {"target": "", "rule": "", "vote_share": None, "votes": []}
     if candidates.error:
@@ -81,4 +88,5 @@ async def decide(candidates: Candidates, rules: Sequence[Rule], task: Task, gene
             return row | evidence | {"status": "rejected", "reason": outcome.reason}
         kept = outcome
     assert kept is not None
+    row["messages"] = [*row["messages"], assistant(kept.target)]
     return row | evidence | {"status": "kept", "target": kept.target, "reason": ""}

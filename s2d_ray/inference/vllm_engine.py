@@ -35,13 +35,15 @@ class VllmEngine:
         if on_cpu:
             # vLLM's CPU default of 128 tokens a block leaves most of a few-shot prefix uncached.
             arguments["block_size"] = 32
-            # With per-request seeds a prompt prefilled in chunks stops the CPU engine (vLLM 0.29).
             arguments["kv_cache_memory_bytes"] = int(config.kv_cache_gib * 2**30)
-            arguments |= {"enable_chunked_prefill": False, "max_num_batched_tokens": max(4096, config.max_model_len)}
+            if config.seeded:
+                # A seeded request whose prompt is prefilled in chunks stops the CPU engine (vLLM 0.29).
+                arguments |= {"enable_chunked_prefill": False, "max_num_batched_tokens": max(4096, config.max_model_len)}
         else:
             arguments["gpu_memory_utilization"] = config.gpu_memory
         self._engine = AsyncLLM.from_engine_args(AsyncEngineArgs(**(arguments | config.extra)))
         self._tokenizer = self._engine.get_tokenizer()
+        self._seeded = config.seeded
         self._max_model_len = config.max_model_len
         self._request_ids = count()
 
@@ -67,7 +69,7 @@ class VllmEngine:
             top_k=sampling.top_k,
             max_tokens=min(sampling.max_tokens, room),
             stop=list(sampling.stop),
-            seed=None if greedy else seed,
+            seed=seed if self._seeded and not greedy else None,
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
         request = self._engine.generate({"prompt_token_ids": tokens}, parameters, f"s2d-{next(self._request_ids)}")

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
-from s2d_ray.artifacts import Artifact, fingerprint
+from s2d_ray.artifacts import Artifact, dataset, fingerprint
 from s2d_ray.config import Named, Recipe
 from s2d_ray.errors import UserError
 from s2d_ray.inference.engine import CompletionEngine, EngineDied, EngineError
@@ -68,7 +68,7 @@ def generate(recipe: Recipe, method: Named, model: Model, corpus: Artifact, fold
         commit_rows=settings.commit_rows,
     )
     generated = process_rows(job, corpus.path, folder, label)
-    rows = pads.dataset(folder, format="parquet")
+    rows = dataset(folder)
     total, failed = rows.count_rows(), rows.count_rows(filter=pads.field("error") != "")
     if total and failed / total > settings.max_failed_share:
         raise UserError(

@@ -3,7 +3,6 @@
 Workers add to one meter; the driver reads it and shows a bar on a terminal, a line now and then elsewhere.
 """
 
-import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -11,12 +10,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import ray
-from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-SECONDS_BETWEEN_LINES = 15.0
+from s2d_ray.terminal import console
 
-console = Console(file=sys.stderr, highlight=False, soft_wrap=True)
+SECONDS_BETWEEN_LINES = 15.0
 
 
 @ray.remote(num_cpus=0)

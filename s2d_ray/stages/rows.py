@@ -19,14 +19,17 @@ import ray
 from ray.data import ActorPoolStrategy, DataContext
 from ray.data.checkpoint import CheckpointConfig
 
+from s2d_ray.artifacts import dataset
 from s2d_ray.config import Engine, Sampling
 from s2d_ray.inference.engine import CompletionEngine, EngineDied
 from s2d_ray.inference.start import start_engine
 from s2d_ray.records import Completion, Message, Row
 from s2d_ray.stages.progress import Meter, shown
 
-RowFunction = Callable[[Row, CompletionEngine], Awaitable[list[Row]]]
-"""Answers one input row with output rows that carry its `prompt_id`; a bad row is answered, not raised."""
+RowFunction = Callable[[Row, Any], Awaitable[list[Row]]]
+"""Of an input row and the engine (None where the job has none), the output rows, which carry its `prompt_id`.
+
+A bad row is answered, not raised."""
 
 # A row that kills its engine each time must end the stage at last, not restart engines for ever.
 MAX_ENGINE_RESTARTS = 20
@@ -39,7 +42,8 @@ class RowJob:
 
     build: Callable[[], RowFunction]
     """Makes the row function inside the actor."""
-    engine: Engine
+    engine: Engine | None
+    """None where the rows need no model."""
     model: Path
     trust_remote_code: bool
     output: pa.Schema
@@ -47,6 +51,8 @@ class RowJob:
     """Rows in flight per engine."""
     commit_rows: int
     """Rows per output part."""
+    partition_by: str | None = None
+    """Column whose values become sub-folders of the output, `column=value`."""
 
 
 def process_rows(job: RowJob, source: Path, target: Path, label: str) -> int:
@@ -54,7 +60,7 @@ def process_rows(job: RowJob, source: Path, target: Path, label: str) -> int:
 
     Parts are committed to `target` as they are finished. `forget_checkpoint` ends the resumability.
     """
-    total = pads.dataset(source, format="parquet").count_rows()
+    total = dataset(source).count_rows()
     done = _committed(target)
     context = DataContext.get_current()
     context.checkpoint_config = CheckpointConfig(
@@ -63,7 +69,7 @@ def process_rows(job: RowJob, source: Path, target: Path, label: str) -> int:
         # Deleted by the stage after its manifest is written: between the two a crash must not lose it.
         delete_checkpoint_on_success=False,
     )
-    engine, parts_in_flight = job.engine, math.ceil(job.concurrent_rows / job.commit_rows) + 1
+    engine, parts_in_flight = job.engine or Engine(kind="scripted"), math.ceil(job.concurrent_rows / job.commit_rows) + 1
     gpus = engine.tensor_parallel if engine.kind == "vllm" and ray.cluster_resources().get("GPU") else 0
     try:
         with shown(label, total, "rows", done) as meter:
@@ -77,7 +83,7 @@ def process_rows(job: RowJob, source: Path, target: Path, label: str) -> int:
                     batch_format="pyarrow",
                     num_cpus=1,
                     num_gpus=gpus,
-                    max_restarts=MAX_ENGINE_RESTARTS,
+                    ray_remote_args_fn=_restarts,
                     compute=ActorPoolStrategy(
                         min_size=max(1, engine.min_engines),
                         max_size=engine.max_engines,
@@ -85,11 +91,15 @@ def process_rows(job: RowJob, source: Path, target: Path, label: str) -> int:
                         max_concurrent_calls_per_actor=parts_in_flight,
                     ),
                 )
-                .write_parquet(str(target))
+                .write_parquet(str(target), partition_cols=[job.partition_by] if job.partition_by else None)
             )
     finally:
         context.checkpoint_config = None
     return total - done
+
+
+def _restarts() -> dict[str, int]:
+    return {"max_restarts": MAX_ENGINE_RESTARTS}
 
 
 def forget_checkpoint(target: Path) -> None:
@@ -111,6 +121,7 @@ class EngineActor:
         self._admitted = asyncio.Semaphore(job.concurrent_rows)
         self._starting = asyncio.Lock()
         self._engine: _Metered | None = None
+        self._function: RowFunction | None = None
 
     async def __call__(self, batch: pa.Table) -> AsyncIterator[pa.Table]:
         """One part: all rows answered, in the order they came."""
@@ -122,13 +133,15 @@ class EngineActor:
     async def _start(self) -> None:
         # Not in __init__: the engine belongs to the event loop that Ray Data runs the batches in.
         async with self._starting:
-            if self._engine is None:
+            if self._function is None:
                 job = self._job
-                self._engine = _Metered(start_engine(job.engine, job.model, job.trust_remote_code), self._meter)
+                if job.engine is not None:
+                    engine = start_engine(job.engine, job.model, job.trust_remote_code)
+                    self._engine = _Metered(engine, self._meter)
                 self._function = job.build()
 
     async def _answer(self, row: Row) -> list[Row]:
-        assert self._engine is not None
+        assert self._function is not None
         async with self._admitted:
             try:
                 answer = await self._function(row, self._engine)

@@ -1,0 +1,35 @@
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-long check doctor lock clean
+bin := .venv/bin
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+install: ## everything into .venv, once: CUDA builds where there is an NVIDIA GPU, CPU builds elsewhere
+	@.ci/install.sh
+
+demo: install ## the whole of the recipe s2a-geonames, from prompts to report
+	$(bin)/s2d run s2a-geonames
+
+test: install ## every test but the long ones and those that need a GPU
+	$(bin)/pytest -m "not long and not gpu"
+
+test-long: install ## the long tests, and the GPU's where there is one
+	$(bin)/pytest -m "long or gpu"
+
+check: install ## lint, format, types and the direction of imports
+	$(bin)/ruff check .
+	$(bin)/ruff format --check .
+	$(bin)/mypy
+	$(bin)/lint-imports
+
+doctor: install ## what this machine has, what is missing, what to type
+	$(bin)/s2d doctor
+
+lock: install ## lock-cpu.txt and lock-gpu.txt anew, with today's versions
+	$(bin)/python .ci/lock.py cpu
+	$(bin)/python .ci/lock.py gpu
+
+clean: ## remove .venv and what tools leave behind; results stay
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,194 @@
+"""The `s2d` command: read the arguments, call the pipeline, print one line for an error."""
+
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import yaml
+from rich.table import Table
+
+from s2d_ray import pipeline
+from s2d_ray.artifacts import RunFolders
+from s2d_ray.config import Recipe, load_recipe, shipped_recipes
+from s2d_ray.doctor import findings
+from s2d_ray.errors import UserError
+from s2d_ray.terminal import console
+from s2d_ray.tasks.catalogue import load_task
+
+app = typer.Typer(
+    help="Distil slow multi-call prompting (System 2) into a model's one-call answer (System 1).",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="A shipped name (`s2d recipes`) or a YAML file.")]
+Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Recipe keys to override, dotted.")]
+Root = Annotated[Path, typer.Option(help="Folder under which each recipe has its results folder.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Unlabelled prompts, and held-out prompts per subset, at most.")]
+Until = Annotated[str | None, typer.Option(help=f"Last stage to run: {', '.join(pipeline.STAGES)}.")]
+Overwrite = Annotated[bool, typer.Option(help="Start over instead of reusing or refusing what is there.")]
+Debug = Annotated[bool, typer.Option(help="Show the traceback of an error.")]
+DEFAULT_ROOT = Path("runs")
+
+
+@app.command()
+def run(
+    recipe: RecipeName,
+    overrides: Overrides = None,
+    root: Root = DEFAULT_ROOT,
+    until: Until = None,
+    limit: Limit = None,
+    overwrite: Overwrite = False,
+    debug: Debug = False,
+) -> None:
+    """Run a recipe through every stage, to its report."""
+    with errors_in_one_line(debug):
+        names = list(pipeline.STAGES)
+        if until is not None and until not in names:
+            raise UserError(f"no stage {until}: stages are {', '.join(names)}")
+        chosen = names[: names.index(until) + 1] if until else names
+        _run_stages(_resolve(recipe, overrides, limit), root, chosen, overwrite)
+
+
+def _stage_command(name: str) -> Callable[..., None]:
+    def command(
+        recipe: RecipeName,
+        overrides: Overrides = None,
+        root: Root = DEFAULT_ROOT,
+        limit: Limit = None,
+        overwrite: Overwrite = False,
+        debug: Debug = False,
+    ) -> None:
+        with errors_in_one_line(debug):
+            _run_stages(_resolve(recipe, overrides, limit), root, [name], overwrite)
+
+    command.__doc__ = f"Run the {name} stage alone: {(pipeline.STAGES[name].__doc__ or '').splitlines()[0]}"
+    return command
+
+
+for _name in pipeline.STAGES:
+    app.command(_name)(_stage_command(_name))
+
+
+@app.command()
+def recipes() -> None:
+    """List the shipped recipes."""
+    for name, description in shipped_recipes().items():
+        console.print(f"{name:28} {description}", markup=False)
+
+
+@app.command()
+def show(recipe: RecipeName, overrides: Overrides = None, limit: Limit = None, debug: Debug = False) -> None:
+    """Print a recipe as it would run, with every default."""
+    with errors_in_one_line(debug):
+        resolved = _resolve(recipe, overrides, limit)
+        print(yaml.safe_dump(_whole(resolved), sort_keys=False, allow_unicode=True), end="")
+
+
+@app.command()
+def doctor() -> None:
+    """What this machine has, what is missing, and what to type."""
+    table = Table("check", "found", "", "what to type", box=None)
+    colours = {"ok": "green", "warn": "yellow", "missing": "red"}
+    found = findings()
+    for finding in found:
+        table.add_row(finding.name, finding.found, f"[{colours[finding.state]}]{finding.state}", finding.advice)
+    console.print(table)
+    if any(finding.state == "missing" for finding in found):
+        raise typer.Exit(1)
+
+
+def _resolve(name: str, overrides: Sequence[str] | None, limit: int | None) -> Recipe:
+    extra = [] if limit is None else [f"limit={limit}"]
+    recipe = load_recipe(name, [*(overrides or ()), *extra])
+    pipeline.check(recipe)
+    return recipe
+
+
+def _whole(recipe: Recipe) -> dict[str, object]:
+    """The recipe with the defaults of its task filled in too."""
+    task = load_task(recipe.task)
+    return recipe.model_dump(mode="json") | {"task": {"name": recipe.task.name, **task.model_dump(mode="json")}}
+
+
+def _run_stages(recipe: Recipe, root: Path, stages: Sequence[str], overwrite: bool) -> None:
+    # Ray takes seconds to import: not before the arguments are known to be right.
+    from s2d_ray.stages.cluster import joined
+
+    folders = RunFolders(root.resolve() / recipe.name)
+    current = pipeline.Run(recipe, folders, overwrite)
+    taken: dict[str, float] = {}
+    begin = time.monotonic()
+    with prepared(folders, recipe), quiet(folders.logs / "driver.log"), joined(folders.logs):
+        for name in stages:
+            start = time.monotonic()
+            console.print(f"[bold]{name}[/bold]")
+            pipeline.STAGES[name](current)
+            taken[name] = time.monotonic() - start
+    for name, seconds in taken.items():
+        console.print(f"  {name:10} {seconds:7.1f} s")
+    console.print(f"  {'in all':10} {time.monotonic() - begin:7.1f} s")
+    if "report" in stages:
+        console.print(f"report: {folders.report / 'report.html'}")
+
+
+@contextmanager
+def prepared(folders: RunFolders, recipe: Recipe) -> Iterator[None]:
+    """The results folder with a copy of the resolved recipe. Raises UserError where it cannot be written."""
+    try:
+        folders.base.mkdir(parents=True, exist_ok=True)
+        text = yaml.safe_dump(_whole(recipe), sort_keys=False, allow_unicode=True)
+        (folders.base / "recipe.yaml").write_text(text)
+    except OSError as error:
+        raise UserError(f"cannot write to {folders.base}: {error.strerror}; choose another folder with --root") from error
+    console.print(f"{recipe.name} in {folders.base} (logs of Ray, vLLM and DeepSpeed: {folders.logs})")
+    yield
+
+
+@contextmanager
+def quiet(log: Path) -> Iterator[None]:
+    """What libraries print, from Python or from C++, goes to `log`; what this package says does not.
+
+    Its consoles hold the original output, so only the file descriptors underneath change.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("a") as file:
+        kept = os.dup(1), os.dup(2)
+        console.file = os.fdopen(os.dup(1), "w", buffering=1)
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept[0], 1)
+            os.dup2(kept[1], 2)
+
+
+@contextmanager
+def errors_in_one_line(debug: bool) -> Iterator[None]:
+    """A UserError, or a disk that is full, becomes one line and exit code 1."""
+    try:
+        yield
+    except (UserError, OSError) as error:
+        if debug:
+            traceback.print_exc()
+        message = str(error) if isinstance(error, UserError) else f"{error.filename or ''}: {error.strerror or error}"
+        print(f"s2d: {' '.join(message.split())}", file=sys.stderr)
+        raise typer.Exit(1) from error
+
+
+def main() -> None:
+    """The entry point of the `s2d` command."""
+    # Ray repeats its usage message and vLLM its statistics at every start; neither is asked for here.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    app()

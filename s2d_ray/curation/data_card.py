@@ -1,0 +1,92 @@
+"""The data card of a distilled set: where it came from, what was kept, and why the rest was not.
+
+It is also what tells `datasets` which files to load: the kept pairs by default, the rest by name.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jinja2 import Environment, StrictUndefined
+
+from s2d_ray.artifacts import installed_versions
+from s2d_ray.config import Recipe
+from s2d_ray.records import Row
+
+STATUSES = ("kept", "rejected", "failed")
+
+
+def count_outcomes(rows: Iterable[Row]) -> dict[str, Any]:
+    """Counts by status and reason, and a histogram of vote shares by status, of rows of schema `DECISIONS`."""
+    reasons: dict[str, Counter[str]] = {status: Counter() for status in STATUSES}
+    shares: dict[str, Counter[str]] = {"kept": Counter(), "rejected": Counter()}
+    for row in rows:
+        reasons[row["status"]][row["reason"]] += 1
+        if row["vote_share"] is not None:
+            shares[row["status"]][f"{row['vote_share']:.2f}"] += 1
+    return {
+        "rows": sum(counts.total() for counts in reasons.values()),
+        "kept": reasons["kept"].total(),
+        "rejected": dict(reasons["rejected"].most_common()),
+        "failed": dict(reasons["failed"].most_common()),
+        "vote_shares": {status: dict(sorted(counts.items())) for status, counts in shares.items()},
+    }
+
+
+def write_data_card(folder: Path, recipe: Recipe, counts: Mapping[str, Any], inputs: Mapping[str, Any], source: str) -> None:
+    """README.md of a distilled folder. `inputs` is what the candidates were made from."""
+    present: Sequence[str] = [status for status in STATUSES if list(folder.glob(f"status={status}/*.parquet"))]
+    configs = [{"config_name": status, "data_files": f"status={status}/*.parquet", "default": status == "kept"} for status in present]
+    front = {"configs": configs, "license": "other", "tags": ["system-2-distillation"]}
+    text = Environment(undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True).from_string(TEMPLATE)
+    (folder / "README.md").write_text(
+        text.render(
+            front=yaml.safe_dump(front, sort_keys=False),
+            recipe=recipe,
+            counts=counts,
+            inputs=inputs,
+            source=source,
+            rules=[rule.model_dump(mode="json") for rule in recipe.curate.rules],
+            versions=installed_versions(),
+        )
+    )
+
+
+TEMPLATE = """---
+{{ front }}---
+# Distilled from {{ recipe.name }}
+
+Each row of the default configuration is a plain prompt and the answer that System 2 agreed on, in the
+`messages` form. No intermediate generation and no label is in it; targets were chosen without labels.
+
+| outcome | prompts |
+|---|---|
+| kept | {{ counts.kept }} |
+{% for reason, n in counts.rejected.items() %}
+| rejected: {{ reason }} | {{ n }} |
+{% endfor %}
+{% for reason, n in counts.failed.items() %}
+| failed: {{ reason }} | {{ n }} |
+{% endfor %}
+| all | {{ counts.rows }} |
+
+## Vote shares
+
+| share of the samples | kept | rejected |
+|---|---|---|
+{% for share in (counts.vote_shares.kept.keys() | list + counts.vote_shares.rejected.keys() | list) | unique | sort %}
+| {{ share }} | {{ counts.vote_shares.kept.get(share, 0) }} | {{ counts.vote_shares.rejected.get(share, 0) }} |
+{% endfor %}
+
+## How it was made
+
+- Model: {{ inputs.model.name }} (identity {{ inputs.model.identity }})
+- Method: {{ inputs.method }}
+- Samples a prompt: {{ inputs.samples }}; sampling: {{ inputs.sampling }}
+- Curation rules: {{ rules }}
+- Seed: {{ recipe.seed }}
+- Prompts: {{ source }}
+- Versions: {{ versions }}
+"""

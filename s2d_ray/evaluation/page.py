@@ -1,0 +1,93 @@
+"""report.json as a page to look at and as a short text: presentation only, no figure is worked out here."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from s2d_ray.evaluation import plots
+from s2d_ray.evaluation.metrics import ALL, ARMS
+
+Report = Mapping[str, Any]
+TONES = {"distils": "good", "partly": "mixed"}
+
+
+def html_page(report: Report) -> str:
+    """The report as one HTML file that needs nothing else: no script, no request, plots inlined."""
+    drawn = {
+        "arms": plots.arms(report["arms"]),
+        "prompts": plots.prompts(report["prompts"]),
+        "votes": plots.votes(report["vote_shares"]),
+        "loss": plots.loss(report["training"]),
+    }
+    return (
+        _environment(escape=True)
+        .get_template("report.html.j2")
+        .render(
+            **_shown(report),
+            plots={name: Markup(svg) for name, svg in drawn.items()},
+            tone=TONES.get(report["verdict"]["verdict"], "bad"),
+            recipe_text=yaml.safe_dump(report["settings"], sort_keys=False, allow_unicode=True),
+        )
+    )
+
+
+def markdown_page(report: Report) -> str:
+    """The report's verdict and tables as Markdown."""
+    return _environment(escape=False).get_template("report.md.j2").render(**_shown(report))
+
+
+def _shown(report: Report) -> dict[str, Any]:
+    scores = next(iter(report["arms"].values()))
+    agreement = scores[ALL]["scored_against"] == "system2"
+    return {
+        "r": report,
+        "arm_names": {arm: ARMS[arm] for arm in report["arms"]},
+        "subsets": [key for key in scores if key not in plots.NOT_SUBSETS],
+        "groups": list(scores["by_group"]),
+        "arm_scores": report["arms"],
+        "group_scores": {
+            group: {arm: parts["by_group"].get(group, {}) for arm, parts in report["arms"].items()}
+            for group in scores["by_group"]
+        },
+        "measure": "Agreement with System 2" if agreement else "Accuracy",
+        "ALL": ALL,
+    }
+
+
+def _environment(escape: bool) -> Environment:
+    environment = Environment(
+        loader=PackageLoader("s2d_ray", "evaluation"),
+        autoescape=escape,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {
+        "percent": lambda share: f"{100 * share:.1f}",
+        "points": lambda share: f"{100 * share:+.1f}",
+        "count": count,
+        "tokens": lambda value: "unknown" if value is None else f"{value:.1f}",
+        "duration": duration,
+        "p_value": lambda p: "p < 0.001" if p < 0.001 else f"p = {p:.3f}",
+        "versus": lambda name: " against ".join(ARMS[arm] for arm in name.split("_vs_")),
+        "stage": lambda key: key.replace("control_", "controls: "),
+    }
+    return environment
+
+
+def count(number: float | None) -> str:
+    """A number with its thousands set apart; `none` where there is no number."""
+    return "none" if number is None else f"{number:,.0f}".replace(",", "\u202f")
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"

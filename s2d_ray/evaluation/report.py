@@ -1,0 +1,183 @@
+"""The report of a run: everything that its folders hold, as report.json, report.md and report.html.
+
+report.json is complete; the other two are drawn from it and know nothing else.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from s2d_ray.artifacts import TRAINING_LOG, Artifact, RunFolders, read_json_lines, read_rows, write_json
+from s2d_ray.config import Recipe
+from s2d_ray.evaluation.examples import choose, examples
+from s2d_ray.evaluation.ledger import balance, generated_tokens
+from s2d_ray.evaluation.metrics import (
+    ALL,
+    Answer,
+    ArmScores,
+    answer_of,
+    compare,
+    precision,
+    score_arms,
+    subsets_of,
+)
+from s2d_ray.evaluation.page import html_page, markdown_page
+from s2d_ray.evaluation.statistics import Paired
+from s2d_ray.evaluation.verdict import Evidence, judge
+from s2d_ray.records import Row
+from s2d_ray.tasks.task import Task
+
+CONTROLS = ("distilled_system1", "distilled_unfiltered")
+COMPARISONS = (
+    ("distilled", "system2"),
+    ("distilled", "system1"),
+    ("system2", "system1"),
+    ("distilled", "distilled_system1"),
+    ("distilled", "distilled_unfiltered"),
+)
+CURVE_POINTS = 400
+"""Points of a loss curve at most: more cannot be told apart on a page."""
+
+Comparisons = Mapping[str, Mapping[str, Paired]]
+
+
+def write_report(recipe: Recipe, task: Task, folders: RunFolders) -> dict[str, Any]:
+    """Write the report of a finished run to `folders.report` and return the content of report.json.
+
+    Raises UserError where a stage has not finished or an arm has no answers. Controls that were not run
+    are left out.
+    """
+    answers = [answer_of(row, task) for row in read_rows(folders.evaluation)]
+    report = _report(recipe, task, folders, answers)
+    folders.report.mkdir(parents=True, exist_ok=True)
+    write_json(folders.report / "report.json", report)
+    (folders.report / "report.md").write_text(markdown_page(report))
+    (folders.report / "report.html").write_text(html_page(report))
+    return report
+
+
+def _report(recipe: Recipe, task: Task, folders: RunFolders, answers: Sequence[Answer]) -> dict[str, Any]:
+    evaluated = _manifest(folders.evaluation)
+    arms = score_arms(answers, task)
+    comparisons = {
+        f"{first}_vs_{second}": compare(answers, first, second, task)
+        for first, second in COMPARISONS
+        if first in arms and second in arms
+    }
+    branches = {"distilled": folders} | {arm: folders.control(arm) for arm in CONTROLS if arm in arms}
+    chosen = choose(answers, recipe.evaluate.examples)
+    return {
+        "recipe": recipe.name,
+        "description": recipe.description,
+        "model": recipe.model,
+        "method": recipe.method.name,
+        "verdict": _verdicts(arms, comparisons, recipe.evaluate.margin),
+        "arms": {name: _arm(scores) for name, scores in arms.items()},
+        "comparisons": {name: {s: asdict(p) for s, p in parts.items()} for name, parts in comparisons.items()},
+        "notes": _notes(arms, subsets_of(answers)),
+        "prompts": _prompts(folders),
+        "vote_shares": _manifest(folders.distilled)["vote_shares"],
+        "precision": _precision(recipe, task, folders),
+        "ledger": _ledger(arms, folders),
+        "training": dict(_trainings(branches)),
+        "seconds": _seconds(float(evaluated["seconds"]), branches),
+        "examples": examples(read_rows(folders.evaluation), answers, chosen, task),
+        "settings": recipe.model_dump(mode="json"),
+        "source": task.source,
+        "versions": evaluated["versions"],
+    }
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    return Artifact.existing(folder).manifest
+
+
+def _arm(scores: ArmScores) -> dict[str, Any]:
+    by_group = {group: {s: asdict(score) for s, score in parts.items()} for group, parts in scores.by_group.items()}
+    subsets = {subset: asdict(score) for subset, score in scores.subsets.items()}
+    return {**subsets, "by_group": by_group, "tokens_per_answer": scores.tokens_per_answer}
+
+
+def _verdicts(arms: Mapping[str, ArmScores], comparisons: Comparisons, margin: float) -> dict[str, Any]:
+    """The verdict over all prompts, and each subset's beside it: a mixture can hide either way."""
+    verdicts = {}
+    for subset in comparisons["distilled_vs_system2"]:
+        evidence = Evidence(
+            system1=arms["system1"].subsets[subset],
+            system2=arms["system2"].subsets[subset],
+            distilled=arms["distilled"].subsets[subset],
+            distilled_vs_system2=comparisons["distilled_vs_system2"][subset],
+            distilled_vs_system1=comparisons["distilled_vs_system1"][subset],
+            system2_vs_system1=comparisons["system2_vs_system1"][subset],
+        )
+        verdicts[subset] = asdict(judge(evidence, margin))
+    return verdicts.pop(ALL) | {"by_subset": verdicts}
+
+
+def _notes(arms: Mapping[str, ArmScores], subsets: Sequence[str]) -> list[str]:
+    """What a reader of the tables has to know about this task's subsets."""
+    if not {"right", "doubt"} <= set(subsets):
+        return []
+    base, ours = arms["system1"].subsets, arms["distilled"].subsets
+    figures = "; ".join(f"{s}: {ours[s].accuracy:.1%} after, {base[s].accuracy:.1%} before" for s in ("right", "doubt"))
+    return [
+        "In the subsets right and doubt the opinion in the prompt names the right answer, so a model that merely "
+        "echoes opinions scores there without knowing anything. A model that stops echoing loses that help: "
+        f"distilled against System 1, {figures}."
+    ]
+
+
+def _prompts(folders: RunFolders) -> dict[str, Any]:
+    curated = _manifest(folders.distilled)
+    return {"corpus": curated["rows"], **{key: curated[key] for key in ("kept", "rejected", "failed")}}
+
+
+def _decisions(folders: RunFolders) -> Iterator[Row]:
+    # Curation writes a folder per status, so the status is in the path and not in the files.
+    for status in ("kept", "rejected"):
+        for row in read_rows(folders.distilled / f"status={status}", ["prompt_id", "target", "votes"]):
+            yield row | {"status": status}
+
+
+def _precision(recipe: Recipe, task: Task, folders: RunFolders) -> dict[str, Any] | None:
+    references = {
+        item.prompt.prompt_id: item.references for item in task.items("train", recipe.seed) if item.references
+    }
+    found = precision(_decisions(folders), references, task) if references else None
+    return asdict(found) if found else None
+
+
+def _ledger(arms: Mapping[str, ArmScores], folders: RunFolders) -> dict[str, Any]:
+    counts = _prompts(folders)
+    slow, fast = arms["system2"].tokens_per_answer, arms["distilled"].tokens_per_answer
+    return asdict(balance(generated_tokens(folders.candidates), counts["corpus"], counts["kept"], slow, fast))
+
+
+def _trainings(branches: Mapping[str, RunFolders]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each trained arm with its training's figures and loss curve."""
+    for arm, branch in branches.items():
+        made = _manifest(branch.model)
+        figures = {key: made[key] for key in ("examples", "steps", "tokens", "seconds", "tokens_per_second")}
+        yield arm, figures | {"curve": _loss_curve(branch)}
+
+
+def _loss_curve(branch: RunFolders) -> list[dict[str, float]]:
+    log = read_json_lines(branch.model / TRAINING_LOG)
+    # A training that went on from a checkpoint has logged the steps after it twice.
+    curve = list({entry["step"]: {"step": entry["step"], "loss": entry["loss"]} for entry in log}.values())
+    return curve[:: max(1, -(-len(curve) // CURVE_POINTS))]
+
+
+def _seconds(evaluated: float, branches: Mapping[str, RunFolders]) -> dict[str, float]:
+    """Seconds of each stage; the controls' are added up under `control_` and the stage."""
+    seconds: dict[str, float] = {}
+    for arm, branch in branches.items():
+        prefix = "control_" if arm in CONTROLS else ""
+        for stage, folder in (("generate", branch.candidates), ("curate", branch.distilled), ("train", branch.model)):
+            # The uncurated control trains on the main branch's candidates and has none of its own.
+            if arm not in CONTROLS or folder.exists():
+                key = prefix + stage
+                seconds[key] = seconds.get(key, 0.0) + float(_manifest(folder)["seconds"])
+        seconds.setdefault("evaluate", evaluated)
+    return seconds

@@ -1,0 +1,97 @@
+"""Does this task distil? A conclusion that the figures force, in one sentence that carries them.
+
+Not every task does (step-by-step arithmetic did not in the paper), and then System 2 has to stay.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from s2d_ray.evaluation.metrics import Score
+from s2d_ray.evaluation.statistics import Paired
+
+TOKEN_SHARE = 0.5
+"""Largest share of System 2's generated tokens that still counts as a saving."""
+
+Conclusion = Literal["distils", "partly", "does not distil: keep System 2"]
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """The three arms that decide, on the same prompts."""
+
+    system1: Score
+    system2: Score
+    distilled: Score
+    distilled_vs_system2: Paired
+    distilled_vs_system1: Paired
+    system2_vs_system1: Paired
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The conclusion, why, and what a reader should hold against it."""
+
+    verdict: Conclusion
+    reason: str
+    caveats: tuple[str, ...]
+
+
+def judge(evidence: Evidence, margin: float) -> Verdict:
+    """The verdict on the distilled model.
+
+    It distils where the whole interval of its difference to System 2 lies above `-margin` (a share) and it
+    generates at most half of System 2's tokens. It does not where the whole interval lies below, and it is
+    not better than System 1 either. Everything between, too few prompts to tell included, is partly.
+    """
+    conclusion, why = _conclude(evidence, margin)
+    return Verdict(conclusion, f"{why}: {_figures(evidence, margin)}.", tuple(_caveats(evidence)))
+
+
+def _conclude(evidence: Evidence, margin: float) -> tuple[Conclusion, str]:
+    difference, gain = evidence.distilled_vs_system2, evidence.distilled_vs_system1
+    if difference.low >= -margin:
+        better = difference.significant and difference.difference > 0
+        level = f"The distilled model answers {'better than' if better else 'as well as'} System 2"
+        if _saves(evidence):
+            return "distils", f"{level} and generates at most half of its tokens"
+        return "partly", f"{level} but does not halve its tokens"
+    if difference.high >= -margin:
+        return "partly", "Too few prompts to tell whether the distilled model answers as well as System 2"
+    if gain.significant and gain.difference > 0:
+        return "partly", "The distilled model beats System 1 but falls short of System 2"
+    return "does not distil: keep System 2", "The distilled model falls short of System 2 and does not beat System 1"
+
+
+def _saves(evidence: Evidence) -> bool:
+    ours, theirs = evidence.distilled.tokens_per_answer, evidence.system2.tokens_per_answer
+    return ours is not None and theirs is not None and ours <= TOKEN_SHARE * theirs
+
+
+def _figures(evidence: Evidence, margin: float) -> str:
+    d = evidence.distilled_vs_system2
+    return (
+        f"{evidence.distilled.accuracy:.1%} against {evidence.system2.accuracy:.1%} for System 2 "
+        f"and {evidence.system1.accuracy:.1%} for System 1 on {d.n} prompts "
+        f"(difference to System 2 {_points(d.difference)} points, 95% interval {_points(d.low)} to {_points(d.high)}, "
+        f"margin {_points(-margin)}), with {_tokens(evidence.distilled)} generated tokens per answer "
+        f"instead of {_tokens(evidence.system2)}"
+    )
+
+
+def _caveats(evidence: Evidence) -> list[str]:
+    caveats = []
+    if evidence.distilled.scored_against == "system2":
+        caveats.append("There are no references: accuracy here is agreement with System 2, right or wrong.")
+    elif not (evidence.system2_vs_system1.significant and evidence.system2_vs_system1.difference > 0):
+        caveats.append("System 2 itself does not beat System 1 here by more than chance.")
+    if evidence.distilled_vs_system1.significant and evidence.distilled_vs_system1.difference < 0:
+        caveats.append("The distilled model is worse than plain System 1 here.")
+    return caveats
+
+
+def _points(share: float) -> str:
+    return f"{100 * share:+.1f}"
+
+
+def _tokens(score: Score) -> str:
+    return "an unknown number of" if score.tokens_per_answer is None else f"{score.tokens_per_answer:.1f}"

@@ -1,0 +1,80 @@
+"""Curate: each prompt's candidates become one target, or a rejection with its reason."""
+
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from s2d_ray.artifacts import Artifact, fingerprint, read_rows
+from s2d_ray.config import Named, Recipe
+from s2d_ray.curation.catalogue import load_rules
+from s2d_ray.curation.data_card import STATUSES, count_outcomes, write_data_card
+from s2d_ray.curation.rule import decide
+from s2d_ray.errors import UserError
+from s2d_ray.inference.engine import CompletionEngine
+from s2d_ray.inference.program_run import Recorder
+from s2d_ray.models import Model
+from s2d_ray.records import DECISIONS, Row, candidates_from_row
+from s2d_ray.stages.rows import RowFunction, RowJob, forget_checkpoint, process_rows
+from s2d_ray.tasks.catalogue import load_task
+
+# Rows are cheap here; parts are large so that a big corpus does not become a million files.
+COMMIT_ROWS = 4096
+
+
+def curate(
+    recipe: Recipe, rules: Sequence[Named], model: Model, candidates: Artifact, folder: Path, label: str, overwrite: bool = False
+) -> Artifact:
+    """The distilled set: kept, rejected and failed prompts in a folder each, and the data card.
+
+    Raises UserError where nothing was kept.
+    """
+    source = candidates.manifest
+    inputs = {
+        "candidates": fingerprint(source["inputs"]),
+        "rules": [rule.model_dump(mode="json") for rule in rules],
+        "task": recipe.task.model_dump(mode="json"),
+    }
+    artifact = Artifact(folder, inputs)
+    if artifact.open(overwrite):
+        return artifact
+    start = time.monotonic()
+    needs_engine = any(rule.needs_engine for rule in load_rules(rules))
+    job = RowJob(
+        build=partial(_decide_row, recipe, rules),
+        engine=recipe.engine if needs_engine else None,
+        model=model.folder,
+        trust_remote_code=recipe.trust_remote_code,
+        output=DECISIONS,
+        concurrent_rows=recipe.generate.concurrent_rows,
+        commit_rows=recipe.generate.commit_rows if needs_engine else COMMIT_ROWS,
+        partition_by="status",
+    )
+    process_rows(job, candidates.path, folder, label)
+    counts = count_outcomes(outcome_rows(folder, ["reason", "vote_share"]))
+    task = load_task(recipe.task)
+    write_data_card(folder, recipe, counts, source["inputs"], task.source)
+    if not counts["kept"]:
+        raise UserError(f"curation kept none of {counts['rows']} prompts ({counts['rejected']}): see {folder / 'README.md'}")
+    artifact.finish({**counts, "seconds": time.monotonic() - start})
+    forget_checkpoint(folder)
+    return artifact
+
+
+def outcome_rows(folder: Path, columns: list[str]) -> list[Row]:
+    """The rows of a distilled folder with their status, which is in the path and not in the files."""
+    return [
+        row | {"status": status} for status in STATUSES for row in read_rows(folder / f"status={status}", columns)
+    ]
+
+
+def _decide_row(recipe: Recipe, sections: Sequence[Named]) -> RowFunction:
+    rules, task = load_rules(sections), load_task(recipe.task)
+
+    async def answer(row: Row, engine: CompletionEngine | None) -> list[Row]:
+        candidates = candidates_from_row(row)
+        seed = (str(recipe.seed), candidates.prompt.prompt_id, "curation")
+        generate = Recorder(engine, recipe.generate.sampling, seed) if engine else None
+        return [await decide(candidates, rules, task, generate)]
+
+    return answer

@@ -1,0 +1,184 @@
+"""What every training worker runs: the distilled pairs, DeepSpeed, checkpoints, and the export at the end.
+
+Ray Train starts it on each worker, and again from the last checkpoint when a worker is lost.
+"""
+
+import json
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import deepspeed
+import ray.train
+import torch
+from datasets import Dataset, load_dataset
+from torch.nn.functional import cross_entropy
+from transformers import AutoModelForCausalLM, AutoTokenizer, get_linear_schedule_with_warmup
+from transformers.integrations import HfDeepSpeedConfig
+
+from s2d_ray.artifacts import TRAINING_LOG
+from s2d_ray.config import Train
+from s2d_ray.records import content_id
+from s2d_ray.stages.progress import Meter
+from s2d_ray.training.deepspeed import deepspeed_config
+from s2d_ray.training.encoding import IGNORED, Encoded, collate, encode, logits_needed
+from s2d_ray.training.export import adapted, export
+from s2d_ray.training.schedule import batches, total_steps
+
+
+@dataclass(frozen=True)
+class TrainJob:
+    """What a worker needs to know. Pickled to every worker."""
+
+    train: Train
+    seed: int
+    model: Path
+    trust_remote_code: bool
+    pairs: Sequence[Path]
+    """Parquet files with `prompt_id` and `messages`, the last turn of which is the target."""
+    output: Path
+    meter: Any
+
+
+def train_worker(job: TrainJob) -> None:
+    """Train to the end and export; the whole world calls this together."""
+    context = ray.train.get_context()
+    rank, world = context.get_world_rank(), context.get_world_size()
+    torch.manual_seed(job.seed)
+    tokenizer = AutoTokenizer.from_pretrained(job.model, trust_remote_code=job.trust_remote_code)
+    pairs = load_pairs(job, tokenizer)
+    settings = job.train
+    steps = total_steps(len(pairs), settings.batch_size, settings.epochs)
+    plan = batches(pairs["length"], settings.batch_size, steps, job.seed)
+    engine = start_deepspeed(job, steps)
+    done = _resume(engine)
+    log = _Log(job, rank, done)
+    for step in range(done, steps):
+        mine = [_example(pairs, i) for i in plan[step][rank::world]]
+        loss = _step(engine, mine, settings, tokenizer.pad_token_id or tokenizer.eos_token_id)
+        log.write(step + 1, loss, engine, [pairs["length"][i] for i in plan[step]])
+        last = step + 1 == steps
+        if last or (step + 1) % settings.checkpoint_steps == 0:
+            _checkpoint(engine, step + 1)
+    export(engine, job.model, tokenizer, settings, job.output, rank)
+    log.close()
+
+
+def load_pairs(job: TrainJob, tokenizer: Any) -> Dataset:
+    """The encoded pairs in order of their ids, memory-mapped; those longer than `max_length` left out."""
+    settings = job.train
+    pairs = load_dataset("parquet", data_files=[str(path) for path in job.pairs], split="train")
+    # Part files and their rows come in any order; ids do not.
+    pairs = pairs.select_columns(["prompt_id", "messages"]).sort("prompt_id")
+    if settings.max_examples is not None:
+        pairs = pairs.select(range(min(settings.max_examples, len(pairs))))
+
+    def to_tokens(row: dict[str, Any]) -> dict[str, Any]:
+        example = encode(row["messages"], tokenizer)
+        return {"prompt": example.prompt, "target": example.target, "length": len(example)}
+
+    # Named here, since `datasets` would otherwise pickle the tokenizer to name the cached result.
+    name = content_id(str(job.model), *map(str, job.pairs), str(settings.max_examples))
+    encoded = pairs.map(to_tokens, remove_columns=["messages"], new_fingerprint=name)
+    return encoded.filter(lambda length: length <= settings.max_length, input_columns="length")
+
+
+def _example(pairs: Dataset, index: int) -> Encoded:
+    row = pairs[index]
+    return Encoded(row["prompt"], row["target"])
+
+
+def start_deepspeed(job: TrainJob, steps: int) -> Any:
+    """The model under DeepSpeed ZeRO with AdamW and a linear schedule, on the process group of Ray Train."""
+    settings = job.train
+    config = deepspeed_config(settings)
+    # Gloo does on CPU what this optional op does, without compiling C++ when a worker starts.
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    # Kept alive while the model is built: under ZeRO-3 it makes transformers shard the weights as they load.
+    sharding = HfDeepSpeedConfig(config) if settings.zero_stage == 3 else None
+    dtype = torch.bfloat16 if settings.dtype == "bfloat16" else torch.float32
+    model = AutoModelForCausalLM.from_pretrained(job.model, dtype=dtype, trust_remote_code=job.trust_remote_code)
+    model = adapted(model, settings.lora, job.seed)
+    del sharding
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    schedule = get_linear_schedule_with_warmup(optimizer, round(settings.warmup_share * steps), steps + 1)
+    engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, lr_scheduler=schedule, config=config)
+    return engine
+
+
+def _step(engine: Any, mine: Sequence[Encoded], settings: Train, pad_id: int) -> float:
+    """One optimizer step over this worker's share of the batch; the mean loss over all workers."""
+    micro = min(settings.micro_batch_size, len(mine))
+    total = torch.zeros(1, device=engine.device)
+    for start in range(0, len(mine), micro):
+        examples = mine[start : start + micro]
+        batch = {k: torch.tensor(v, device=engine.device) for k, v in collate(examples, pad_id).items()}
+        labels = batch.pop("labels")
+        keep = logits_needed(examples)
+        logits = engine(**batch, logits_to_keep=keep, use_cache=False).logits
+        loss = cross_entropy(logits[:, :-1].flatten(0, 1).float(), labels[:, 1 - keep :].flatten(), ignore_index=IGNORED)
+        engine.backward(loss)
+        engine.step()
+        total += loss.detach() * len(examples) / len(mine)
+    torch.distributed.all_reduce(total)
+    return float(total.item()) / torch.distributed.get_world_size()
+
+
+def _checkpoint(engine: Any, step: int) -> None:
+    """Every worker's shard, merged by Ray Train into one checkpoint in storage."""
+    with tempfile.TemporaryDirectory() as folder:
+        engine.save_checkpoint(folder, tag="state", client_state={"step": step}, exclude_frozen_parameters=True)
+        ray.train.report({"step": step}, checkpoint=ray.train.Checkpoint.from_directory(folder))
+
+
+def _resume(engine: Any) -> int:
+    """Load the last checkpoint, if there is one; the steps it has behind it."""
+    checkpoint = ray.train.get_checkpoint()
+    if checkpoint is None:
+        return 0
+    with checkpoint.as_directory() as folder:
+        _, state = engine.load_checkpoint(folder, tag="state", load_module_strict=False)
+    return int(state["step"])
+
+
+class _Log:
+    """The training log, one JSON object per step, written by rank 0; and the progress shown."""
+
+    def __init__(self, job: TrainJob, rank: int, done: int) -> None:
+        self._meter, self._start, self._file = Meter(job.meter), time.monotonic(), None
+        if rank != 0:
+            return
+        path = job.output / TRAINING_LOG
+        kept: list[str] = []
+        with suppress(FileNotFoundError):
+            # Steps after the checkpoint are about to be done again.
+            kept = [line for line in path.read_text().splitlines() if json.loads(line)["step"] <= done]
+        self._file = path.open("w")
+        self._file.writelines(f"{line}\n" for line in kept)
+        self._meter.add(steps=done)
+
+    def write(self, step: int, loss: float, engine: Any, lengths: Sequence[int]) -> None:
+        if self._file is None:
+            return
+        entry = {
+            "step": step,
+            "loss": loss,
+            "learning_rate": engine.get_lr()[0],
+            "tokens": sum(lengths),
+            "padded_tokens": max(lengths) * len(lengths),
+            "seconds": time.monotonic() - self._start,
+        }
+        self._file.write(json.dumps(entry) + "\n")
+        self._file.flush()
+        self._meter.add(steps=1, tokens=sum(lengths))
+        self._meter.show(loss=loss)
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._meter.flush()

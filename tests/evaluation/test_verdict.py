@@ -1,0 +1,77 @@
+"""The verdict follows from the figures, and only from them."""
+
+import pytest
+
+from s2d_ray.evaluation.metrics import Score, ScoredAgainst
+from s2d_ray.evaluation.statistics import paired, share
+from s2d_ray.evaluation.verdict import Evidence, judge
+
+MARGIN = 0.05
+KEEP = "does not distil: keep System 2"
+
+
+def score(right: int, n: int, tokens: float | None, against: ScoredAgainst = "reference") -> Score:
+    s = share(right, n)
+    return Score(s.value, s.low, s.high, n, tokens, tokens, tokens, 0.0, against)
+
+
+def evidence(
+    system1: int,
+    system2: int,
+    distilled: int,
+    n: int = 1000,
+    tokens: float | None = 5,
+    against: ScoredAgainst = "reference",
+) -> Evidence:
+    """Arms that are right on that many prompts, the better one wherever the worse one is."""
+    right = [[i < k for i in range(n)] for k in (system1, system2, distilled)]
+    return Evidence(
+        system1=score(system1, n, 20, against),
+        system2=score(system2, n, 30, against),
+        distilled=score(distilled, n, tokens, against),
+        distilled_vs_system2=paired(right[2], right[1]),
+        distilled_vs_system1=paired(right[2], right[0]),
+        system2_vs_system1=paired(right[1], right[0]),
+    )
+
+
+@pytest.mark.parametrize(
+    ("case", "verdict", "why"),
+    [
+        (evidence(300, 540, 610), "distils", "answers better than System 2"),
+        (evidence(300, 540, 530), "distils", "answers as well as System 2"),
+        (evidence(300, 540, 540, tokens=15), "distils", "at most half"),
+        (evidence(300, 540, 540, tokens=16), "partly", "does not halve its tokens"),
+        (evidence(300, 540, 540, tokens=None), "partly", "does not halve its tokens"),
+        (evidence(300, 540, 400), "partly", "beats System 1 but falls short of System 2"),
+        (evidence(300, 540, 500), "partly", "Too few prompts to tell"),
+        (evidence(6, 11, 11, n=20), "partly", "Too few prompts to tell"),
+        (evidence(300, 540, 301), KEEP, "does not beat System 1"),
+        (evidence(300, 540, 100), KEEP, "does not beat System 1"),
+    ],
+)
+def test_verdict(case: Evidence, verdict: str, why: str) -> None:
+    found = judge(case, MARGIN)
+    assert found.verdict == verdict
+    assert why in found.reason
+
+
+def test_the_margin_decides_and_is_not_the_point_estimate() -> None:
+    # Two points below System 2: within five points even at the interval's end, not within two and a half.
+    assert judge(evidence(300, 540, 520), 0.05).verdict == "distils"
+    assert judge(evidence(300, 540, 520), 0.025).verdict == "partly"
+
+
+def test_the_reason_is_one_sentence_with_the_figures() -> None:
+    reason = judge(evidence(300, 540, 610), MARGIN).reason
+    for figure in ("61.0%", "54.0%", "30.0%", "1000 prompts", "+7.0 points", "margin -5.0", "5.0", "30.0"):
+        assert figure in reason
+    assert reason.endswith(".")
+    assert ". " not in reason
+
+
+def test_caveats_name_what_the_verdict_does_not_say() -> None:
+    assert judge(evidence(300, 540, 610), MARGIN).caveats == ()
+    assert "does not beat System 1" in judge(evidence(540, 540, 540), MARGIN).caveats[0]
+    assert "worse than plain System 1" in judge(evidence(700, 540, 540), MARGIN).caveats[1]
+    assert "agreement with System 2" in judge(evidence(300, 540, 540, against="system2"), MARGIN).caveats[0]

@@ -1,0 +1,27 @@
+"""Only stages, training, serving and the vLLM engine load Ray, vLLM or torch when imported."""
+
+import pkgutil
+import subprocess
+import sys
+
+import s2d_ray
+
+HEAVY_PARTS = ("s2d_ray.stages", "s2d_ray.training", "s2d_ray.serving", "s2d_ray.inference.vllm_engine")
+# Imports each module in turn and prints what it was the first to load.
+PROBE = """
+import importlib, sys
+loaded = set()
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+    for heavy in {"ray", "vllm", "torch"} & sys.modules.keys() - loaded:
+        loaded.add(heavy)
+        print(f"{name} loads {heavy}")
+"""
+
+
+def test_modules_outside_the_heavy_parts_import_neither_ray_nor_vllm_nor_torch() -> None:
+    every = [module.name for module in pkgutil.walk_packages(s2d_ray.__path__, "s2d_ray.")]
+    light = [name for name in every if not name.startswith(HEAVY_PARTS)]
+    assert {"s2d_ray.config", "s2d_ray.doctor", "s2d_ray.tasks.geonames"} <= set(light)
+    probe = subprocess.run([sys.executable, "-c", PROBE, *light], capture_output=True, text=True)
+    assert (probe.stdout, probe.stderr, probe.returncode) == ("", "", 0)
