@@ -18,6 +18,7 @@ def load_rules(sections: Sequence[Named]) -> list[Rule]:
 
 
 def _load(section: Named) -> Rule:
+    rule: type[Rule]
     if ":" in section.name:
         rule = import_object(section.name)
     elif section.name in RULES:

@@ -3,6 +3,7 @@
 The function is given by name in the recipe, sees the chat and a seeded random generator, and returns text.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from random import Random
 
@@ -25,10 +26,20 @@ class ScriptedEngine:
         """`n` completions, the same for the same messages and seed."""
         read = sum(len(m["content"].split()) for m in messages)
         texts = [self._script(messages, Random(f"{seed}/{index}")) for index in range(n)]
-        return [Completion(text, "stop", read, 0, len(text.split())) for text in texts]
+        return [_completion(text, sampling, read) for text in texts]
 
     def close(self) -> None:
         """Nothing to free."""
+
+
+def _completion(text: str, sampling: Sampling, read: int) -> Completion:
+    """The text up to the first stop text and within the token limit, as a real engine would end it."""
+    for stop in sampling.stop:
+        text = text.partition(stop)[0]
+    words = re.findall(r"\s*\S+", text)
+    if len(words) > sampling.max_tokens:
+        return Completion("".join(words[: sampling.max_tokens]), "length", read, 0, sampling.max_tokens)
+    return Completion(text, "stop", read, 0, len(words))
 
 
 def echo(messages: Sequence[Message], random: Random) -> str:

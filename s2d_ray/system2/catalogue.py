@@ -2,41 +2,58 @@
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
-from s2d_ray.config import Named, Strict, parse
+from s2d_ray.config import Named, parse
 from s2d_ray.errors import UserError
 from s2d_ray.imports import import_object
-from s2d_ray.system2 import direct, system2_attention
-from s2d_ray.system2.program import Method
+from s2d_ray.system2 import (
+    branch_solve_merge,
+    chain_of_thought,
+    direct,
+    rephrase_and_respond,
+    system2_attention,
+)
+from s2d_ray.system2.program import Method, PromptSet
 
-METHODS: Mapping[str, tuple[Any, Mapping[str, Any]]] = {
-    "direct": (direct.direct, {}),
-    "s2a": (system2_attention.system2_attention, system2_attention.PROMPTS),
+
+class Shipped(NamedTuple):
+    """A method of the package: what runs, the wordings it may use, and its options."""
+
+    function: Any
+    prompt_sets: Mapping[str, Any] = {}
+    options: type[PromptSet] = PromptSet
+
+
+METHODS: Mapping[str, Shipped] = {
+    "direct": Shipped(direct.direct),
+    "cot": Shipped(chain_of_thought.chain_of_thought, chain_of_thought.PROMPTS),
+    "rar1": Shipped(rephrase_and_respond.rephrase_and_respond, rephrase_and_respond.PROMPTS),
+    "rar2": Shipped(rephrase_and_respond.two_step_rephrase_and_respond, rephrase_and_respond.PROMPTS),
+    "s2a": Shipped(system2_attention.system2_attention, system2_attention.PROMPTS),
+    "bsm": Shipped(branch_solve_merge.branch_solve_merge, branch_solve_merge.PROMPTS, branch_solve_merge.Options),
 }
-"""Name → (function, its prompt sets)."""
-
-
-class PromptSet(Strict):
-    """The options of a shipped method."""
-
-    prompts: str = "paper"
-    """Which prompt set: `paper` (zero-shot) or `few_shot` (worked examples, for small models)."""
 
 
 def load_method(section: Named) -> Method:
-    """The method that a recipe names, its prompt set bound.
+    """The method that a recipe names, its prompt set and options bound.
 
     Raises UserError for an unknown name, prompt set or option.
     """
+    method: Method
     if ":" in section.name:
-        return partial(import_object(section.name), **section.options) if section.options else import_object(section.name)
+        method = import_object(section.name)
+        return partial(method, **section.options) if section.options else method
     if section.name not in METHODS:
-        raise UserError(f"no method {section.name}: shipped are {', '.join(METHODS)}; your own is my_module:my_function")
-    function, prompt_sets = METHODS[section.name]
-    options = parse(PromptSet, section.options, where=f"method {section.name}")
-    if not prompt_sets:
-        return function
-    if options.prompts not in prompt_sets:
-        raise UserError(f"method {section.name} has no prompt set {options.prompts}: {', '.join(prompt_sets)}")
-    return partial(function, prompts=prompt_sets[options.prompts])
+        raise UserError(
+            f"no method {section.name}: shipped are {', '.join(METHODS)}; your own is my_module:my_function"
+        )
+    shipped = METHODS[section.name]
+    options = parse(shipped.options, section.options, where=f"method {section.name}")
+    if not shipped.prompt_sets:
+        method = shipped.function
+        return method
+    if options.prompts not in shipped.prompt_sets:
+        raise UserError(f"method {section.name} has no prompt set {options.prompts}: {', '.join(shipped.prompt_sets)}")
+    prompts = shipped.prompt_sets[options.prompts]
+    return partial(shipped.function, prompts=prompts, **options.model_dump(exclude={"prompts"}))

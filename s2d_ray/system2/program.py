@@ -6,6 +6,7 @@ Whatever the method does between its model calls is ordinary Python; it never lo
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
+from s2d_ray.config import Strict
 from s2d_ray.records import Completion, Message, Prompt
 
 
@@ -29,6 +30,13 @@ class Generate(Protocol):
 
 Method = Callable[[Prompt, Generate], Awaitable[str]]
 """Returns the final answer. Raises MalformedOutput where the model's text cannot be used."""
+
+
+class PromptSet(Strict):
+    """The options of a shipped method; one that has more adds them as fields."""
+
+    prompts: str = "paper"
+    """Which prompt set: `paper` (zero-shot) or `few_shot` (worked examples, for small models)."""
 
 
 class MalformedOutput(Exception):

@@ -4,9 +4,12 @@ The first call keeps what bears on the question and drops opinions; the second s
 alone, so that an opinion in the prompt has nothing left to pull at.
 """
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from s2d_ray.records import Message, Prompt, assistant, user
+from s2d_ray.system2.marked import complete
 from s2d_ray.system2.program import Generate, MalformedOutput
 
 
@@ -19,6 +22,8 @@ class Prompts:
     examples: tuple[tuple[str, str], ...] = ()
     """Worked (text, rewritten) pairs shown before the rewrite, for models that need them."""
     rewrite_stop: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    """How the lines begin under which the rewrite puts its parts, the question last; empty: it is one text."""
 
 
 async def system2_attention(prompt: Prompt, generate: Generate, prompts: Prompts) -> str:
@@ -28,11 +33,27 @@ async def system2_attention(prompt: Prompt, generate: Generate, prompts: Prompts
         shown += [user(prompts.rewrite.format(text=text)), assistant(rewritten)]
     ask = user(prompts.rewrite.format(text=prompt.text))
     [rewrite] = await generate([*shown, ask], step="rewrite", stop=prompts.rewrite_stop)
-    rewritten = rewrite.text.strip()
-    if not rewritten:
-        raise MalformedOutput("the rewrite is empty")
+    rewritten = complete(rewrite, "rewrite")
+    if prompts.labels:
+        rewritten = _under_labels(rewritten, prompts.labels)
     [answer] = await generate([user(prompts.respond.format(rewritten=rewritten))], step="respond")
     return answer.text
+
+
+def _under_labels(rewrite: str, labels: Sequence[str]) -> str:
+    """What stands under the labels, in their order. Raises MalformedOutput where the question is missing."""
+    label = re.compile(rf"^[\W\d]*({'|'.join(map(re.escape, labels))})\b[^:\n]*:\**", re.IGNORECASE | re.MULTILINE)
+    _, *parts = label.split(rewrite)
+    found = {name.casefold(): text.strip() for name, text in zip(parts[::2], parts[1::2], strict=True)}
+    texts = [found.get(name.casefold(), "") for name in labels]
+    texts = ["" if text.casefold().strip(".()[]*- ") in NOTHING else text for text in texts]
+    if not texts[-1]:
+        raise MalformedOutput(f"the rewrite has nothing under the label {labels[-1]!r}")
+    return "\n\n".join(text for text in texts if text)
+
+
+NOTHING = ("", "none", "n/a", "empty")
+"""What models write under a label that they have nothing for."""
 
 
 PROMPTS = {
@@ -44,6 +65,7 @@ PROMPTS = {
             '"Question (without the bias):".\n\nText by user: {text}'
         ),
         respond="{rewritten}\n\nAnswer in an unbiased way.",
+        labels=("Unbiased text context", "Question"),
     ),
     "few_shot": Prompts(
         rewrite="Rewrite the text as a question without any opinion.\n\nText: {text}",
