@@ -5,11 +5,24 @@ from collections.abc import Mapping
 from s2d_ray.config import Named, parse
 from s2d_ray.errors import UserError
 from s2d_ray.imports import import_object
+from s2d_ray.tasks.biased_trivia import BiasedTrivia
+from s2d_ray.tasks.coin_flip import CoinFlip
 from s2d_ray.tasks.geonames import Geonames
+from s2d_ray.tasks.gsm8k import Gsm8k
+from s2d_ray.tasks.judge import Judge
+from s2d_ray.tasks.last_letter import LastLetter
 from s2d_ray.tasks.prompts import Prompts
 from s2d_ray.tasks.task import Task
 
-TASKS: Mapping[str, type[Task]] = {"geonames": Geonames, "prompts": Prompts}
+TASKS: Mapping[str, type[Task]] = {
+    "last_letter": LastLetter,
+    "coin_flip": CoinFlip,
+    "biased_trivia": BiasedTrivia,
+    "judge": Judge,
+    "gsm8k": Gsm8k,
+    "geonames": Geonames,
+    "prompts": Prompts,
+}
 
 
 def load_task(section: Named) -> Task:

@@ -11,7 +11,8 @@ from typing import Literal
 from s2d_ray.config import Strict
 from s2d_ray.records import LabelledPrompt, Prompt
 
-Split = Literal["train", "test"]
+Split = Literal["train", "valid", "test"]
+"""Disjoint parts: System 2 works through `train`; `valid` is for choosing settings; `test` decides the verdict."""
 
 
 @dataclass(frozen=True, slots=True)

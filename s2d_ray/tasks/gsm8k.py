@@ -1,0 +1,69 @@
+"""Grade-school maths: GSM8K (Cobbe et al., arXiv 2110.14168), or any file in its layout.
+
+    Natalia sold clips to 48 of her friends in April, and then she sold half as many clips in May. How many clips did
+    Natalia sell altogether in April and May?   →   72
+
+Rows have `question`, and `answer` ending in `#### 72`. The paper finds that this task does not distil.
+"""
+
+import logging
+import re
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import ClassVar
+
+from s2d_ray.errors import UserError
+from s2d_ray.records import LabelledPrompt, Prompt, content_id, user
+from s2d_ray.tasks.rows import Row, RowTask
+from s2d_ray.tasks.task import Split
+
+NUMBER = re.compile(r"-?\$?-?(?:(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+)(?:\s*/\s*[0-9]+)?")
+
+
+class Gsm8k(RowTask):
+    """Word problems with a number as the answer."""
+
+    shipped: ClassVar[str] = "gsm8k-train.jsonl"
+    shipped_test: ClassVar[str | None] = "gsm8k-test.jsonl"
+    shipped_source: ClassVar[str] = "GSM8K (openai/grade-school-math), an excerpt of 400; MIT"
+
+    instruction: str = "Answer with the final number only."
+    """Added to the question for System 1; methods that think get the question without it. May be empty."""
+
+    def items(self, split: Split, seed: int) -> Iterator[LabelledPrompt]:
+        """One prompt per question. Raises UserError where a row has no question."""
+        for row in self.records(split, seed, iter, _question):
+            question = _question(row)
+            text = f"{question}\n\n{self.instruction}" if self.instruction else question
+            prompt = Prompt(content_id(text), [user(text)], {"bare": question})
+            worked = row.get("answer")
+            references = [] if worked is None else [str(worked).rpartition("####")[2].strip()]
+            yield LabelledPrompt(prompt, references, "all")
+
+    def parse(self, text: str, prompt: Prompt) -> str | None:
+        """The last number in the text, without currency and thousands separators."""
+        found = NUMBER.findall(text)
+        return re.sub(r"[\s$,]", "", found[-1]) if found else None
+
+    def key(self, answer: str) -> str:
+        """The number's exact value, so that 0.5, .50 and 1/2 are equal; the text itself where it is no number."""
+        return _value(answer)
+
+
+def _question(row: Row) -> str:
+    if not isinstance(row.get("question"), str):
+        raise UserError(f"the maths data has no column question; it has {', '.join(row)}")
+    return str(row["question"]).strip()
+
+
+@lru_cache(maxsize=65536)
+def _value(answer: str) -> str:
+    # Imported here: sympy takes a second, and only curation and evaluation compare answers.
+    from math_verify import parse
+    from sympy import Rational, nsimplify
+
+    # Its time limit is a signal, which only a main thread may set; one short number needs none.
+    logging.getLogger("math_verify").setLevel(logging.ERROR)
+    parsed = parse(re.sub(r"[\s$,]", "", answer), parsing_timeout=None)
+    value = nsimplify(parsed[0], rational=True) if parsed and not isinstance(parsed[0], str) else None
+    return str(value) if isinstance(value, Rational) else answer.strip()

@@ -1,0 +1,101 @@
+"""Pairwise judging: which of two responses is better, as people found?
+
+    Question: How can I find the best 401k plan for my needs?
+    Response A: The first step is to research your options. …
+    Response B: The best way to find a 401k plan that meets your needs is to … compare different options. …   →   A
+
+Pairs come from OpenAssistant's ranked first turns, MT-Bench's human judgments, LLMBar, or your own file (the
+layouts are in `s2d_ray/tasks/pairs.py`). Swapping the responses must swap the verdict.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from s2d_ray.records import LabelledPrompt, Prompt, content_id, user
+from s2d_ray.tasks.pairs import Pair, few_per_question, pairs_of
+from s2d_ray.tasks.rows import Row, RowTask, load_rows, shipped_file
+from s2d_ray.tasks.task import Split, Variant
+
+INSTRUCTION = (
+    "Which of two responses to a question is better? Answer A, B or tie only.\n\n"
+    "Question: {question}\n\nResponse A:\n{response_a}\n\nResponse B:\n{response_b}\n\nVerdict:"
+)
+SWAP = {"A": "B", "B": "A"}
+# `A` is an article too: it is a verdict only before punctuation, a line's end or `is`.
+BEGUN = re.compile(
+    r"\W*(?:(?:verdict|response|answer|winner)\W+){0,2}((?-i:A|B)|tie)(?=\W*$|\W*\n|[.,:;!)*]|\s+is\b)", re.IGNORECASE
+)
+BETTER = re.compile(r"\bresponse (A|B) is (?:the )?(?:better|best)\b", re.IGNORECASE)
+
+
+class Judge(RowTask):
+    """A verdict on two responses: A, B or tie."""
+
+    shipped: ClassVar[str] = "oasst-trees.jsonl"
+    shipped_source: ClassVar[str] = (
+        "OpenAssistant sample trees (Apache-2.0); MT-Bench questions (lm-sys/FastChat, Apache-2.0) with pairs of "
+        "princeton-nlp/LLMBar (MIT); excerpts"
+    )
+
+    mt_bench_path: str | None = None
+    """Pairs tested on as a subset of their own: lmsys/mt_bench_human_judgments, or LLMBar's Processed/MT-Bench."""
+    mt_bench_split: str = "human"
+    """On the hub: the split of `mt_bench_path`."""
+    pairs_per_question: int = Field(3, ge=1)
+    """Pairs at most of one question, MT-Bench's excepted; n ranked responses make n(n-1)/2."""
+    max_characters: int = Field(8000, ge=1)
+    """Pairs whose question and responses together are longer are left out."""
+    perturbations: tuple[Literal["swap"], ...] = ("swap",)
+    """`swap` also asks with the responses exchanged: the verdict must be exchanged too."""
+
+    def items(self, split: Split, seed: int) -> Iterator[LabelledPrompt]:
+        """Pairs of the split; MT-Bench only in the test split. Raises UserError where the data has no known layout."""
+        for pair in self.records(split, seed, self._read, lambda pair: pair.question):
+            yield _labelled(pair, "pairs", "")
+        mt_bench = self.mt_bench_path or (None if self.path else shipped_file("mt_bench-pairs.jsonl"))
+        if split == "test" and mt_bench is not None:
+            for pair in self._fitting(load_rows(mt_bench, split=self.mt_bench_split)):
+                yield _labelled(pair, "mt_bench", _categories().get(pair.question.strip(), ""))
+
+    def parse(self, text: str, prompt: Prompt) -> str | None:
+        """The last verdict in double brackets; else the one that the text begins with, or says to be better."""
+        marked = re.findall(r"\[\[(A|B|C|tie)\]\]", text, re.IGNORECASE)
+        begun = BEGUN.match(text)
+        better = {found.upper() for found in BETTER.findall(text)}
+        if not marked and len(better) > 1:
+            return None
+        found = marked[-1] if marked else begun[1] if begun else better.pop() if better else None
+        return None if found is None else {"A": "A", "B": "B"}.get(found.upper(), "tie")
+
+    def variants(self, prompt: Prompt) -> Sequence[Variant]:
+        """The responses exchanged, where asked for."""
+        f = prompt.fields
+        swapped = _ask(Pair(f["question"], f["response_b"], f["response_a"], ""))
+        return [Variant(name, swapped, lambda verdict: SWAP.get(verdict, verdict)) for name in self.perturbations]
+
+    def _read(self, rows: Iterable[Row]) -> Sequence[Pair]:
+        return few_per_question(self._fitting(rows), self.pairs_per_question)
+
+    def _fitting(self, rows: Iterable[Row]) -> Iterator[Pair]:
+        return (pair for pair in pairs_of(rows) if sum(map(len, pair[:3])) <= self.max_characters)
+
+
+def _labelled(pair: Pair, subset: str, group: str) -> LabelledPrompt:
+    return LabelledPrompt(_ask(pair), [pair.verdict] if pair.verdict else [], subset, group)
+
+
+def _ask(pair: Pair) -> Prompt:
+    fields = {"question": pair.question, "response_a": pair.response_a, "response_b": pair.response_b}
+    text = INSTRUCTION.format(**fields)
+    return Prompt(content_id(text), [user(text)], fields)
+
+
+@lru_cache
+def _categories() -> dict[str, str]:
+    """MT-Bench question → its category."""
+    rows = load_rows(shipped_file("mt_bench-questions.jsonl"))
+    return {row["turns"][0].strip(): row["category"] for row in rows}

@@ -1,0 +1,69 @@
+"""Last letter concatenation: the last letters of some words, written as one string.
+
+    Take the last letters of the words in "Edgar Bob" and concatenate them.   →   rb
+
+Items are generated. No word of one split occurs in another, so that answers cannot be learned word by word.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from random import Random
+from typing import Literal
+
+from pydantic import Field, PositiveInt
+
+from s2d_ray.records import LabelledPrompt, Prompt, content_id, user
+from s2d_ray.tasks.task import Split, Task, Variant
+from s2d_ray.tasks.vocabulary import NAMES_SOURCE, draws, load_words, words_of
+
+QUESTION = 'Take the last letters of the words in "{words}" and concatenate them.'
+
+
+class LastLetter(Task):
+    """Last letter concatenation over names, or words of your own."""
+
+    words: tuple[PositiveInt, ...] = Field((2,), min_length=1)
+    """Words in an item; of several numbers one is drawn for each item."""
+    vocabulary: Path | None = None
+    """Text file with a word a line; unset: first names."""
+    train_items: int = Field(200, ge=1)
+    """Unlabelled items."""
+    valid_items: int = Field(200, ge=1)
+    """Items kept apart for validation."""
+    test_items: int = Field(200, ge=1)
+    """Held-out items."""
+    perturbations: tuple[Literal["reverse"], ...] = ()
+    """`reverse` also asks for the words in reverse order: the answer must come out reversed."""
+
+    @property
+    def source(self) -> str:
+        return f"generated from {self.vocabulary.name if self.vocabulary else NAMES_SOURCE}"
+
+    def items(self, split: Split, seed: int) -> Iterator[LabelledPrompt]:
+        """Different items. Raises UserError where the split's words do not make enough of them."""
+        sizes: dict[Split, int] = {"train": self.train_items, "valid": self.valid_items, "test": self.test_items}
+        pool = words_of(load_words(self.vocabulary), split, sizes, seed)
+        for words in draws(pool, self.words, sizes[split], Random(f"{seed}/{split}/last letter")):
+            yield LabelledPrompt(_ask(words), ["".join(w[-1] for w in words).lower()], "all", f"{len(words)} words")
+
+    def parse(self, text: str, prompt: Prompt) -> str | None:
+        """The whole text if it is one string of letters, or the last such string with a letter for each word.
+
+        It must stand in quotes or in bold, or after `is`, `:` or `=` at a line's end.
+        """
+        if text.strip(" .\n").isalpha():
+            return text.strip(" .\n").lower()
+        found = re.findall(r"[\"“*]([^\W\d_]+)\.?(?=[\"”*])|(?:\bis|:|=)\s+([^\W\d_]+)\W*$", text, re.MULTILINE)
+        fitting = [a or b for a, b in found if len(a or b) == len(prompt.fields["words"].split())]
+        return fitting[-1].lower() if fitting else None
+
+    def variants(self, prompt: Prompt) -> Sequence[Variant]:
+        """The words in reverse order, where asked for."""
+        reverse = prompt.fields["words"].split()[::-1]
+        return [Variant(name, _ask(reverse), lambda answer: answer[::-1]) for name in self.perturbations]
+
+
+def _ask(words: Sequence[str]) -> Prompt:
+    text = QUESTION.format(words=" ".join(words))
+    return Prompt(content_id(text), [user(text)], {"words": " ".join(words)})

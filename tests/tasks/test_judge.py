@@ -1,0 +1,147 @@
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from s2d_ray.errors import UserError
+from s2d_ray.records import Prompt, user
+from s2d_ray.tasks.judge import Judge
+from s2d_ray.tasks.pairs import Pair, pairs_of
+
+ANY = Prompt("id", [user("")], {"question": "Q", "response_a": "1", "response_b": "2"})
+
+
+def message(name: str, parent: str | None, text: str, rank: int | None = None, **other: Any) -> dict[str, Any]:
+    role = "assistant" if parent else "prompter"
+    row = {"message_id": name, "parent_id": parent, "text": text, "role": role, "lang": "en", "rank": rank}
+    return row | {"deleted": False} | other
+
+
+def verdicts(rows: list[dict[str, Any]]) -> set[tuple[str, str, str]]:
+    """question, better, worse - wherever the pair puts them."""
+    better = {"A": (1, 2), "B": (2, 1)}
+    return {(p.question, p[better[p.verdict][0]], p[better[p.verdict][1]]) for p in pairs_of(rows)}
+
+
+def test_oasst_messages_become_first_turn_english_pairs() -> None:
+    rows = [
+        message("q", None, "ask"),
+        message("r0", "q", "best", 0),
+        message("r1", "q", "fair", 1),
+        message("r2", "q", "worst", 2),
+        message("deleted", "q", "gone", 3, deleted=True),
+        message("unranked", "q", "new"),
+        message("q2", "r0", "go on", 0, role="prompter"),
+        message("x", "q2", "second turn", 0),
+        message("y", "q2", "second turn too", 1),
+        message("d", None, "frag", lang="de"),
+        message("d0", "d", "gut", 0, lang="de"),
+        message("d1", "d", "schlecht", 1, lang="de"),
+    ]
+    assert verdicts(rows) == {("ask", "best", "fair"), ("ask", "best", "worst"), ("ask", "fair", "worst")}
+
+
+def test_oasst_trees_give_the_same_pairs_as_messages() -> None:
+    replies = [message(f"r{n}", "q", text, n) for n, text in enumerate(("best", "fair"))]
+    tree = {"message_tree_id": "q", "prompt": message("q", None, "ask") | {"replies": replies}}
+    assert verdicts([tree]) == {("ask", "best", "fair")}
+
+
+def test_the_better_response_is_not_in_one_place() -> None:
+    places = Counter(item.references[0] for item in Judge().items("train", 0))
+    assert 0.4 < places["A"] / places.total() < 0.6
+
+
+def vote(winner: str, a: str = "m1", b: str = "m2", turn: int = 1) -> dict[str, Any]:
+    def said(model: str) -> list[dict[str, str]]:
+        return [{"role": "user", "content": "Q?"}, {"role": "assistant", "content": f"by {model}"}]
+
+    sides = {"model_a": a, "model_b": b, "conversation_a": said(a), "conversation_b": said(b)}
+    return {"question_id": 81, "judge": "x", "winner": winner, "turn": turn, **sides}
+
+
+def test_mt_bench_votes_become_a_majority_in_either_order() -> None:
+    second_turn = [vote("model_b", turn=2)] * 3
+    rows = [vote("model_a"), vote("model_b", "m2", "m1"), vote("model_b"), *second_turn]
+    assert list(pairs_of(rows)) == [Pair("Q?", "by m1", "by m2", "A")]
+    assert next(pairs_of([vote("model_a"), vote("model_b")])).verdict == "tie"
+    assert next(pairs_of([vote("tie (inconsistent)")])).verdict == "tie"
+
+
+def test_other_layouts() -> None:
+    llmbar = [{"input": "Q", "output_1": "1", "output_2": "2", "label": 2}]
+    plain = [{"question": "Q", "response_a": "1", "response_b": "2"}]
+    assert list(pairs_of(llmbar)) == [Pair("Q", "1", "2", "B")]
+    assert list(pairs_of(plain)) == [Pair("Q", "1", "2", "")]
+    with pytest.raises(UserError, match="chosen, rejected has no known layout"):
+        list(pairs_of([{"chosen": "1", "rejected": "2"}]))
+
+
+def test_mt_bench_is_tested_by_category_beside_the_pairs() -> None:
+    items = list(Judge().items("test", 0))
+    groups = Counter(item.group for item in items if item.subset == "mt_bench")
+    assert groups.total() == 100
+    assert {"writing", "math", "stem"} <= groups.keys()
+    assert "" not in groups
+    assert any(item.subset == "pairs" for item in items)
+    assert all(item.subset == "pairs" for item in Judge().items("train", 0))
+
+
+def test_few_and_short_pairs_of_a_question(tmp_path: Path) -> None:
+    replies = [message(f"r{n}", "q", f"reply {n}" + " long" * 100 * (n == 5), n) for n in range(6)]
+    tree = {"message_tree_id": "q", "prompt": message("q", None, "ask") | {"replies": replies}}
+    file = tmp_path / "trees.jsonl"
+    file.write_text(json.dumps(tree))
+
+    def count(**options: Any) -> int:
+        task = Judge(path=str(file), **options)
+        return len([*task.items("train", 0), *task.items("test", 0)])
+
+    assert count() == 3
+    assert count(pairs_per_question=99) == 15
+    assert count(pairs_per_question=99, max_characters=100) == 10
+
+
+def test_swapping_exchanges_the_responses_and_maps_back() -> None:
+    item = next(Judge().items("train", 0))
+    [variant] = Judge().variants(item.prompt)
+    assert variant.name == "swap"
+    assert variant.prompt.fields["response_a"] == item.prompt.fields["response_b"]
+    assert variant.prompt.text.index(item.prompt.fields["response_b"]) < variant.prompt.text.index(
+        item.prompt.fields["response_a"]
+    )
+    assert [variant.map_back(v) for v in ("A", "B", "tie")] == ["B", "A", "tie"]
+    assert variant.prompt.prompt_id != item.prompt.prompt_id
+    assert not Judge(perturbations=()).variants(item.prompt)
+
+
+@pytest.mark.parametrize(
+    ("text", "verdict"),
+    [
+        ("A", "A"),
+        ("B.", "B"),
+        ("tie", "tie"),
+        ("Verdict: B", "B"),
+        ("**A**\nbecause", "A"),
+        ("Response B is better.", "B"),
+        ("Both are good, but response A is better in detail.", "A"),
+        ("Both are fine: [[A]]? No, [[B]]", "B"),
+        ("[[C]]", "tie"),
+        ("A good response names its sources.", None),
+        ("Response A is better in tone, response B is better in detail.", None),
+        ("a, b or c", None),
+        ("Neither.", None),
+        ("", None),
+    ],
+)
+def test_verdicts_are_read_however_they_are_put(text: str, verdict: str | None) -> None:
+    assert Judge().parse(text, ANY) == verdict
+
+
+@given(st.text())
+def test_any_text_is_read_or_not(text: str) -> None:
+    assert Judge().parse(text, ANY) in (None, "A", "B", "tie")

@@ -1,0 +1,167 @@
+"""What holds for every task: the splits are disjoint, the same each time, and prompts carry no label."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from s2d_ray.config import Named
+from s2d_ray.errors import UserError
+from s2d_ray.records import LabelledPrompt
+from s2d_ray.tasks.biased_trivia import TEMPLATES
+from s2d_ray.tasks.catalogue import load_task
+from s2d_ray.tasks.rows import part_of
+from s2d_ray.tasks.task import Split, Task, prompts
+
+SPLITS: tuple[Split, ...] = ("train", "valid", "test")
+SHARED: dict[str, dict[str, Any]] = {
+    "last_letter": {},
+    "coin_flip": {"train_items": 500, "valid_items": 100, "test_items": 100},
+    "biased_trivia": {"valid_share": 0.2},
+    "judge": {"valid_share": 0.2},
+    "gsm8k": {"valid_share": 0.2},
+}
+KEPT_APART = {
+    "last_letter": "words",
+    "coin_flip": "acts",
+    "biased_trivia": "plain",
+    "judge": "question",
+    "gsm8k": "bare",
+}
+
+
+def task_named(name: str) -> Task:
+    return load_task(Named(name=name, **SHARED[name]))
+
+
+def split_items(name: str, seed: int = 0) -> dict[Split, list[LabelledPrompt]]:
+    return {split: list(task_named(name).items(split, seed)) for split in SPLITS}
+
+
+def units(name: str, items: list[LabelledPrompt]) -> set[str]:
+    """What must not straddle the splits: a word, a person, a question."""
+    texts = [item.prompt.fields[KEPT_APART[name]] for item in items]
+    if name == "last_letter":
+        return {word for text in texts for word in text.split()}
+    if name == "coin_flip":
+        return {line.split()[0] for text in texts for line in text.splitlines()}
+    return set(texts)
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_splits_are_filled_and_disjoint(name: str) -> None:
+    found = {split: units(name, items) for split, items in split_items(name).items()}
+    assert all(found.values())
+    assert not found["train"] & found["valid"]
+    assert not found["train"] & found["test"]
+    assert not found["valid"] & found["test"]
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_the_same_seed_gives_the_same_items_and_another_gives_others(name: str) -> None:
+    assert split_items(name) == split_items(name)
+    assert split_items(name)["train"] != split_items(name, seed=1)["train"]
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_ids_are_unique_and_every_item_has_a_reference(name: str) -> None:
+    items = [item for found in split_items(name).values() for item in found]
+    assert len({item.prompt.prompt_id for item in items}) == len(items)
+    assert all(item.references for item in items)
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_a_reference_is_an_answer_that_the_parser_reads_and_the_scorer_accepts(name: str) -> None:
+    task = task_named(name)
+    for item in task.items("test", 0):
+        answer = task.parse(item.references[0], item.prompt)
+        assert task.correct(answer, item.references)
+        assert not task.correct(None, item.references)
+
+
+@pytest.mark.parametrize("name", ["gsm8k", "judge", "biased_trivia"])
+def test_prompts_do_not_depend_on_the_labels(name: str, tmp_path: Path) -> None:
+    rows = {"gsm8k": maths, "judge": trees, "biased_trivia": sycophancy}[name]
+    seen = []
+    for poisoned in (False, True):
+        file = tmp_path / f"{poisoned}.jsonl"
+        file.write_text("\n".join(json.dumps(row) for row in rows(poisoned)))
+        task = load_task(Named(name=name, path=str(file)))
+        seen.append(list(prompts(task, 0)))
+        assert len(seen[-1]) > 10
+    assert seen[0] == seen[1]
+
+
+def maths(poisoned: bool) -> list[dict[str, Any]]:
+    return [{"question": f"What is {n} + 1?", "answer": f"so\n#### {0 if poisoned else n + 1}"} for n in range(40)]
+
+
+def trees(poisoned: bool) -> list[dict[str, Any]]:
+    def reply(text: str, rank: int) -> dict[str, Any]:
+        return {"text": text, "role": "assistant", "lang": "en", "deleted": False, "rank": -rank if poisoned else rank}
+
+    def tree(n: int) -> dict[str, Any]:
+        replies = [reply(f"reply {n} {rank}", rank) for rank in range(4)]
+        return {"message_tree_id": str(n), "prompt": {"text": f"ask {n}", "lang": "en", "replies": replies}}
+
+    return [tree(n) for n in range(40)]
+
+
+def sycophancy(poisoned: bool) -> list[dict[str, Any]]:
+    def row(n: int) -> dict[str, Any]:
+        question = f"Who is number {n}?"
+        base = {"dataset": "trivia_qa", "question": question, "correct_answer": "poison" if poisoned else f"N{n}"}
+        asked = TEMPLATES["biased"].format(question=question, incorrect_answer=f"M{n}")
+        turns = [{"type": "human", "content": asked}]
+        return {"prompt": turns, "base": base, "metadata": {"prompt_template": TEMPLATES["biased"]}}
+
+    return [row(n) for n in range(40)]
+
+
+def test_shares_hold_over_many_questions() -> None:
+    parts = [part_of(f"question {n}", 0, 0.2, 0.1) for n in range(5000)]
+    assert 0.18 < parts.count("test") / 5000 < 0.22
+    assert 0.08 < parts.count("valid") / 5000 < 0.12
+
+
+def test_a_question_of_the_test_file_is_not_trained_on(tmp_path: Path) -> None:
+    train, test = tmp_path / "train.jsonl", tmp_path / "test.jsonl"
+    train.write_text("".join(json.dumps(row) + "\n" for row in maths(False)))
+    test.write_text(json.dumps({"question": "what is  7 + 1?", "answer": "#### 8"}))
+    task = load_task(Named(name="gsm8k", path=str(train), test_path=str(test)))
+    asked = {prompt.fields["bare"] for prompt in prompts(task, 0)}
+    assert len(asked) == 39
+    assert "What is 7 + 1?" not in asked
+    assert [item.references for item in task.items("test", 0)] == [["8"]]
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "message"),
+    [
+        (None, "none.jsonl", "no data file or folder"),
+        ("", "empty.jsonl", "is empty"),
+        ('{"question": \n', "broken.jsonl", "cannot be read"),
+        ("text", "notes.txt", "is not one of .jsonl"),
+        ('{"q": "What?"}', "columns.jsonl", "no column question; it has q"),
+    ],
+)
+def test_bad_data_is_one_line(content: str | None, name: str, message: str, tmp_path: Path) -> None:
+    if content is not None:
+        (tmp_path / name).write_text(content)
+    with pytest.raises(UserError, match=message) as caught:
+        list(load_task(Named(name="gsm8k", path=str(tmp_path / name))).items("train", 0))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_hub_name_that_cannot_be_reached_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    with pytest.raises(UserError, match="data nobody/nothing is neither a file here nor to be had from the hub"):
+        list(load_task(Named(name="gsm8k", path="nobody/nothing")).items("train", 0))
+
+
+def test_shares_that_leave_nothing_are_refused() -> None:
+    with pytest.raises(UserError, match="leave nothing to train on"):
+        load_task(Named(name="gsm8k", test_share=0.5, valid_share=0.5))
