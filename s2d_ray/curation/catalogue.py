@@ -3,13 +3,20 @@
 from collections.abc import Mapping, Sequence
 
 from s2d_ray.config import Named, parse
+from s2d_ray.curation.consistency import Consistency
 from s2d_ray.curation.majority import Majority
 from s2d_ray.curation.rule import Rule
 from s2d_ray.curation.unfiltered import Unfiltered
+from s2d_ray.curation.universal import Universal
 from s2d_ray.errors import UserError
 from s2d_ray.imports import import_object
 
-RULES: Mapping[str, type[Rule]] = {"majority": Majority, "unfiltered": Unfiltered}
+RULES: Mapping[str, type[Rule]] = {
+    "majority": Majority,
+    "universal": Universal,
+    "consistency": Consistency,
+    "unfiltered": Unfiltered,
+}
 
 
 def load_rules(sections: Sequence[Named]) -> list[Rule]:
