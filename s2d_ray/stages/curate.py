@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from s2d_ray.curation.catalogue import load_rules
 from s2d_ray.curation.data_card import STATUSES, count_outcomes, write_data_card
 from s2d_ray.curation.rule import decide
 from s2d_ray.errors import UserError
-from s2d_ray.inference.engine import CompletionEngine
+from s2d_ray.inference.engine import CompletionEngine, EngineError
 from s2d_ray.inference.program_run import Recorder
 from s2d_ray.models import Model
 from s2d_ray.records import DECISIONS, Row, candidates_from_row
@@ -75,6 +76,10 @@ def _decide_row(recipe: Recipe, sections: Sequence[Named]) -> RowFunction:
         candidates = candidates_from_row(row)
         seed = (str(recipe.seed), candidates.prompt.prompt_id, "curation")
         generate = Recorder(engine, recipe.generate.sampling, seed) if engine else None
-        return [await decide(candidates, rules, task, generate)]
+        try:
+            return [await decide(candidates, rules, task, generate)]
+        except EngineError as error:
+            failed = replace(candidates, error=f"curation: {error}")
+            return [await decide(failed, rules, task, generate)]
 
     return answer

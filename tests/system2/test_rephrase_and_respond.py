@@ -42,7 +42,7 @@ async def test_a_useless_rephrasing_is_malformed(ask: Any, rewording: str, reaso
 
 
 async def test_few_shot_one_step_returns_the_marked_answer(ask: Any) -> None:
-    reply = "What ends each word?\nThe answer is \"rb\"."
+    reply = 'What ends each word?\nThe answer is "rb".'
     assert (await ask("rar1", QUESTION, lambda chat: reply, prompts="few_shot")).text == '"rb".'
     assert "no answer" in (await ask("rar1", QUESTION, lambda chat: "rb", prompts="few_shot")).error
 

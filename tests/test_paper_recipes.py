@@ -1,0 +1,75 @@
+"""The recipes of the paper's tables: all load and resolve, and the small ones have what they need at hand."""
+
+import asyncio
+from itertools import islice
+
+import pytest
+
+from s2d_ray.config import Engine, Recipe, load_recipe, shipped_recipes
+from s2d_ray.curation.catalogue import load_rules
+from s2d_ray.curation.rule import decide
+from s2d_ray.evaluation.metrics import ARMS
+from s2d_ray.evaluation.reported import REPORTED, UNVERIFIED, reported_for
+from s2d_ray.inference.program_run import Recorder, run_method
+from s2d_ray.inference.scripted import ScriptedEngine
+from s2d_ray.records import Candidates
+from s2d_ray.system2.catalogue import METHODS, load_method
+from s2d_ray.tasks.catalogue import TASKS, load_task
+from s2d_ray.tasks.task import prompts
+
+FAMILIES = ("rar-last-letter", "rar-coin-flip", "s2a-trivia", "bsm-judge", "cot-gsm8k")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_has_both_forms_of_the_same_task_and_method(family: str) -> None:
+    paper, small = load_recipe(f"{family}-paper"), load_recipe(f"{family}-small")
+    assert (paper.task.name, paper.method.name) == (small.task.name, small.method.name)
+    assert reported_for(paper.task.name, paper.method.name) is not None
+    assert (paper.train.zero_stage, paper.method.options["prompts"]) == (3, "paper")
+    assert paper.engine.max_engines > 1
+    assert paper.engine.tensor_parallel > 1
+    assert small.method.options["prompts"] == "few_shot"
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_every_recipe_resolves_its_names_and_round_trips(name: str) -> None:
+    recipe = load_recipe(name)
+    assert recipe.name == name
+    assert Recipe.model_validate(recipe.model_dump(mode="json")) == recipe
+    load_task(recipe.task)
+    load_method(recipe.method)
+    assert load_rules(recipe.curate.rules)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_small_recipe_has_data_methods_and_rules_that_fit(family: str) -> None:
+    """Its first prompts go through generation and curation, whatever an echo makes of them."""
+    recipe = load_recipe(f"{family}-small")
+    task, method, rules = load_task(recipe.task), load_method(recipe.method), load_rules(recipe.curate.rules)
+    engine = ScriptedEngine(Engine(kind="scripted"))
+    asked = list(islice(prompts(task, recipe.seed), recipe.limit or 1000))
+    assert 100 <= len(asked) <= 400
+    assert len(list(task.items("test", recipe.seed))) >= 60
+
+    async def status(index: int) -> str:
+        prompt, sampling = asked[index], recipe.generate.sampling
+        samples = await run_method(method, prompt, engine, sampling, 2, recipe.seed)
+        for variant in task.variants(prompt):
+            samples += await run_method(method, variant.prompt, engine, sampling, 2, recipe.seed, variant.name)
+        generate = Recorder(engine, sampling, (prompt.prompt_id,))
+        return str((await decide(Candidates(prompt, samples), rules, task, generate))["status"])
+
+    assert {asyncio.run(status(index)) for index in range(3)} <= {"kept", "rejected"}
+
+
+def test_reported_figures_are_of_known_arms_and_marked() -> None:
+    for (task, method), paper in REPORTED.items():
+        assert task in TASKS
+        assert method in METHODS
+        for figure in paper.figures:
+            assert figure.arm in ARMS
+            assert figure.method in ("", *METHODS)
+    published = {f.percent for p in REPORTED.values() for f in p.figures if f.mark != UNVERIFIED}
+    assert published == {98.0, 52.77, 7.13}
+    assert [key for key, paper in REPORTED.items() if not paper.distils] == [("gsm8k", "cot")]
+    assert reported_for("geonames", "s2a") is None
