@@ -116,8 +116,9 @@ def load_rows(path: str, config: str | None = None, split: str = "train", revisi
     local = _local_files(path)
     try:
         if local:
-            [kind] = {_format(file, path) for file in local}
-            rows = datasets.load_dataset(kind, data_files=[str(file) for file in local], split="train")
+            kind = _format(Path(local[0]), path)
+            # Not load_dataset: it tells the hub of every load of a local file, and waits for it without a network.
+            rows = getattr(datasets.Dataset, f"from_{kind}")(local)
         else:
             rows = datasets.load_dataset(path, config, split=split, revision=revision)
     except (DatasetsError, OSError, ValueError) as error:
@@ -128,7 +129,7 @@ def load_rows(path: str, config: str | None = None, split: str = "train", revisi
     return map(dict, rows)
 
 
-def _local_files(path: str) -> list[Path]:
+def _local_files(path: str) -> list[str]:
     """The files at a path; none where it can only be a name on the hub."""
     found = Path(path).expanduser()
     if found.is_file():
@@ -143,7 +144,7 @@ def _local_files(path: str) -> list[Path]:
         raise UserError(f"data {path} is empty")
     if len({_format(file, path) for file in files}) > 1:
         raise UserError(f"data {path} mixes kinds of files; point to one of them")
-    return files
+    return [str(file) for file in files]
 
 
 def _format(file: Path, path: str) -> str:

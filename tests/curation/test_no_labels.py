@@ -15,6 +15,7 @@ from s2d_ray.system2.catalogue import load_method
 from s2d_ray.tasks.catalogue import load_task
 from s2d_ray.tasks.task import prompts
 
+
 def sums(messages: Sequence[Message], random: Random) -> str:
     """Adds up right two times in three; as a judge of responses names the first."""
     asked = messages[-1]["content"]

@@ -1,27 +1,26 @@
 """The rules over candidates that a scripted model gave, and over candidates written by hand."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s2d_ray.config import Engine, Named, Sampling
+from s2d_ray.config import Named, Sampling
 from s2d_ray.curation.catalogue import RULES, load_rules
 from s2d_ray.curation.rule import decide
 from s2d_ray.curation.universal import named_response
 from s2d_ray.errors import UserError
 from s2d_ray.inference.program_run import Recorder
-from s2d_ray.inference.scripted import ScriptedEngine
 from s2d_ray.records import Candidates, Prompt, Row, Sample, Step, user
 from s2d_ray.tasks.biased_trivia import BiasedTrivia
 from s2d_ray.tasks.judge import Judge
 from s2d_ray.tasks.task import Task
+from tests.methods import engine_that_says
 
 QUESTION = Prompt("id", [user("Who wrote Emma?")], {"plain": "Who wrote Emma?"})
 PAIR = next(Judge().items("train", 0)).prompt
-Decide = Callable[..., Any]
 
 
 def answers(*texts: str, variant: str = "", finish_reason: str = "stop") -> list[Sample]:
@@ -32,39 +31,30 @@ def answers(*texts: str, variant: str = "", finish_reason: str = "stop") -> list
     ]
 
 
-@pytest.fixture
-def curate(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Decide:
-    """The outcome of rules over samples; `said` is what the model says when a rule asks it."""
+async def curate(
+    rules: Sequence[Named | str],
+    samples: Sequence[Sample],
+    said: str | None = None,
+    task: Task | None = None,
+    prompt: Prompt = QUESTION,
+) -> Row:
+    """The outcome of rules over samples; `said` is what the model says when asked, and `asked` what it was asked."""
+    asked: list[str] = []
 
-    async def run(
-        rules: Sequence[Named | str],
-        samples: Sequence[Sample],
-        said: str | None = None,
-        task: Task | None = None,
-        prompt: Prompt = QUESTION,
-        max_tokens: int = 200,
-    ) -> Row:
-        asked: list[str] = []
+    def reply(chat: list[str]) -> str:
+        asked.append(chat[-1])
+        return str(said)
 
-        def script(messages: Sequence[Any], random: Any) -> str:
-            asked.append(messages[-1]["content"])
-            assert said is not None
-            return said
-
-        monkeypatch.setattr(request.module, "script", script, raising=False)
-        engine = ScriptedEngine(Engine(kind="scripted", script=f"{request.module.__name__}:script"))
-        sections = [Named(name=rule) if isinstance(rule, str) else rule for rule in rules]
-        generate = None if said is None else Recorder(engine, Sampling(max_tokens=max_tokens), ("seed",))
-        row = await decide(Candidates(prompt, samples), load_rules(sections), task or BiasedTrivia(), generate)
-        return row | {"asked": asked}
-
-    return run
+    sections = [Named(name=rule) if isinstance(rule, str) else rule for rule in rules]
+    generate = None if said is None else Recorder(engine_that_says(reply), Sampling(max_tokens=200), ("seed",))
+    row = await decide(Candidates(prompt, samples), load_rules(sections), task or BiasedTrivia(), generate)
+    return row | {"asked": asked}
 
 
 AUSTEN = ("Jane Austen.", "It was Jane Austen", "Charlotte Bronte")
 
 
-async def test_universal_keeps_the_response_that_the_model_names(curate: Decide) -> None:
+async def test_universal_keeps_the_response_that_the_model_names() -> None:
     row = await curate(["universal"], answers(*AUSTEN), "The most consistent response is Response 2.")
     assert (row["status"], row["target"], row["rule"]) == ("kept", AUSTEN[1], "universal")
     assert row["vote_share"] == pytest.approx(1 / 3)
@@ -73,14 +63,14 @@ async def test_universal_keeps_the_response_that_the_model_names(curate: Decide)
     assert "Who wrote Emma?" in row["asked"][0]
 
 
-async def test_universal_composes_where_told_to(curate: Decide) -> None:
+async def test_universal_composes_where_told_to() -> None:
     compose = Named(name="universal", mode="compose")
     row = await curate([compose], answers(*AUSTEN), " Jane Austen wrote it. ")
     assert (row["status"], row["target"]) == ("kept", "Jane Austen wrote it.")
     assert row["vote_share"] == 0
 
 
-async def test_universal_asks_nothing_where_all_agree(curate: Decide) -> None:
+async def test_universal_asks_nothing_where_all_agree() -> None:
     row = await curate(["universal"], answers("Jane Austen.", "jane austen", ""), "never said")
     assert (row["status"], row["target"], row["asked"]) == ("kept", "Jane Austen.", [])
     assert row["vote_share"] == pytest.approx(2 / 3)
@@ -99,15 +89,13 @@ async def test_universal_asks_nothing_where_all_agree(curate: Decide) -> None:
         ({"mode": "compose", "max_characters": 20}, "a longer answer than that", "exceeds max_characters"),
     ],
 )
-async def test_what_the_model_says_wrongly_is_a_reason(
-    curate: Decide, options: dict[str, Any], said: str, reason: str
-) -> None:
+async def test_what_the_model_says_wrongly_is_a_reason(options: dict[str, Any], said: str, reason: str) -> None:
     row = await curate([Named(name="universal", **options)], answers(*AUSTEN), said)
     assert row["status"] == "rejected"
     assert reason in row["reason"]
 
 
-async def test_long_and_cut_responses_are_not_shown(curate: Decide) -> None:
+async def test_long_and_cut_responses_are_not_shown() -> None:
     samples = answers("one", "two", "x" * 50) + answers("cut sho", finish_reason="length")
     row = await curate([Named(name="universal", max_characters=40)], samples, "2")
     assert row["target"] == "two"
@@ -117,7 +105,7 @@ async def test_long_and_cut_responses_are_not_shown(curate: Decide) -> None:
     assert "no complete response" in row["reason"]
 
 
-async def test_universal_chooses_among_what_an_earlier_rule_kept(curate: Decide) -> None:
+async def test_universal_chooses_among_what_an_earlier_rule_kept() -> None:
     samples = answers("Jane Austen.", "jane austen", "the Jane Austen", "Bronte")
     row = await curate(["majority", "universal"], samples, "never said")
     assert (row["target"], row["rule"], row["asked"]) == ("Jane Austen.", "universal", [])
@@ -125,7 +113,7 @@ async def test_universal_chooses_among_what_an_earlier_rule_kept(curate: Decide)
     assert (row["status"], row["rule"], row["asked"]) == ("rejected", "majority", [])
 
 
-async def test_universal_without_an_engine_says_so(curate: Decide) -> None:
+async def test_universal_without_an_engine_says_so() -> None:
     with pytest.raises(UserError, match="no engine"):
         await curate(["universal"], answers(*AUSTEN))
     assert RULES["universal"].needs_engine
@@ -170,15 +158,13 @@ SWAPPED = "swap"
         (["A"], [""], "no single most frequent answer under swap"),
     ],
 )
-async def test_a_verdict_must_survive_the_swap(
-    curate: Decide, own: list[str], swapped: list[str], outcome: str
-) -> None:
+async def test_a_verdict_must_survive_the_swap(own: list[str], swapped: list[str], outcome: str) -> None:
     samples = answers(*own) + answers(*swapped, variant=SWAPPED)
     row = await curate(["consistency"], samples, task=Judge(), prompt=PAIR)
     assert outcome == (row["target"] if row["status"] == "kept" else row["reason"])
 
 
-async def test_enough_of_all_samples_must_agree(curate: Decide) -> None:
+async def test_enough_of_all_samples_must_agree() -> None:
     samples = answers("A", "A", "B") + answers("B", "B", "A", variant=SWAPPED)
     row = await curate([Named(name="consistency", threshold=0.6)], samples, task=Judge(), prompt=PAIR)
     assert (row["status"], row["vote_share"]) == ("kept", pytest.approx(4 / 6))
@@ -186,15 +172,20 @@ async def test_enough_of_all_samples_must_agree(curate: Decide) -> None:
     assert (row["reason"], row["vote_share"]) == ("too few samples agree", pytest.approx(4 / 6))
 
 
-async def test_consistency_compares_with_what_was_kept_before(curate: Decide) -> None:
+async def test_consistency_compares_with_what_was_kept_before() -> None:
     samples = answers("A", "A", "A") + answers("B", variant=SWAPPED)
     row = await curate(["majority", "consistency"], samples, task=Judge(), prompt=PAIR)
     assert (row["target"], row["rule"]) == ("A", "consistency")
+    first = Named(name="majority", tie="first", strict=False)
+    row = await curate(
+        [first, "consistency"], answers("A", "B") + answers("B", variant=SWAPPED), task=Judge(), prompt=PAIR
+    )
+    assert (row["status"], row["target"]) == ("kept", "A")
     samples = answers("A", "A", "A") + answers("A", variant=SWAPPED)
     row = await curate(["majority", "consistency"], samples, task=Judge(), prompt=PAIR)
     assert (row["reason"], row["rule"]) == ("another answer under swap", "consistency")
 
 
-async def test_consistency_without_perturbations_keeps_nothing(curate: Decide) -> None:
+async def test_consistency_without_perturbations_keeps_nothing() -> None:
     row = await curate(["consistency"], answers("A"), task=Judge(perturbations=()), prompt=PAIR)
     assert row["reason"] == "the task perturbs nothing"

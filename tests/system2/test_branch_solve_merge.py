@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from s2d_ray.records import Prompt, user
 from s2d_ray.system2.branch_solve_merge import PROMPTS
 from s2d_ray.system2.verdicts import criteria_of, named_winner, sum_of_scores
+from tests.methods import ask
 
 PAIR = Prompt("id", [user("judge")], {"question": "What is tea?", "response_a": "GOOD drink", "response_b": "bad"})
 PLAN = "Here is a plan:\n1. **Truth**: it is right\n2. Depth: it says enough\n\nGood luck!"
@@ -32,14 +33,14 @@ def swapped() -> Prompt:
     return Prompt("id", PAIR.messages, fields)
 
 
-async def test_branches_once_solves_each_criterion_and_sums(ask: Any) -> None:
+async def test_branches_once_solves_each_criterion_and_sums() -> None:
     sample = await ask("bsm", PAIR, judge())
     assert (sample.text, sample.error) == ("A", "")
     assert [step.name for step in sample.steps] == ["branch", "solve 1", "solve 2"]
     assert (await ask("bsm", swapped(), judge())).text == "B"
 
 
-async def test_the_plan_is_made_from_the_question_only(ask: Any) -> None:
+async def test_the_plan_is_made_from_the_question_only() -> None:
     seen: list[str] = []
 
     def reply(chat: list[str]) -> str:
@@ -54,12 +55,12 @@ async def test_the_plan_is_made_from_the_question_only(ask: Any) -> None:
 
 
 @pytest.mark.parametrize(("plan", "solved"), [("\n".join(f"- C{i}: x" for i in range(9)), 5), ("Truth: is it so?", 1)])
-async def test_at_most_five_criteria_are_solved(ask: Any, plan: str, solved: int) -> None:
+async def test_at_most_five_criteria_are_solved(plan: str, solved: int) -> None:
     sample = await ask("bsm", PAIR, judge(plan))
     assert len(sample.steps) == 1 + solved
 
 
-async def test_both_orders_agree_or_tie(ask: Any) -> None:
+async def test_both_orders_agree_or_tie() -> None:
     agreed = await ask("bsm", PAIR, judge(), both_orders=True)
     assert agreed.text == "A"
     assert len(agreed.steps) == 5
@@ -68,7 +69,7 @@ async def test_both_orders_agree_or_tie(ask: Any) -> None:
     assert (await ask("bsm", PAIR, judge(evaluation="5\n1"))).text == "A"
 
 
-async def test_the_model_merges_from_all_evaluations(ask: Any) -> None:
+async def test_the_model_merges_from_all_evaluations() -> None:
     sample = await ask("bsm", PAIR, judge(merged="Mixed, [[A]] or [[tie]]? [[B]]"), merge="model")
     assert sample.text == "B"
     assert sample.steps[-1].name == "merge"
@@ -91,14 +92,14 @@ async def test_the_model_merges_from_all_evaluations(ask: Any) -> None:
     ],
 )
 async def test_malformed_steps_end_the_sample_with_all_its_calls(
-    ask: Any, texts: dict[str, str], options: dict[str, Any], reason: str, calls: int
+    texts: dict[str, str], options: dict[str, Any], reason: str, calls: int
 ) -> None:
     sample = await ask("bsm", PAIR, judge(**texts), **options)
     assert reason in sample.error
     assert len(sample.steps) == calls
 
 
-async def test_few_shot_examples_can_be_read_by_the_method(ask: Any) -> None:
+async def test_few_shot_examples_can_be_read_by_the_method() -> None:
     for _, plan in PROMPTS["few_shot"].branch.examples:
         assert len(criteria_of(plan)) == 2
     assert [sum_of_scores([reply]) for _, reply in PROMPTS["few_shot"].solve.examples] == ["A", "B"]
@@ -131,6 +132,6 @@ def test_a_winner_is_named_in_any_case() -> None:
     assert named_winner("first [[A]], then [[TIE]]") == "tie"
 
 
-async def test_a_task_without_pairs_is_refused(ask: Any) -> None:
+async def test_a_task_without_pairs_is_refused() -> None:
     with pytest.raises(Exception, match="gives no question and no response_a"):
         await ask("bsm", "no pair", judge())

@@ -1,5 +1,3 @@
-from typing import Any
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,13 +6,14 @@ from s2d_ray.records import Completion, Prompt, user
 from s2d_ray.system2.chain_of_thought import PROMPTS
 from s2d_ray.system2.marked import marked_answer
 from s2d_ray.system2.program import MalformedOutput
+from tests.methods import ask
 
 
 def said(text: str, finish_reason: str = "stop") -> Completion:
     return Completion(text, finish_reason, 1, 0, 1)
 
 
-async def test_only_the_marked_answer_is_returned(ask: Any) -> None:
+async def test_only_the_marked_answer_is_returned() -> None:
     sample = await ask("cot", "How many legs has a spider?", lambda chat: "Spiders are arachnids.\n\nFinal answer: 8")
     assert sample.text == "8"
     assert [step.name for step in sample.steps] == ["think"]
@@ -44,14 +43,14 @@ def test_the_last_mark_counts_however_it_is_set(text: str, answer: str) -> None:
         ("**Final answer:**  ", "nothing after"),
     ],
 )
-async def test_a_missing_answer_is_malformed_and_kept(ask: Any, text: str, reason: str) -> None:
+async def test_a_missing_answer_is_malformed_and_kept(text: str, reason: str) -> None:
     sample = await ask("cot", "What?", lambda chat: text)
     assert sample.text == ""
     assert reason in sample.error
     assert len(sample.steps) == 1
 
 
-async def test_endless_thinking_is_malformed(ask: Any) -> None:
+async def test_endless_thinking_is_malformed() -> None:
     sample = await ask("cot", "What?", lambda chat: "and so on " * 100, max_tokens=50)
     assert "token limit" in sample.error
 
@@ -68,7 +67,7 @@ def test_any_one_line_answer_comes_back(answer: str) -> None:
         assert marked_answer(said("thinking\nFinal answer: " + answer), "final answer") == answer
 
 
-async def test_few_shot_shows_worked_examples_that_carry_the_mark(ask: Any) -> None:
+async def test_few_shot_shows_worked_examples_that_carry_the_mark() -> None:
     chats: list[list[str]] = []
 
     def reply(chat: list[str]) -> str:
@@ -83,7 +82,7 @@ async def test_few_shot_shows_worked_examples_that_carry_the_mark(ask: Any) -> N
         assert marked_answer(said(chain), PROMPTS["few_shot"].mark)
 
 
-async def test_the_instruction_to_answer_bare_is_not_shown(ask: Any) -> None:
+async def test_the_instruction_to_answer_bare_is_not_shown() -> None:
     prompt = Prompt("id", [user("How many? Answer with the number only.")], {"bare": "How many?"})
     sample = await ask("cot", prompt, lambda chat: "Final answer: " + str("number only" in chat[-1]))
     assert sample.text == "False"

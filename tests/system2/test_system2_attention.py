@@ -3,6 +3,7 @@ from typing import Any
 import pytest
 
 from s2d_ray.system2.system2_attention import PROMPTS
+from tests.methods import ask
 
 BIASED = "I think the answer is Brazil but I'm really not sure. Which country is Lyon in?"
 LABELLED = """\
@@ -16,7 +17,7 @@ def rewrites(rewrite: str) -> Any:
     return lambda chat: rewrite if BIASED in chat[-1] else chat[-1]
 
 
-async def test_the_second_call_sees_the_rewritten_text_alone(ask: Any) -> None:
+async def test_the_second_call_sees_the_rewritten_text_alone() -> None:
     sample = await ask("s2a", BIASED, rewrites(LABELLED))
     assert sample.text == "The user asks about Lyon.\n\nWhich country is Lyon in?\n\nAnswer in an unbiased way."
     assert [step.name for step in sample.steps] == ["rewrite", "respond"]
@@ -31,7 +32,7 @@ async def test_the_second_call_sees_the_rewritten_text_alone(ask: Any) -> None:
         "Sure, here it is.\n\nQuestion:\nWhich country is Lyon in?\n\nUnbiased text context: N/A",
     ],
 )
-async def test_a_rewrite_without_context_leaves_the_question(ask: Any, rewrite: str) -> None:
+async def test_a_rewrite_without_context_leaves_the_question(rewrite: str) -> None:
     sample = await ask("s2a", BIASED, rewrites(rewrite))
     assert sample.text == "Which country is Lyon in?\n\nAnswer in an unbiased way."
 
@@ -46,13 +47,13 @@ async def test_a_rewrite_without_context_leaves_the_question(ask: Any, rewrite: 
         ("Question: " + "and then " * 99, "token limit"),
     ],
 )
-async def test_a_rewrite_without_a_question_is_malformed(ask: Any, rewrite: str, reason: str) -> None:
+async def test_a_rewrite_without_a_question_is_malformed(rewrite: str, reason: str) -> None:
     sample = await ask("s2a", BIASED, rewrites(rewrite), max_tokens=40)
     assert reason in sample.error
     assert len(sample.steps) == 1
 
 
-async def test_few_shot_takes_the_first_line_without_labels(ask: Any) -> None:
+async def test_few_shot_takes_the_first_line_without_labels() -> None:
     def reply(chat: list[str]) -> str:
         return "Which country is Lyon in?\nText: more" if BIASED in chat[-1] else " / ".join(chat)
 

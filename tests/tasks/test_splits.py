@@ -1,9 +1,13 @@
 """What holds for every task: the splits are disjoint, the same each time, and prompts carry no label."""
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
 import pytest
 
 from s2d_ray.config import Named
@@ -11,7 +15,7 @@ from s2d_ray.errors import UserError
 from s2d_ray.records import LabelledPrompt
 from s2d_ray.tasks.biased_trivia import TEMPLATES
 from s2d_ray.tasks.catalogue import load_task
-from s2d_ray.tasks.rows import part_of
+from s2d_ray.tasks.rows import load_rows, part_of
 from s2d_ray.tasks.task import Split, Task, prompts
 
 SPLITS: tuple[Split, ...] = ("train", "valid", "test")
@@ -134,6 +138,30 @@ def test_a_question_of_the_test_file_is_not_trained_on(tmp_path: Path) -> None:
     assert len(asked) == 39
     assert "What is 7 + 1?" not in asked
     assert [item.references for item in task.items("test", 0)] == [["8"]]
+
+
+def write_as(kind: str, path: Path, rows: list[dict[str, Any]]) -> None:
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    if kind == "parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    elif kind == "csv":
+        pyarrow.csv.write_csv(pa.Table.from_pylist(rows), path)
+    elif kind == "jsonl.gz":
+        path.write_bytes(gzip.compress(lines.encode()))
+    elif kind == "folder":
+        path.mkdir(exist_ok=True)
+        (path / "part.jsonl").write_text(lines)
+    else:
+        path.write_text(lines)
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "jsonl.gz", "parquet", "csv", "folder"])
+def test_rows_come_from_every_kind_of_file_as_it_is_now(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / f"rows.{kind}"
+    for question in ("What is 1 + 1?", "What is 2 + 2?"):
+        rows = [{"question": question, "answer": "#### 2"}]
+        write_as(kind, path, rows)
+        assert list(load_rows(str(path))) == rows
 
 
 @pytest.mark.parametrize(
