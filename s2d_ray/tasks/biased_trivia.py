@@ -72,8 +72,8 @@ class BiasedTrivia(RowTask):
             raise ValueError("opinions are shares: none below zero, at least one above")
         return self
 
-    def items(self, split: Split, seed: int) -> Iterator[LabelledPrompt]:
-        """Questions of the split with opinions planted. Raises UserError where the data has another layout."""
+    def labelled(self, split: Split, seed: int) -> Iterator[LabelledPrompt]:
+        """Questions of the split with opinions planted."""
         read = partial(self._read, split=split, seed=seed)
         for asked in self.records(split, seed, read, lambda asked: asked.trivia.question):
             prompt = Prompt(content_id(asked.text), [user(asked.text)], {"plain": asked.trivia.question})

@@ -30,8 +30,8 @@ class Gsm8k(RowTask):
     instruction: str = "Answer with the final number only."
     """Added to the question for System 1; methods that think get the question without it. May be empty."""
 
-    def items(self, split: Split, seed: int) -> Iterator[LabelledPrompt]:
-        """One prompt per question. Raises UserError where a row has no question."""
+    def labelled(self, split: Split, seed: int) -> Iterator[LabelledPrompt]:
+        """One prompt per question."""
         for row in self.records(split, seed, iter, _question):
             question = _question(row)
             text = f"{question}\n\n{self.instruction}" if self.instruction else question

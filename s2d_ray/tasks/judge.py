@@ -52,8 +52,8 @@ class Judge(RowTask):
     perturbations: tuple[Literal["swap"], ...] = ("swap",)
     """`swap` also asks with the responses exchanged: the verdict must be exchanged too."""
 
-    def items(self, split: Split, seed: int) -> Iterator[LabelledPrompt]:
-        """Pairs of the split; MT-Bench only in the test split. Raises UserError where the data has no known layout."""
+    def labelled(self, split: Split, seed: int) -> Iterator[LabelledPrompt]:
+        """Pairs of the split; MT-Bench only in the test split."""
         for pair in self.records(split, seed, self._read, lambda pair: pair.question):
             yield _labelled(pair, "pairs", "")
         mt_bench = self.mt_bench_path or (None if self.path else shipped_file("mt_bench-pairs.jsonl"))

@@ -3,7 +3,7 @@
 Tasks over rows share the options that say where the rows are and how they are split.
 """
 
-from abc import ABC
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from importlib import resources
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Self, TypeVar
 from pydantic import Field, model_validator
 
 from s2d_ray.errors import UserError
-from s2d_ray.records import content_id
+from s2d_ray.records import LabelledPrompt, content_id
 from s2d_ray.tasks.normalisation import caseless
 from s2d_ray.tasks.task import Split, Task
 
@@ -60,6 +60,18 @@ class RowTask(Task, ABC):
     @property
     def source(self) -> str:
         return self.shipped_source if self.path is None else f"{self.path}; licence: {self.licence}"
+
+    @abstractmethod
+    def labelled(self, split: Split, seed: int) -> Iterator[LabelledPrompt]:
+        """The prompts of one split, as `items` gives them, but with repetitions where the data has some."""
+
+    def items(self, split: Split, seed: int) -> Iterator[LabelledPrompt]:
+        """The split's prompts, each once. Raises UserError where the data is missing or has another layout."""
+        seen: set[str] = set()
+        for item in self.labelled(split, seed):
+            if item.prompt.prompt_id not in seen:
+                seen.add(item.prompt.prompt_id)
+                yield item
 
     def records(
         self, split: Split, seed: int, read: Callable[[Iterable[Row]], Iterable[T]], question: Callable[[T], str]

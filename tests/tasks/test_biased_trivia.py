@@ -24,7 +24,10 @@ def sycophancy_rows(questions: int, dataset: str = "trivia_qa") -> list[dict[str
     """SycophancyEval's layout, with its four templates over invented questions."""
     rows = []
     for n in range(questions):
-        base: dict[str, Any] = {"dataset": dataset, "question": f"Who is {n}?"}
+        base: dict[str, Any] = {
+            "dataset": dataset,
+            "question": f"Who is {n}?" if dataset == "trivia_qa" else f"What is {n}?",
+        }
         base |= {"correct_answer": f"R{n}", "incorrect_answer": f"W{n}"}
         base |= {"answer": [f"R{n}", f"Alias {n}"]} if dataset == "trivia_qa" else {}
         for template in TEMPLATES.values():

@@ -123,6 +123,15 @@ def sycophancy(poisoned: bool) -> list[dict[str, Any]]:
     return [row(n) for n in range(40)]
 
 
+def test_what_a_file_repeats_is_asked_once(tmp_path: Path) -> None:
+    rows = {"gsm8k": maths(False), "judge": trees(False), "biased_trivia": sycophancy(False)}
+    for name, once in rows.items():
+        file = tmp_path / f"{name}.jsonl"
+        write_as("jsonl", file, once * 2)
+        asked = [prompt.prompt_id for prompt in prompts(load_task(Named(name=name, path=str(file))), 0)]
+        assert len(asked) == len(set(asked)) > 10
+
+
 def test_shares_hold_over_many_questions() -> None:
     parts = [part_of(f"question {n}", 0, 0.2, 0.1) for n in range(5000)]
     assert 0.18 < parts.count("test") / 5000 < 0.22
