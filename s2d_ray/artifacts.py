@@ -58,7 +58,9 @@ class Artifact:
             if not (self.path / INPUTS).exists():
                 write_json(self.path / INPUTS, self.inputs)
         except OSError as error:
-            raise UserError(f"cannot write to {self.path}: {error.strerror}; choose another folder with --root") from error
+            raise UserError(
+                f"cannot write to {self.path}: {error.strerror}; choose another folder with --root"
+            ) from error
         found = read_json(self.path / INPUTS)
         wanted = json.loads(json.dumps(self.inputs))
         if found != wanted:
@@ -79,13 +81,16 @@ class Artifact:
         """What the stage wrote about itself. Raises UserError where the stage has not finished."""
         if not self.finished:
             raise UserError(f"{self.path} is not finished: run the stage that makes it first (`s2d run` runs them all)")
-        return read_json(self.path / MANIFEST)
+        manifest: dict[str, Any] = read_json(self.path / MANIFEST)
+        return manifest
 
     def finish(self, manifest: Json) -> None:
         """Write the manifest: from now on the folder counts as complete."""
         versions = {"python": platform.python_version()} | installed_versions()
         finished = datetime.now(UTC).isoformat(timespec="seconds")
-        write_json(self.path / MANIFEST, {**manifest, "finished": finished, "inputs": self.inputs, "versions": versions})
+        write_json(
+            self.path / MANIFEST, {**manifest, "finished": finished, "inputs": self.inputs, "versions": versions}
+        )
 
 
 def fingerprint(inputs: Json) -> str:

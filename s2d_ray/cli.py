@@ -18,8 +18,8 @@ from s2d_ray.artifacts import RunFolders
 from s2d_ray.config import Recipe, load_recipe, shipped_recipes
 from s2d_ray.doctor import findings
 from s2d_ray.errors import UserError
-from s2d_ray.terminal import console
 from s2d_ray.tasks.catalogue import load_task
+from s2d_ray.terminal import console
 
 app = typer.Typer(
     help="Distil slow multi-call prompting (System 2) into a model's one-call answer (System 1).",
@@ -29,7 +29,9 @@ app = typer.Typer(
 )
 
 RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="A shipped name (`s2d recipes`) or a YAML file.")]
-Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Recipe keys to override, dotted.")]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Recipe keys to override, dotted.")
+]
 Root = Annotated[Path, typer.Option(help="Folder under which each recipe has its results folder.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Unlabelled prompts, and held-out prompts per subset, at most.")]
 Until = Annotated[str | None, typer.Option(help=f"Last stage to run: {', '.join(pipeline.STAGES)}.")]
@@ -147,7 +149,9 @@ def prepared(folders: RunFolders, recipe: Recipe) -> Iterator[None]:
         text = yaml.safe_dump(_whole(recipe), sort_keys=False, allow_unicode=True)
         (folders.base / "recipe.yaml").write_text(text)
     except OSError as error:
-        raise UserError(f"cannot write to {folders.base}: {error.strerror}; choose another folder with --root") from error
+        raise UserError(
+            f"cannot write to {folders.base}: {error.strerror}; choose another folder with --root"
+        ) from error
     console.print(f"{recipe.name} in {folders.base} (logs of Ray, vLLM and DeepSpeed: {folders.logs})")
     yield
 

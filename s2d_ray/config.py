@@ -16,7 +16,6 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from s2d_ray.errors import UserError
 
-
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -142,8 +141,8 @@ class Train(Strict):
     """Examples at most, the first by id; unset uses all."""
     batch_size: int = Field(16, ge=1)
     """Examples per optimizer step over all workers."""
-    micro_batch_size: int = Field(16, ge=1)
-    """Examples per worker and forward pass; smaller takes less memory."""
+    micro_batch_size: int = Field(8, ge=1)
+    """Examples per worker and forward pass, packed into one row; fewer take less memory."""
     max_length: int = Field(512, ge=8)
     """Tokens of prompt and target; longer examples are left out and counted."""
     gradient_clipping: float = Field(1.0, gt=0)
@@ -288,7 +287,7 @@ def _apply_override(raw: dict[str, Any], override: str) -> None:
     section: Any = raw
     for parent in parents:
         value = section.get(parent)
-        if value is None or isinstance(value, str) and parent in ("task", "method"):
+        if value is None or (isinstance(value, str) and parent in ("task", "method")):
             section[parent] = {} if value is None else {"name": value}
         elif not isinstance(value, dict):
             raise UserError(f"override {override!r}: {parent} is a single value, not a section")

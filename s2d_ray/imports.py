@@ -20,6 +20,8 @@ def import_object(reference: str) -> Any:
     try:
         return getattr(import_module(module_name), name)
     except ModuleNotFoundError as error:
-        raise UserError(f"{reference}: no module {error.name}; it is looked for in {here} and the environment") from error
+        raise UserError(
+            f"{reference}: no module {error.name}; it is looked for in {here} and the environment"
+        ) from error
     except AttributeError as error:
         raise UserError(f"{reference}: module {module_name} has no {name}") from error

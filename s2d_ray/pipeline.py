@@ -15,6 +15,7 @@ from s2d_ray.artifacts import Artifact, RunFolders
 from s2d_ray.config import Named, Recipe
 from s2d_ray.curation.catalogue import load_rules
 from s2d_ray.evaluation.report import write_report
+from s2d_ray.imports import import_object
 from s2d_ray.models import Model, resolve_model
 from s2d_ray.system2.catalogue import load_method
 from s2d_ray.tasks.catalogue import load_task
@@ -71,6 +72,8 @@ def check(recipe: Recipe) -> None:
     """Everything that can be checked without a model or an engine. Raises UserError."""
     load_method(recipe.method)
     load_rules(recipe.curate.rules)
+    if recipe.engine.kind == "scripted":
+        import_object(recipe.engine.script)
     next(load_task(recipe.task).items("train", recipe.seed), None)
 
 
@@ -82,7 +85,13 @@ def generate(run: Run) -> None:
     for branch in run.branches:
         if branch.candidates_of == branch.folders:
             stage.generate(
-                run.recipe, branch.method, run.base_model(), corpus, branch.folders.candidates, branch.label("generate"), run.overwrite
+                run.recipe,
+                branch.method,
+                run.base_model(),
+                corpus,
+                branch.folders.candidates,
+                branch.label("generate"),
+                run.overwrite,
             )
 
 
@@ -93,7 +102,13 @@ def curate(run: Run) -> None:
     for branch in run.branches:
         candidates = Artifact.existing(branch.candidates_of.candidates)
         stage.curate(
-            run.recipe, branch.rules, run.base_model(), candidates, branch.folders.distilled, branch.label("curate"), run.overwrite
+            run.recipe,
+            branch.rules,
+            run.base_model(),
+            candidates,
+            branch.folders.distilled,
+            branch.label("curate"),
+            run.overwrite,
         )
 
 

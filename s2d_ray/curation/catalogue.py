@@ -19,7 +19,7 @@ def load_rules(sections: Sequence[Named]) -> list[Rule]:
 
 def _load(section: Named) -> Rule:
     if ":" in section.name:
-        rule = import_object(section.name)
+        rule: type[Rule] = import_object(section.name)
     elif section.name in RULES:
         rule = RULES[section.name]
     else:

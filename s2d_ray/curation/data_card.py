@@ -35,10 +35,15 @@ def count_outcomes(rows: Iterable[Row]) -> dict[str, Any]:
     }
 
 
-def write_data_card(folder: Path, recipe: Recipe, counts: Mapping[str, Any], inputs: Mapping[str, Any], source: str) -> None:
+def write_data_card(
+    folder: Path, recipe: Recipe, counts: Mapping[str, Any], inputs: Mapping[str, Any], source: str
+) -> None:
     """README.md of a distilled folder. `inputs` is what the candidates were made from."""
     present: Sequence[str] = [status for status in STATUSES if list(folder.glob(f"status={status}/*.parquet"))]
-    configs = [{"config_name": status, "data_files": f"status={status}/*.parquet", "default": status == "kept"} for status in present]
+    configs = [
+        {"config_name": status, "data_files": f"status={status}/*.parquet", "default": status == "kept"}
+        for status in present
+    ]
     front = {"configs": configs, "license": "other", "tags": ["system-2-distillation"]}
     text = Environment(undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True).from_string(TEMPLATE)
     (folder / "README.md").write_text(

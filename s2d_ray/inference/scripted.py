@@ -19,9 +19,7 @@ class ScriptedEngine:
     def __init__(self, config: Engine) -> None:
         self._script: Script = import_object(config.script)
 
-    async def complete(
-        self, messages: Sequence[Message], sampling: Sampling, n: int, seed: int
-    ) -> list[Completion]:
+    async def complete(self, messages: Sequence[Message], sampling: Sampling, n: int, seed: int) -> list[Completion]:
         """`n` completions, the same for the same messages and seed."""
         read = sum(len(m["content"].split()) for m in messages)
         texts = [self._script(messages, Random(f"{seed}/{index}")) for index in range(n)]

@@ -23,7 +23,13 @@ COMMIT_ROWS = 4096
 
 
 def curate(
-    recipe: Recipe, rules: Sequence[Named], model: Model, candidates: Artifact, folder: Path, label: str, overwrite: bool = False
+    recipe: Recipe,
+    rules: Sequence[Named],
+    model: Model,
+    candidates: Artifact,
+    folder: Path,
+    label: str,
+    overwrite: bool = False,
 ) -> Artifact:
     """The distilled set: kept, rejected and failed prompts in a folder each, and the data card.
 
@@ -55,7 +61,9 @@ def curate(
     task = load_task(recipe.task)
     write_data_card(folder, recipe, counts, source["inputs"], task.source)
     if not counts["kept"]:
-        raise UserError(f"curation kept none of {counts['rows']} prompts ({counts['rejected']}): see {folder / 'README.md'}")
+        raise UserError(
+            f"curation kept none of {counts['rows']} prompts ({counts['rejected']}): see {folder / 'README.md'}"
+        )
     artifact.finish({**counts, "seconds": time.monotonic() - start})
     forget_checkpoint(folder)
     return artifact
@@ -63,9 +71,7 @@ def curate(
 
 def outcome_rows(folder: Path, columns: list[str]) -> list[Row]:
     """The rows of a distilled folder with their status, which is in the path and not in the files."""
-    return [
-        row | {"status": status} for status in STATUSES for row in read_rows(folder / f"status={status}", columns)
-    ]
+    return [row | {"status": status} for status in STATUSES for row in read_rows(folder / f"status={status}", columns)]
 
 
 def _decide_row(recipe: Recipe, sections: Sequence[Named]) -> RowFunction:

@@ -31,7 +31,11 @@ def evaluate(recipe: Recipe, models: Sequence[tuple[Model, Arms]], folder: Path,
     settings = recipe.evaluate
     items = held_out(recipe)
     inputs = {
-        "arms": {arm: [model.identity, method.model_dump(mode="json")] for model, arms in models for arm, method in arms.items()},
+        "arms": {
+            arm: [model.identity, method.model_dump(mode="json")]
+            for model, arms in models
+            for arm, method in arms.items()
+        },
         "samples": settings.samples,
         "sampling": settings.sampling.model_dump(mode="json"),
         "max_model_len": recipe.engine.max_model_len,
@@ -60,7 +64,9 @@ def evaluate(recipe: Recipe, models: Sequence[tuple[Model, Arms]], folder: Path,
             commit_rows=recipe.generate.commit_rows,
         )
         process_rows(job, source, target, f"evaluate {', '.join(arms)}")
-    artifact.finish({"rows": len(items), "arms": [a for _, arms in models for a in arms], "seconds": time.monotonic() - start})
+    artifact.finish(
+        {"rows": len(items), "arms": [a for _, arms in models for a in arms], "seconds": time.monotonic() - start}
+    )
     for model, _ in models:
         forget_checkpoint(folder / f"model={model.name.replace('/', '--')}")
     return artifact

@@ -34,11 +34,15 @@ def write_prompts(recipe: Recipe, folder: Path, overwrite: bool) -> Artifact:
     rows.sort(key=lambda row: row["prompt_id"])
     rows = rows[: recipe.limit]
     pq.write_table(pa.Table.from_pylist(rows, schema=PROMPTS), folder / "part-0.parquet")
-    artifact.finish({"rows": len(rows), "source": task.source, "ids": fingerprint({"ids": [r["prompt_id"] for r in rows]})})
+    artifact.finish(
+        {"rows": len(rows), "source": task.source, "ids": fingerprint({"ids": [r["prompt_id"] for r in rows]})}
+    )
     return artifact
 
 
-def generate(recipe: Recipe, method: Named, model: Model, corpus: Artifact, folder: Path, label: str, overwrite: bool = False) -> Artifact:
+def generate(
+    recipe: Recipe, method: Named, model: Model, corpus: Artifact, folder: Path, label: str, overwrite: bool = False
+) -> Artifact:
     """Candidates for every prompt of the corpus; resumes where an earlier attempt stopped.
 
     Raises UserError where more prompts failed than the recipe allows.
@@ -67,7 +71,7 @@ def generate(recipe: Recipe, method: Named, model: Model, corpus: Artifact, fold
         concurrent_rows=settings.concurrent_rows,
         commit_rows=settings.commit_rows,
     )
-    generated = process_rows(job, corpus.path, folder, label)
+    work = process_rows(job, corpus.path, folder, label)
     rows = dataset(folder)
     total, failed = rows.count_rows(), rows.count_rows(filter=pads.field("error") != "")
     if total and failed / total > settings.max_failed_share:
@@ -79,8 +83,10 @@ def generate(recipe: Recipe, method: Named, model: Model, corpus: Artifact, fold
         {
             "rows": total,
             "failed": failed,
-            "generated_now": generated,
-            "resumed": total - generated,
+            "generated_now": work.rows,
+            "resumed": work.resumed,
+            "tokens_now": work.tokens,
+            "tokens_per_second": work.tokens / work.seconds if work.seconds else None,
             "seconds": time.monotonic() - start,
         }
     )

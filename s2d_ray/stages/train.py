@@ -13,7 +13,7 @@ from s2d_ray.artifacts import TRAINING_LOG, Artifact, fingerprint, read_json_lin
 from s2d_ray.config import Recipe
 from s2d_ray.errors import UserError
 from s2d_ray.models import Model
-from s2d_ray.stages.progress import shown
+from s2d_ray.stages.progress import Meter, shown
 from s2d_ray.training.schedule import total_steps
 
 STATE = "_train"
@@ -21,7 +21,9 @@ STATE = "_train"
 PLACEMENT = {"workers", "micro_batch_size", "checkpoint_steps", "max_failures"}
 
 
-def train(recipe: Recipe, model: Model, distilled: Artifact, folder: Path, label: str, overwrite: bool = False) -> Artifact:
+def train(
+    recipe: Recipe, model: Model, distilled: Artifact, folder: Path, label: str, overwrite: bool = False
+) -> Artifact:
     """The fine-tuned model; goes on from the last checkpoint where an earlier attempt stopped.
 
     Raises UserError where training failed more often than the recipe allows.
@@ -49,7 +51,6 @@ def train(recipe: Recipe, model: Model, distilled: Artifact, folder: Path, label
             "examples": kept,
             "steps": len(log),
             "tokens": tokens,
-            "padding_share": 1 - tokens / sum(entry["padded_tokens"] for entry in log),
             "tokens_per_second": tokens / log[-1]["seconds"],
             "first_loss": log[0]["loss"],
             "last_loss": log[-1]["loss"],
@@ -65,25 +66,19 @@ def _fit(recipe: Recipe, model: Model, distilled: Artifact, folder: Path, meter:
     gpu = bool(ray.cluster_resources().get("GPU"))
     cores = 1 if gpu else max(1, (os.cpu_count() or 1) // settings.workers)
 
-    def worker(config: dict[str, object]) -> None:
+    pairs = sorted((distilled.path / "status=kept").glob("*.parquet"))
+
+    def worker() -> None:
         # DeepSpeed looks for its accelerator when it is imported.
         if not gpu:
             os.environ["DS_ACCELERATOR"] = "cpu"
         from s2d_ray.training.loop import TrainJob, train_worker
 
-        train_worker(TrainJob(**config))  # type: ignore[arg-type]
+        job = TrainJob(settings, recipe.seed, model.folder, recipe.trust_remote_code, pairs, folder)
+        train_worker(job, Meter(meter))
 
     trainer = TorchTrainer(
         worker,
-        train_loop_config={
-            "train": settings,
-            "seed": recipe.seed,
-            "model": model.folder,
-            "trust_remote_code": recipe.trust_remote_code,
-            "pairs": sorted((distilled.path / "status=kept").glob("*.parquet")),
-            "output": folder,
-            "meter": meter,
-        },
         torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
         scaling_config=ray.train.ScalingConfig(
             num_workers=settings.workers, use_gpu=gpu, resources_per_worker={"CPU": cores} | ({"GPU": 1} if gpu else {})

@@ -1,6 +1,6 @@
 """The methods by name. A new one is a file beside this and a line in `METHODS`."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -10,7 +10,7 @@ from s2d_ray.imports import import_object
 from s2d_ray.system2 import direct, system2_attention
 from s2d_ray.system2.program import Method
 
-METHODS: Mapping[str, tuple[Any, Mapping[str, Any]]] = {
+METHODS: Mapping[str, tuple[Callable[..., Awaitable[str]], Mapping[str, Any]]] = {
     "direct": (direct.direct, {}),
     "s2a": (system2_attention.system2_attention, system2_attention.PROMPTS),
 }
@@ -30,9 +30,13 @@ def load_method(section: Named) -> Method:
     Raises UserError for an unknown name, prompt set or option.
     """
     if ":" in section.name:
-        return partial(import_object(section.name), **section.options) if section.options else import_object(section.name)
+        return (
+            partial(import_object(section.name), **section.options) if section.options else import_object(section.name)
+        )
     if section.name not in METHODS:
-        raise UserError(f"no method {section.name}: shipped are {', '.join(METHODS)}; your own is my_module:my_function")
+        raise UserError(
+            f"no method {section.name}: shipped are {', '.join(METHODS)}; your own is my_module:my_function"
+        )
     function, prompt_sets = METHODS[section.name]
     options = parse(PromptSet, section.options, where=f"method {section.name}")
     if not prompt_sets:

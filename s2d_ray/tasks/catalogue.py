@@ -15,7 +15,7 @@ TASKS: Mapping[str, type[Task]] = {"geonames": Geonames, "prompts": Prompts}
 def load_task(section: Named) -> Task:
     """The task of a recipe with its options checked. Raises UserError for an unknown name or option."""
     if ":" in section.name:
-        task = import_object(section.name)
+        task: type[Task] = import_object(section.name)
     elif section.name in TASKS:
         task = TASKS[section.name]
     else:

@@ -39,7 +39,8 @@ class Prompts(Task):
     normalisation: Literal["exact", "caseless", "words", "number"] = "words"
     """When two answers count as equal (see `s2d_ray/tasks/normalisation.py`)."""
     answer_pattern: str | None = None
-    """Regular expression whose first group (or whole match) is the answer; unset takes the whole text."""
+    """Regular expression of the answer in a text, such as `Answer: (.*)`; its first group, if it has one, is
+    what is compared. Unset takes the whole text."""
     licence: str = "as given by the owner of the file"
     """Licence of the prompts, for the data card."""
 
@@ -69,18 +70,19 @@ class Prompts(Task):
         return int(content_id(str(seed), "held out", prompt_id)[:8], 16) / 16**8 < self.test_share
 
     def parse(self, text: str, prompt: Prompt) -> str | None:
-        """The whole text, or what `answer_pattern` finds last in it."""
+        """The whole text, or the last place in it that `answer_pattern` matches.
+
+        All of the match, not only its group: a model trained on it gives answers that are read the same way.
+        """
         if self.answer_pattern is None:
             return text.strip() or None
-        found = None
-        for found in re.finditer(self.answer_pattern, text):
-            pass
-        if found is None:
-            return None
-        return (found.group(1) if found.re.groups else found.group()).strip() or None
+        matches = [match.group().strip() for match in re.finditer(self.answer_pattern, text)]
+        return next((match for match in reversed(matches) if match), None)
 
     def key(self, answer: str) -> str:
-        return NORMALISATIONS[self.normalisation](answer)
+        match = re.search(self.answer_pattern, answer) if self.answer_pattern else None
+        inner = match.group(1) if match and match.re.groups else answer
+        return NORMALISATIONS[self.normalisation](inner)
 
     def _read(self, path: Path) -> Iterator[LabelledPrompt]:
         dataset = _open(path)
@@ -96,7 +98,9 @@ class Prompts(Task):
                         seen.add(item.prompt.prompt_id)
                         yield item
                     elif self.id_column is not None:
-                        raise UserError(f"{path}: {self.id_column} {item.prompt.prompt_id} occurs more than once; ids must be unique")
+                        raise UserError(
+                            f"{path}: {self.id_column} {item.prompt.prompt_id} occurs more than once; make ids unique"
+                        )
         except pa.ArrowInvalid as error:
             raise UserError(f"{path} cannot be read: {_first_line(error)}") from error
         if not seen:
@@ -108,11 +112,19 @@ class Prompts(Task):
         if self.id_column is None:
             prompt_id = content_id(text)
         elif row[self.id_column] is None:
-            raise UserError(f"{self.path}: a row has no {self.id_column}; every row needs one, or leave id_column unset")
+            raise UserError(
+                f"{self.path}: a row has no {self.id_column}; every row needs one, or leave id_column unset"
+            )
         else:
             prompt_id = str(row[self.id_column])
         reference = row[self.reference_column] if self.reference_column else None
-        references = [] if reference is None else [str(r) for r in reference] if isinstance(reference, list) else [str(reference)]
+        references = (
+            []
+            if reference is None
+            else [str(r) for r in reference]
+            if isinstance(reference, list)
+            else [str(reference)]
+        )
         return LabelledPrompt(Prompt(prompt_id, [user(text)]), references, "all")
 
 
