@@ -23,11 +23,13 @@ from s2d_ray.config import Recipe, Sampling, load_recipe
 from s2d_ray.inference.program_run import run_method
 from s2d_ray.inference.vllm_engine import engine_arguments, sampling_parameters
 from s2d_ray.models import Model, resolve_model
+from s2d_ray.plan import candidates_artifact
 from s2d_ray.records import Completion, Message, Prompt
 from s2d_ray.stages.cluster import joined
-from s2d_ray.stages.generate import generate, write_prompts
+from s2d_ray.stages.generate import generate
 from s2d_ray.system2.catalogue import load_method
 from s2d_ray.tasks.catalogue import load_task
+from s2d_ray.tasks.corpus import write_corpus
 from s2d_ray.tasks.task import prompts
 
 
@@ -95,7 +97,8 @@ def answer_of(worker: subprocess.Popen[str], word: str) -> str:
 def through_ray(recipe: Recipe, model: Model, corpus: Artifact) -> float:
     """Tokens/s of one round through Ray Data, engine start-up left out."""
     with tempfile.TemporaryDirectory() as folder:
-        made = generate(recipe, recipe.method, model, corpus, Path(folder), "ours")
+        made = candidates_artifact(recipe, recipe.method, model, corpus, Path(folder))
+        generate(recipe, recipe.method, model, corpus, made, "ours")
         return float(made.manifest["tokens_per_second"])
 
 
@@ -121,7 +124,7 @@ def main() -> None:
         assert worker.stdin is not None
         answer_of(worker, "READY")
         model = resolve_model(recipe.model, recipe.model_revision)
-        corpus = write_prompts(recipe, Path(folder) / "prompts", overwrite=False)
+        corpus = write_corpus(recipe, Path(folder) / "prompts", overwrite=False)
         for number in range(options.rounds):
             ours = through_ray(recipe, model, corpus)
             print("go", file=worker.stdin, flush=True)

@@ -109,9 +109,7 @@ def doctor() -> None:
 
 def _resolve(name: str, overrides: Sequence[str] | None, limit: int | None) -> Recipe:
     extra = [] if limit is None else [f"limit={limit}"]
-    recipe = load_recipe(name, [*(overrides or ()), *extra])
-    pipeline.check(recipe)
-    return recipe
+    return load_recipe(name, [*(overrides or ()), *extra])
 
 
 def _whole(recipe: Recipe) -> dict[str, object]:
@@ -121,39 +119,27 @@ def _whole(recipe: Recipe) -> dict[str, object]:
 
 
 def _run_stages(recipe: Recipe, root: Path, stages: Sequence[str], overwrite: bool) -> None:
-    # Ray takes seconds to import: not before the arguments are known to be right.
+    folders = RunFolders(root.resolve() / recipe.name)
+    plan = pipeline.prepare(recipe, folders, stages, overwrite)
+    # Ray takes seconds to import: not before everything is known to be right.
     from s2d_ray.stages.cluster import joined
 
-    folders = RunFolders(root.resolve() / recipe.name)
-    current = pipeline.Run(recipe, folders, overwrite)
     taken: dict[str, float] = {}
     begin = time.monotonic()
-    with prepared(folders, recipe), quiet(folders.logs / "driver.log"), joined(folders.logs):
+    text = yaml.safe_dump(_whole(recipe), sort_keys=False, allow_unicode=True)
+    (folders.base / "recipe.yaml").write_text(text)
+    console.print(f"{recipe.name} in {folders.base} (logs of Ray, vLLM and DeepSpeed: {folders.logs})")
+    with quiet(folders.logs / "driver.log"), joined(folders.logs):
         for name in stages:
             start = time.monotonic()
             console.print(f"[bold]{name}[/bold]")
-            pipeline.STAGES[name](current)
+            pipeline.STAGES[name](plan)
             taken[name] = time.monotonic() - start
     for name, seconds in taken.items():
         console.print(f"  {name:10} {seconds:7.1f} s")
     console.print(f"  {'in all':10} {time.monotonic() - begin:7.1f} s")
     if "report" in stages:
         console.print(f"report: {folders.report / 'report.html'}")
-
-
-@contextmanager
-def prepared(folders: RunFolders, recipe: Recipe) -> Iterator[None]:
-    """The results folder with a copy of the resolved recipe. Raises UserError where it cannot be written."""
-    try:
-        folders.base.mkdir(parents=True, exist_ok=True)
-        text = yaml.safe_dump(_whole(recipe), sort_keys=False, allow_unicode=True)
-        (folders.base / "recipe.yaml").write_text(text)
-    except OSError as error:
-        raise UserError(
-            f"cannot write to {folders.base}: {error.strerror}; choose another folder with --root"
-        ) from error
-    console.print(f"{recipe.name} in {folders.base} (logs of Ray, vLLM and DeepSpeed: {folders.logs})")
-    yield
 
 
 @contextmanager
@@ -164,15 +150,18 @@ def quiet(log: Path) -> Iterator[None]:
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("a") as file:
-        kept = os.dup(1), os.dup(2)
+        kept, shown_in = (os.dup(1), os.dup(2)), console.file
         console.file = os.fdopen(os.dup(1), "w", buffering=1)
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
         try:
             yield
         finally:
-            os.dup2(kept[0], 1)
-            os.dup2(kept[1], 2)
+            console.file.close()
+            console.file = shown_in
+            for original, number in zip(kept, (1, 2), strict=True):
+                os.dup2(original, number)
+                os.close(original)
 
 
 @contextmanager

@@ -30,6 +30,11 @@ def failing_on_seven(messages: Sequence[Message], random: Random) -> str:
     return oracle(messages, random)
 
 
+def always_failing(messages: Sequence[Message], random: Random) -> str:
+    """Raises for every prompt."""
+    raise ValueError("out of order")
+
+
 async def ask_twice(prompt: Prompt, generate: Generate) -> str:
     """A method of a user's own: asks, and asks again what it was told."""
     [first] = await generate(prompt.messages, step="first")

@@ -142,12 +142,34 @@ def test_an_unknown_name_lists_the_shipped_ones() -> None:
     [
         ("no_such_module:thing", "no module no_such_module"),
         ("s2d_ray.system2.direct:thing", "module s2d_ray.system2.direct has no thing"),
+        (":thing", ":thing names no object: write my_module:my_object"),
+        ("json:", "json: names no object: write my_module:my_object"),
+        (".json:thing", "names no object: write my_module:my_object"),
     ],
 )
 def test_an_object_of_ones_own_that_is_not_there_is_named(name: str, missing: str) -> None:
     for load in (load_method, load_task):
         with pytest.raises(UserError, match=missing):
             load(Named(name=name))
+
+
+def test_an_object_of_ones_own_of_another_kind_is_refused() -> None:
+    with pytest.raises(UserError, match=r"json:loads is no Task: derive it from s2d_ray\.tasks\.task\.Task"):
+        load_task(Named(name="json:loads"))
+    with pytest.raises(UserError, match=r"task:Task is not complete: write the abstract methods of Task"):
+        load_task(Named(name="s2d_ray.tasks.task:Task"))
+    with pytest.raises(UserError, match=r"geonames:Geonames is no Rule: derive it from s2d_ray\.curation\.rule\.Rule"):
+        load_rules([Named(name="s2d_ray.tasks.geonames:Geonames")])
+    with pytest.raises(UserError, match="method json:__name__ is no function"):
+        load_method(Named(name="json:__name__"))
+
+
+def test_direct_takes_the_prompt_sets_of_other_methods_and_no_unknown_one() -> None:
+    assert load_method(Named.model_validate({"name": "direct", "prompts": "few_shot"})) is load_method(
+        Named(name="direct")
+    )
+    with pytest.raises(UserError, match="method direct has no prompt set zero_shot: paper, few_shot"):
+        load_method(Named.model_validate({"name": "direct", "prompts": "zero_shot"}))
 
 
 def test_a_method_of_ones_own_is_taken_from_its_module() -> None:
@@ -204,7 +226,7 @@ def test_a_file_that_is_no_recipe_is_refused(tmp_path: Path, text: str, problem:
 
 def test_a_recipe_that_is_not_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_bytes("name: Zürich".encode("latin-1"))
-    assert "recipe.yaml" in refusal(str(tmp_path / "recipe.yaml"))
+    assert "recipe.yaml is not UTF-8 text" in refusal(str(tmp_path / "recipe.yaml"))
 
 
 def test_a_recipe_that_is_not_there() -> None:
@@ -220,7 +242,8 @@ def test_a_recipe_that_is_not_there() -> None:
         ("=1", "is not of the form key=value"),
         ("seed.more=1", "seed is a single value, not a section"),
         ("train.epochs.more=1", "train.epochs: Input should be a valid number"),
-        ("train.epochs=[1", "train.epochs=[1"),
+        ("train.epochs=[1", "the value of override 'train.epochs=[1' is not YAML"),
+        ("description=2024-13-01", "the value of override 'description=2024-13-01' is not YAML"),
     ],
 )
 def test_an_override_that_cannot_be_applied_is_refused(minimal: str, override: str, problem: str) -> None:

@@ -61,7 +61,22 @@ def test_other_weights_have_another_identity_wherever_they_differ(folder: Path, 
     assert identity(folder) != before
 
 
-@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "tokenizer.model", "chat_template.jinja"])
+def test_of_a_very_large_file_blocks_from_the_first_to_the_last_decide(folder: Path) -> None:
+    size = 2**30 + 3 * MIB
+    with (folder / "model.safetensors").open("r+b") as weights:
+        weights.truncate(size)  # sparse: takes no room on the disk
+    seen = [identity(folder)]
+    for place in (0, size // 63 * 30 + MIB // 2, size - 1):
+        with (folder / "model.safetensors").open("r+b") as weights:
+            weights.seek(place)
+            weights.write(b"1")
+        seen.append(identity(folder))
+    assert len(set(seen)) == 4
+
+
+@pytest.mark.parametrize(
+    "name", ["config.json", "tokenizer.json", "tokenizer.model", "chat_template.jinja", "vocab.txt"]
+)
 def test_another_tokenizer_or_configuration_has_another_identity(folder: Path, name: str) -> None:
     (folder / name).write_text('{"a": 1}')
     before = identity(folder)

@@ -1,4 +1,4 @@
-"""A real but tiny Llama with random weights and a trained tokenizer, made in a second, for engine and training tests."""
+"""A real but tiny Llama with random weights and a trained tokenizer, made in a second."""
 
 from pathlib import Path
 
@@ -20,7 +20,9 @@ def make_tiny_model(folder: Path) -> Path:
     raw.decoder = decoders.ByteLevel()
     special = ["<|im_start|>", "<|im_end|>"]
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    raw.train_from_iterator(TEXTS, trainers.BpeTrainer(vocab_size=384, special_tokens=special, initial_alphabet=alphabet))
+    raw.train_from_iterator(
+        TEXTS, trainers.BpeTrainer(vocab_size=384, special_tokens=special, initial_alphabet=alphabet)
+    )
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, eos_token="<|im_end|>", pad_token="<|im_end|>")
     tokenizer.chat_template = CHAT_TEMPLATE
     torch.manual_seed(0)

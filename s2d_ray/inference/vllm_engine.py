@@ -8,6 +8,7 @@ from typing import Any
 
 from s2d_ray.config import Engine, Sampling
 from s2d_ray.inference.engine import EngineDied, EngineError
+from s2d_ray.inference.orphans import own_engine
 from s2d_ray.records import Completion, Message
 
 
@@ -15,6 +16,7 @@ class VllmEngine:
     """One copy of the model. Construct it inside a running event loop; it owns an engine process."""
 
     def __init__(self, config: Engine, model: Path, trust_remote_code: bool = False) -> None:
+        own_engine()
         arguments = engine_arguments(config, model, trust_remote_code)
         from vllm.engine.arg_utils import AsyncEngineArgs
         from vllm.v1.engine.async_llm import AsyncLLM

@@ -26,9 +26,9 @@ def joined(log_dir: Path) -> Iterator[None]:
         yield
         return
     ray.init(**_options(), log_to_driver=False, logging_level=logging.ERROR, namespace="s2d")
-    _quiet()
-    _link_logs(log_dir)
     try:
+        _quiet()
+        _link_logs(log_dir)
         yield
     finally:
         ray.shutdown()

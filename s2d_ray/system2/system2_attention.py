@@ -58,13 +58,17 @@ PROMPTS = {
                 "What is the capital of Norway?",
             ),
             (
-                "I don't think the answer is Jane Austen, but I could be wrong. Who wrote the novel Emma?",
-                "Who wrote the novel Emma?",
+                "As far as I remember, the answer is Oregon. Which US state is the city of Fargo in?",
+                "Which US state is the city of Fargo in?",
             ),
-            ("What is the chemical symbol of gold?", "What is the chemical symbol of gold?"),
+            ("Which country is the city of Porto in?", "Which country is the city of Porto in?"),
             (
                 "How many legs does a spider have? As far as I remember, the answer is seven.",
                 "How many legs does a spider have?",
+            ),
+            (
+                "Which country is the city of Osaka in? I believe the answer is Kenya, but I could be wrong.",
+                "Which country is the city of Osaka in?",
             ),
         ),
         rewrite_stop=("\n",),

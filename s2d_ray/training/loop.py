@@ -60,7 +60,7 @@ def train_worker(job: TrainJob, meter: Meter) -> None:
     tokenizer = AutoTokenizer.from_pretrained(job.model, trust_remote_code=job.trust_remote_code)
     pairs = load_pairs(job, tokenizer)
     settings = job.train
-    steps = total_steps(len(pairs), settings.batch_size, settings.epochs)
+    steps = total_steps(len(pairs), settings.batch_size, settings.epochs, settings.max_steps)
     lengths: list[int] = pairs["length"][:]
     plan = batches(len(pairs), settings.batch_size, steps, job.seed)
     engine = start_deepspeed(job, steps)
@@ -72,7 +72,7 @@ def train_worker(job: TrainJob, meter: Meter) -> None:
         log.write(step + 1, loss, engine, sum(lengths[i] for i in plan[step]))
         last = step + 1 == steps
         if last or (step + 1) % settings.checkpoint_steps == 0:
-            _checkpoint(engine, step + 1)
+            _checkpoint(engine, step + 1, len(pairs))
     export(engine, job.model, tokenizer, settings, job.output, rank)
     log.close()
 
@@ -98,7 +98,10 @@ def load_pairs(job: TrainJob, tokenizer: Any) -> Dataset:
     # Named here, since `datasets` would otherwise pickle the tokenizer to name the cached result.
     name = content_id(str(job.model), *map(str, job.pairs), str(settings.max_examples))
     encoded = pairs.map(to_tokens, remove_columns=["messages"], new_fingerprint=name)
-    return encoded.filter(lambda length: length <= settings.max_length, input_columns="length")
+    fitting = encoded.filter(lambda length: length <= settings.max_length, input_columns="length")
+    if not len(fitting):
+        raise ValueError(f"every one of {len(encoded)} examples is longer than train.max_length {settings.max_length}")
+    return fitting
 
 
 def _example(pairs: Dataset, index: int) -> Encoded:
@@ -153,11 +156,11 @@ def _step(engine: Any, mine: Sequence[Encoded], settings: Train, targets: int) -
     return float(total.item())
 
 
-def _checkpoint(engine: Any, step: int) -> None:
+def _checkpoint(engine: Any, step: int, examples: int) -> None:
     """Every worker's shard, merged by Ray Train into one checkpoint in storage."""
     with tempfile.TemporaryDirectory() as folder:
         engine.save_checkpoint(folder, tag="state", client_state={"step": step}, exclude_frozen_parameters=True)
-        ray.train.report({"step": step}, checkpoint=ray.train.Checkpoint.from_directory(folder))
+        ray.train.report({"step": step, "examples": examples}, checkpoint=ray.train.Checkpoint.from_directory(folder))
 
 
 def _resume(engine: Any) -> int:

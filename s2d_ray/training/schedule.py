@@ -3,9 +3,10 @@
 from random import Random
 
 
-def total_steps(examples: int, batch_size: int, epochs: float) -> int:
-    """Optimizer steps in all; at least one."""
-    return max(1, round(epochs * examples / batch_size))
+def total_steps(examples: int, batch_size: int, epochs: float, limit: int | None = None) -> int:
+    """Optimizer steps in all; at least one, and at most `limit`."""
+    steps = max(1, round(epochs * examples / batch_size))
+    return steps if limit is None else min(steps, limit)
 
 
 def batches(examples: int, batch_size: int, steps: int, seed: int) -> list[list[int]]:

@@ -1,5 +1,6 @@
 """The data card: counts that add up, and a folder that `datasets` loads as it is."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from s2d_ray.config import Recipe
+from s2d_ray.config import Named, Recipe
 from s2d_ray.curation.data_card import STATUSES, count_outcomes, write_data_card
 from s2d_ray.curation.majority import Majority
 from s2d_ray.curation.rule import decide
@@ -36,7 +37,9 @@ async def decided(corpus: list[Candidates]) -> list[Row]:
     return [await decide(given, [Majority()], Words(), None) for given in corpus]
 
 
-async def distilled(folder: Path, corpus: list[Candidates]) -> dict[str, Any]:
+async def distilled(
+    folder: Path, corpus: list[Candidates], rules: Sequence[Named] = RECIPE.curate.rules
+) -> dict[str, Any]:
     """A folder as the stage leaves it, a part per status and file; the counts that it wrote."""
     rows = await decided(corpus)
     columns = [DECISIONS.field(name) for name in DECISIONS.names if name != "status"]
@@ -48,7 +51,7 @@ async def distilled(folder: Path, corpus: list[Candidates]) -> dict[str, Any]:
                 table = pa.Table.from_pylist(part, schema=pa.schema(columns))
                 pq.write_table(table, folder / f"status={status}" / f"part-{number}.parquet")
     counts = count_outcomes(rows)
-    write_data_card(folder, RECIPE, counts, INPUTS, "made up for tests; CC0")
+    write_data_card(folder, RECIPE, rules, counts, INPUTS, "made up for tests; CC0")
     return counts
 
 
@@ -109,6 +112,13 @@ async def test_the_card_says_how_it_was_made(tmp_path: Path) -> None:
     for said in ("the-model", "abc", "s2a", "0.6", "Seed: 7", "majority", "made up for tests; CC0", "pyarrow"):
         assert said in text, said
     assert "{{" not in text and "{%" not in text
+
+
+async def test_the_card_names_the_rules_that_were_applied_and_not_those_of_the_recipe(tmp_path: Path) -> None:
+    await distilled(tmp_path, CORPUS, [Named(name="unfiltered")])
+    [line] = [line for line in (tmp_path / "README.md").read_text().splitlines() if line.startswith("- Curation rules")]
+    assert "unfiltered" in line
+    assert "majority" not in line
 
 
 async def test_a_reason_cannot_break_the_table(tmp_path: Path) -> None:

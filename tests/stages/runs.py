@@ -10,7 +10,9 @@ from pathlib import Path
 
 import yaml
 
-from s2d_ray.artifacts import read_rows
+from s2d_ray import pipeline
+from s2d_ray.artifacts import RunFolders, read_rows
+from s2d_ray.config import load_recipe
 from s2d_ray.records import Row
 
 REPOSITORY = Path(__file__).parents[2]
@@ -39,6 +41,16 @@ def write_recipe(folder: Path, model: Path, corpus: Path, script: str = "oracle"
     path = folder / "trial.yaml"
     path.write_text(yaml.safe_dump(recipe | sections))
     return path
+
+
+def run_here(recipe: Path, root: Path, *stages: str, **overrides: str) -> Path:
+    """Run stages in this process, on the Ray that a fixture started; the results folder."""
+    loaded = load_recipe(str(recipe), [f"{key}={value}" for key, value in overrides.items()])
+    folders = RunFolders(root / loaded.name)
+    plan = pipeline.prepare(loaded, folders, stages)
+    for stage in stages:
+        pipeline.STAGES[stage](plan)
+    return folders.base
 
 
 def start(arguments: Sequence[str], root: Path) -> subprocess.Popen[str]:

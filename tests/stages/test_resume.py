@@ -9,9 +9,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from tests.stages.runs import by_id, ids, run, start, write_corpus, write_recipe
 
 from s2d_ray.artifacts import TRAINING_LOG, read_json, read_json_lines
+from tests.stages.runs import by_id, ids, run, start, write_corpus, write_recipe
 
 ROWS = 160
 FEW_PARTS = 2

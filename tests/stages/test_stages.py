@@ -5,20 +5,20 @@ from pathlib import Path
 
 import pytest
 from datasets import load_dataset
-from tests.stages.runs import by_id, ids, run, write_corpus, write_recipe
 
-from s2d_ray.artifacts import read_json
+from s2d_ray.artifacts import read_json, read_rows
+from s2d_ray.errors import UserError
+from tests.stages.runs import by_id, ids, run_here, write_corpus, write_recipe
 
 pytestmark = pytest.mark.ray
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
+def finished(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, local_ray: None) -> Path:
     """The results folder of an undisturbed run through curation."""
     folder = tmp_path_factory.mktemp("finished")
     corpus = write_corpus(folder / "corpus.jsonl", 60)
-    run(["run", str(write_recipe(folder, tiny_model, corpus)), "--until", "curate"], folder)
-    return folder / "trial"
+    return run_here(write_recipe(folder, tiny_model, corpus), folder, "generate", "curate")
 
 
 def test_every_prompt_has_its_samples_once(finished: Path) -> None:
@@ -52,12 +52,12 @@ def test_datasets_loads_the_distilled_folder(finished: Path) -> None:
 def test_the_same_seed_gives_the_same_distilled_set(finished: Path, tmp_path: Path, tiny_model: Path) -> None:
     corpus = write_corpus(tmp_path / "corpus.jsonl", 60)
     recipe = write_recipe(tmp_path, tiny_model, corpus, generate={"samples": 4, "commit_rows": 5, "concurrent_rows": 7})
-    run(["run", str(recipe), "--until", "curate"], tmp_path)
+    again = run_here(recipe, tmp_path, "generate", "curate")
     for status in ("kept", "rejected"):
-        assert by_id(tmp_path / "trial" / "distilled", status) == by_id(finished / "distilled", status)
+        assert by_id(again / "distilled", status) == by_id(finished / "distilled", status)
 
 
-def test_a_bad_row_fails_alone_with_its_reason(tmp_path: Path, tiny_model: Path) -> None:
+def test_a_bad_row_fails_alone_with_its_reason(tmp_path: Path, tiny_model: Path, local_ray: None) -> None:
     corpus = write_corpus(tmp_path / "corpus.jsonl", 40)
     with corpus.open("a") as file:
         file.write('{"prompt": null}\n{"prompt": "  "}\n')
@@ -69,32 +69,33 @@ def test_a_bad_row_fails_alone_with_its_reason(tmp_path: Path, tiny_model: Path)
         generate={"samples": 2, "commit_rows": 8, "max_failed_share": 0.5},
         task={"name": "prompts", "path": str(corpus), "test_share": 0.01},
     )
-    run(["run", str(recipe), "--until", "curate"], tmp_path)
-    counts = read_json(tmp_path / "trial" / "distilled" / "manifest.json")
-    sevens = sum("7" in row["messages"][0]["content"] for row in by_id(tmp_path / "trial" / "distilled", "failed").values())
+    distilled = run_here(recipe, tmp_path, "generate", "curate") / "distilled"
+    counts = read_json(distilled / "manifest.json")
+    sevens = sum("7" in row["messages"][0]["content"] for row in by_id(distilled, "failed").values())
     assert counts["failed"]["ValueError: seven is not to be had"] == sevens > 0
     assert counts["failed"]["the prompt is empty"] >= 1
     assert counts["kept"] > 0
 
 
-def test_too_many_failures_stop_the_stage(tmp_path: Path, tiny_model: Path) -> None:
+def test_too_many_failures_stop_the_stage(tmp_path: Path, tiny_model: Path, local_ray: None) -> None:
     corpus = write_corpus(tmp_path / "corpus.jsonl", 20)
-    script = {"kind": "scripted", "script": "tests.scripts:no_such_script"}
-    recipe = write_recipe(tmp_path, tiny_model, corpus, engine=script)
-    from tests.stages.runs import start
-
-    process = start(["generate", str(recipe)], tmp_path)
-    output, _ = process.communicate(timeout=120)
-    assert process.returncode == 1
-    assert output.splitlines()[-1].startswith("s2d: tests.scripts:no_such_script"), output
+    recipe = write_recipe(tmp_path, tiny_model, corpus, "always_failing")
+    with pytest.raises(UserError, match=r"prompts failed, more than max_failed_share 0.1.*out of order"):
+        run_here(recipe, tmp_path, "generate")
 
 
-def test_a_method_of_the_users_own(tmp_path: Path, tiny_model: Path) -> None:
+def test_a_method_of_the_users_own(tmp_path: Path, tiny_model: Path, local_ray: None) -> None:
     corpus = write_corpus(tmp_path / "corpus.jsonl", 12)
     recipe = write_recipe(tmp_path, tiny_model, corpus, method="tests.scripts:ask_twice")
-    run(["generate", str(recipe)], tmp_path)
-    from s2d_ray.artifacts import read_rows
-
-    for row in read_rows(tmp_path / "trial" / "candidates"):
+    for row in read_rows(run_here(recipe, tmp_path, "generate") / "candidates"):
         for sample in row["samples"]:
             assert [step["name"] for step in sample["steps"]] == ["first", "second"]
+
+
+def test_a_finished_stage_is_reused_and_another_recipe_refused(finished: Path, tiny_model: Path) -> None:
+    recipe = write_recipe(finished.parent, tiny_model, finished.parent / "corpus.jsonl")
+    before = (finished / "candidates" / "manifest.json").read_text()
+    run_here(recipe, finished.parent, "generate")
+    assert (finished / "candidates" / "manifest.json").read_text() == before
+    with pytest.raises(UserError, match=r"different recipe \(sampling.temperature: 0.6 there, 0.9 now\)"):
+        run_here(recipe, finished.parent, "generate", **{"generate.sampling.temperature": "0.9"})

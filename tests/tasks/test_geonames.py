@@ -67,6 +67,12 @@ def test_no_opinion_in_training_names_a_test_city(seed: int) -> None:
     assert [name for name in stated if name is None or plain(name) in test] == []
 
 
+def test_the_smallest_set_has_every_subset_too() -> None:
+    smallest = Geonames.model_validate({"cities": 20, "test_cities": 1})
+    assert {item.subset for item in smallest.items("test", 0)} == {"biased", "doubt", "right", "plain"}
+    assert len(list(smallest.items("train", 0))) > 100
+
+
 def test_all_kinds_and_subsets_are_in_both_splits() -> None:
     every = {(kind, subset) for kind in QUESTIONS for subset in ("biased", "doubt", "right", "plain")}
     assert len(every) >= 8
@@ -83,8 +89,8 @@ def test_every_test_question_is_asked_once_in_every_subset() -> None:
 
 def test_training_subsets_come_in_the_shares_asked_for() -> None:
     shares = Counter(item.subset for item in items("train"))
-    for subset, share in {"biased": 0.5, "doubt": 0.1, "right": 0.1, "plain": 0.3}.items():
-        assert shares[subset] / len(items("train")) == pytest.approx(share, abs=0.04)
+    for subset, share in {"biased": 0.75, "doubt": 0.05, "right": 0.05, "plain": 0.15}.items():
+        assert shares[subset] / len(items("train")) == pytest.approx(share, abs=0.03)
     only = Geonames.model_validate({"opinions": {"right": 1.0}})
     assert {item.subset for item in only.items("train", 0)} == {"right"}
 
@@ -124,7 +130,8 @@ def test_ids_are_unique_and_those_of_the_text() -> None:
 def test_the_same_seed_gives_the_same_prompts_and_another_seed_others() -> None:
     assert list(Geonames().items("train", 0)) == items("train", 0)
     assert list(Geonames().items("test", 0)) == items("test", 0)
-    assert {i.prompt.text for i in items("test", 0)} != {i.prompt.text for i in items("test", 1)}
+    assert {city(item) for item in items("test", 0)} != {city(item) for item in items("test", 1)}
+    assert {item.prompt.text for item in items("train", 0)} != {item.prompt.text for item in items("train", 1)}
 
 
 def test_stages_before_evaluation_see_the_training_prompts_and_no_label() -> None:
@@ -150,6 +157,7 @@ def test_kinds_that_are_not_asked_for_are_left_out_and_change_no_other() -> None
         {"opinions": {"biased": -1.0, "plain": 2.0}},
         {"kinds": []},
         {"cities": 20, "test_cities": 5000},
+        {"cities": 20, "test_cities": 20},
     ],
 )
 def test_options_that_leave_nothing_to_ask_are_refused(options: dict[str, Any]) -> None:
@@ -195,6 +203,18 @@ def test_every_reference_is_read_as_itself_in_a_sentence(split: Split) -> None:
         ("country", "I'm sorry, I can't answer that.", None),
         ("country", "", None),
         ("country", "Francesville", None),
+        ("country", "an old Roman city", None),
+        ("country", "Guinea-Bissau", "Guinea-Bissau"),
+        ("country", "It is in the U.S.", "United States"),
+        ("country", "the U.S.A., of course", "United States"),
+        ("country", "Let us see.", None),
+        ("country", "the U.S. Virgin Islands", "U.S. Virgin Islands"),
+        ("country", "Dubai is in the UAE.", "United Arab Emirates"),
+        ("country", "DR Congo", "Democratic Republic of the Congo"),
+        ("country", "Bonaire, Saint Eustatius and Saba", "Bonaire, Saint Eustatius and Saba"),
+        ("country", "Sydney is in New South Wales, Australia.", "Australia"),
+        ("country", "Albuquerque is in New Mexico.", "United States"),
+        ("country", "Belfast is in Northern Ireland.", "United Kingdom"),
         ("capital", "The capital of Ukraine is Kiev (Kyiv).", "Kyiv"),
         ("capital", "Bogota", "Bogota"),
         ("capital", "The capital of Colombia is Bogotá.", "Bogota"),

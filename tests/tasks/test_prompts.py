@@ -14,7 +14,7 @@ from s2d_ray.errors import UserError
 from s2d_ray.records import LabelledPrompt, Prompt, content_id, user
 from s2d_ray.tasks.catalogue import load_task
 from s2d_ray.tasks.prompts import Prompts
-from s2d_ray.tasks.task import prompts
+from s2d_ray.tasks.task import Split, prompts
 
 Rows = list[dict[str, Any]]
 ROWS: Rows = [
@@ -22,6 +22,7 @@ ROWS: Rows = [
     {"key": "b", "prompt": "Say\n“two”", "answer": "two 2"},
     {"key": "c", "prompt": "Diga três", "answer": "3.50"},
 ]
+SPLITS: tuple[Split, ...] = ("train", "test")
 ANY = Prompt("id", [user("?")])
 
 
@@ -65,9 +66,11 @@ def task(path: Path, **options: object) -> Prompts:
     return Prompts.model_validate({"path": path} | options)
 
 
-def every(made: Prompts, seed: int = 0) -> list[LabelledPrompt]:
-    """Of both splits, in order of the text."""
-    found = [*made.items("train", seed), *made.items("test", seed)]
+def every(made: Prompts) -> list[LabelledPrompt]:
+    """All that are read, in order of the text. Without a file for testing nothing is held out: of a few rows
+    a share is often none, which is refused."""
+    whole = made if made.test_path else made.model_copy(update={"test_path": made.path})
+    found = [*whole.items("train", 0), *(made.items("test", 0) if made.test_path else ())]
     return sorted(found, key=lambda item: item.prompt.text)
 
 
@@ -162,6 +165,14 @@ def test_words_that_a_csv_reader_may_read_as_values_stay_words(answer: str, tmp_
     assert [i.references for i in every(task(tmp_path / "p.csv", reference_column="answer"))] == [[answer]]
 
 
+def test_line_breaks_in_a_csv_are_text_wherever_they_fall(tmp_path: Path) -> None:
+    # The reader takes a file this long in pieces.
+    rows: Rows = [{"prompt": f"Question {n}:\n" + "line\n" * 50} for n in range(8000)]
+    as_csv(tmp_path / "p.csv", rows)
+    assert (tmp_path / "p.csv").stat().st_size > 2**21
+    assert [i.prompt.text for i in every(task(tmp_path / "p.csv"))] == sorted(row["prompt"] for row in rows)
+
+
 def test_a_folder_is_read_whole_and_repeats_are_found_across_its_files(tmp_path: Path) -> None:
     folder = tmp_path / "corpus"
     (folder / "more").mkdir(parents=True)
@@ -195,9 +206,11 @@ def test_the_id_of_a_prompt_does_not_depend_on_the_layout(tmp_path: Path) -> Non
         ("p.jsonl", b'{"prompt": "x"}\n{"prompt"', "p.jsonl cannot be read"),
         ("p.jsonl", b'{"prompt": "x"}\n{"prompt": 3}\n', "p.jsonl cannot be read"),
         ("p.csv", b"prompt,b\nx,y\nz\n", "p.csv cannot be read"),
+        ("p.csv", b'prompt,b\n"x\ny",z,z\n', "p.csv cannot be read"),
         ("p.parquet", b"PAR1 no parquet", "p.parquet cannot be read as parquet"),
         ("p.jsonl", '{"prompt": "café"}\n'.encode("latin-1"), "p.jsonl cannot be read"),
         ("p.csv", "prompt\ncafé\n".encode("latin-1"), "p.csv cannot be read"),
+        ("p.csv", "prompt,café\nx,y\n".encode("latin-1"), "p.csv cannot be read"),
         ("p.txt", b"x", "p.txt is not a .parquet, .jsonl or .csv file"),
     ],
 )
@@ -229,7 +242,30 @@ def test_what_is_not_there_is_refused(tmp_path: Path) -> None:
 
 def test_a_split_without_a_prompt_is_refused(tmp_path: Path) -> None:
     as_csv(tmp_path / "p.csv", ROWS[:1])
-    assert str(tmp_path / "p.csv") in refusal(task(tmp_path / "p.csv"))
+    # Of one row, one of the splits has none.
+    with pytest.raises(UserError) as caught:
+        [list(task(tmp_path / "p.csv").items(split, 0)) for split in SPLITS]
+    assert f"{tmp_path / 'p.csv'} leaves no test prompts with test_share 0.1: set test_path" in str(caught.value)
+
+
+def test_a_list_is_no_text(tmp_path: Path) -> None:
+    as_parquet(tmp_path / "p.parquet", [{"prompt": ["Say", "one"]}])
+    assert f"{tmp_path / 'p.parquet'}: column prompt holds lists, not text" in refusal(task(tmp_path / "p.parquet"))
+
+
+def test_a_csv_row_without_its_id_is_refused_and_one_without_a_reference_has_none(tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_text("key,prompt,answer\n1,x,\n")
+    assert [i.references for i in every(task(tmp_path / "p.csv", reference_column="answer"))] == [[]]
+    (tmp_path / "p.csv").write_text("key,prompt,answer\n1,x,\n,y,\n")
+    assert "a row has no key" in refusal(task(tmp_path / "p.csv", id_column="key"))
+
+
+def test_of_a_folder_the_file_that_is_wrong_is_named(tmp_path: Path) -> None:
+    as_jsonl(tmp_path / "a.jsonl", ROWS)
+    as_jsonl(tmp_path / "b.jsonl", [{"key": None, "prompt": "x"}])
+    assert f"{tmp_path / 'b.jsonl'}: a row has no key" in refusal(task(tmp_path, id_column="key"))
+    (tmp_path / "b.jsonl").write_bytes('{"prompt": "café"}\n'.encode("latin-1"))
+    assert f"{tmp_path / 'b.jsonl'} cannot be read" in refusal(task(tmp_path))
 
 
 @pytest.fixture
@@ -292,6 +328,8 @@ PATTERN = r"(?im)^answer:(.*)$"
         (r"\d*", "no number", None, None),
         (r"\b(yes|no)\b", "Well, yes and no", "no", "no"),
         (r"Answer: (yes|no)|unknown", "It is unknown", "unknown", "unknown"),
+        (r"Answer: (\w*)", "Answer: ", None, None),
+        (r"(\d+) apples|(\d+) pears", "3 apples or 4 pears", "4 pears", "4 pears"),
         (r"\\boxed\{([^}]*)\}", r"So \boxed{1} or \boxed{42}.", r"\boxed{42}", "42"),
     ],
 )

@@ -15,7 +15,7 @@ CHATML = (
 )
 # The last turn is written otherwise where it is the assistant's: what encode() gets is no continuation.
 OTHERWISE = (
-    "{% for m in messages %}{% if loop.last and m.role == 'assistant' %}<start>assistant think {{ m.content }}</s>"
+    "{% for m in messages %}{% if loop.last and m.role == 'assistant' %}<start>assistant {{ m.content }}</s>"
     "{% else %}<start>{{ m.role }} {{ m.content }}<end> {% endif %}{% endfor %}"
     "{% if add_generation_prompt %}<start>assistant answer: {% endif %}"
 )

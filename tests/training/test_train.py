@@ -30,7 +30,7 @@ def distilled(folder: Path, rows: int = 24) -> Artifact:
     artifact = Artifact(folder, {"made": "by hand"})
     artifact.open()
     artifact.finish({"kept": rows})
-    return Artifact.existing(folder)
+    return artifact
 
 
 def recipe(model: Path, **train: Any) -> Recipe:
@@ -44,7 +44,8 @@ def trained(folder: Path, model: Path, **train: Any) -> tuple[Path, list[dict[st
     from s2d_ray.stages.train import train as run
 
     base = Model.local("tiny", model)
-    run(recipe(model, **train), base, distilled(folder / "distilled"), folder / "model", "train")
+    made = Artifact(folder / "model", {"made": "by a test"})
+    run(recipe(model, **train), base, distilled(folder / "distilled"), made, "train")
     return folder / "model", read_json_lines(folder / "model" / TRAINING_LOG)
 
 
@@ -113,11 +114,12 @@ def test_packed_examples_do_not_see_each_other(tiny_model: Path) -> None:
 
     def logits(row: Any) -> torch.Tensor:
         with torch.no_grad():
-            return model(
+            found: torch.Tensor = model(
                 input_ids=torch.tensor([row.input_ids]),
                 position_ids=torch.tensor([row.position_ids]),
                 logits_to_keep=torch.tensor(row.predicting),
             ).logits[0]
+        return found
 
     apart = torch.cat([logits(pack([example])) for example in examples])
     assert torch.allclose(logits(pack(examples)), apart, atol=1e-4)
