@@ -52,7 +52,7 @@ class Artifact:
         Raises UserError where the folder holds results of other inputs, or cannot be written.
         """
         try:
-            if overwrite and self.path.exists():
+            if overwrite and self.path.is_dir():
                 self._discard()
             self.path.mkdir(parents=True, exist_ok=True)
             if not (self.path / INPUTS).exists():

@@ -109,7 +109,9 @@ def doctor() -> None:
 
 def _resolve(name: str, overrides: Sequence[str] | None, limit: int | None) -> Recipe:
     extra = [] if limit is None else [f"limit={limit}"]
-    return load_recipe(name, [*(overrides or ()), *extra])
+    recipe = load_recipe(name, [*(overrides or ()), *extra])
+    pipeline.check(recipe)
+    return recipe
 
 
 def _whole(recipe: Recipe) -> dict[str, object]:

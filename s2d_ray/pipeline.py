@@ -11,10 +11,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 from s2d_ray.artifacts import RunFolders
 from s2d_ray.config import Named, Recipe
+from s2d_ray.curation.catalogue import load_rules
 from s2d_ray.evaluation.report import write_report
 from s2d_ray.imports import import_object
 from s2d_ray.models import Model
 from s2d_ray.plan import SYSTEM1, Plan, make_plan
+from s2d_ray.system2.catalogue import load_method
 from s2d_ray.tasks.catalogue import load_task
 
 
@@ -68,13 +70,21 @@ STAGES: Mapping[str, Callable[[Plan], None]] = {
 """In the order in which they run."""
 
 
+def check(recipe: Recipe) -> None:
+    """All that a recipe names, without writing anything or looking at the model. Raises UserError."""
+    load_method(recipe.method)
+    load_rules(recipe.curate.rules)
+    if recipe.engine.kind == "scripted":
+        import_object(recipe.engine.script)
+    next(load_task(recipe.task).items("train", recipe.seed), None)
+
+
 def prepare(recipe: Recipe, folders: RunFolders, stages: Sequence[str], overwrite: bool = False) -> Plan:
     """The plan of a run, after all that can be checked without Ray or an engine. Raises UserError.
 
     The folders of `stages` are made ready: results of another recipe are refused, or removed if `overwrite`.
     """
-    if recipe.engine.kind == "scripted":
-        import_object(recipe.engine.script)
+    check(recipe)
     names = list(STAGES)
     plan = make_plan(recipe, folders, overwrite and stages[0] == names[0])
     for earlier in names[: names.index(stages[0])]:

@@ -12,9 +12,7 @@ from s2d_ray.artifacts import Artifact, Json, RunFolders
 from s2d_ray.config import Named, Recipe
 from s2d_ray.curation.catalogue import load_rules
 from s2d_ray.models import Model, resolve_model
-from s2d_ray.system2.catalogue import load_method
-from s2d_ray.tasks.catalogue import load_task
-from s2d_ray.tasks.corpus import held_out, held_out_digest, write_corpus
+from s2d_ray.tasks.corpus import held_out, held_out_digest, task_inputs, write_corpus
 
 SYSTEM1 = Named(name="direct")
 UNFILTERED = (Named(name="unfiltered"),)
@@ -71,7 +69,6 @@ def make_plan(recipe: Recipe, folders: RunFolders, overwrite: bool = False) -> P
     Raises UserError for what does not exist or cannot be read, before Ray or an engine is started.
     """
     base = resolve_model(recipe.model, recipe.model_revision)
-    load_rules(recipe.curate.rules)
     corpus = write_corpus(recipe, folders.prompts, overwrite)
     branches = _branches(recipe, folders, base, corpus)
     evaluation = Artifact(folders.evaluation, _evaluation_inputs(recipe, base, branches))
@@ -80,7 +77,6 @@ def make_plan(recipe: Recipe, folders: RunFolders, overwrite: bool = False) -> P
 
 def candidates_artifact(recipe: Recipe, method: Named, base: Model, corpus: Artifact, folder: Path) -> Artifact:
     """The answers of a method to the corpus."""
-    load_method(method)
     settings = recipe.generate
     return Artifact(
         folder,
@@ -126,17 +122,12 @@ def _engine_inputs(recipe: Recipe) -> Json:
     }
 
 
-def _task_inputs(recipe: Recipe) -> Json:
-    """The task with its defaults, so that spelling a default out changes nothing."""
-    return {"name": recipe.task.name, **load_task(recipe.task).model_dump(mode="json")}
-
-
 def _distilled_inputs(recipe: Recipe, sections: Sequence[Named], candidates: Artifact) -> Json:
     named = zip(sections, load_rules(sections), strict=True)
     return {
         "candidates": candidates.fingerprint,
         "rules": [{"name": section.name, **rule.model_dump(mode="json")} for section, rule in named],
-        "task": _task_inputs(recipe),
+        "task": task_inputs(recipe),
     }
 
 

@@ -227,7 +227,7 @@ def test_repeated_ids_are_refused_before_ray_starts(recipe: Path, corpus: Path, 
 def test_a_root_that_cannot_be_written_is_refused_before_ray_starts(recipe: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     told = refused_before_ray("run", recipe, "--root", tmp_path / "file")
-    assert told.startswith(f"cannot write to {tmp_path / 'file' / 'mine'}: ")
+    assert told.startswith(f"cannot write to {tmp_path / 'file' / 'mine'}")
     assert told.endswith("choose another folder with --root")
 
 
@@ -242,4 +242,4 @@ def test_results_of_a_different_recipe_are_refused_before_ray_starts(recipe: Pat
 
 def test_a_stage_whose_predecessor_has_not_run_is_refused_before_ray_starts(recipe: Path, tmp_path: Path) -> None:
     told = refused_before_ray("train", recipe, "--root", tmp_path / "runs")
-    assert "distilled is not finished: run the stage that makes it first" in told
+    assert "candidates is not finished: run the stage that makes it first" in told

@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from s2d_ray.artifacts import Artifact
+from s2d_ray.artifacts import Artifact, Json
 from s2d_ray.config import Recipe
 from s2d_ray.records import PROMPTS, LabelledPrompt, Row, content_id, prompt_to_row
 from s2d_ray.tasks.catalogue import load_task
@@ -23,11 +23,17 @@ def write_corpus(recipe: Recipe, folder: Path, overwrite: bool) -> Artifact:
     rows = sorted((prompt_to_row(p) for p in prompts(task, recipe.seed)), key=lambda row: row["prompt_id"])
     rows = rows[: recipe.limit]
     digest = _digest(rows)
-    artifact = Artifact(folder, {"digest": digest, "limit": recipe.limit, "source": task.source})
+    inputs = {"task": task_inputs(recipe), "seed": recipe.seed, "limit": recipe.limit, "digest": digest}
+    artifact = Artifact(folder, inputs)
     if not artifact.open(overwrite):
         pq.write_table(pa.Table.from_pylist(rows, schema=PROMPTS), folder / "part-0.parquet")
         artifact.finish({"rows": len(rows), "source": task.source, "digest": digest})
     return artifact
+
+
+def task_inputs(recipe: Recipe) -> Json:
+    """The task with its defaults, so that spelling a default out changes nothing."""
+    return {"name": recipe.task.name, **load_task(recipe.task).model_dump(mode="json")}
 
 
 def held_out(recipe: Recipe) -> list[LabelledPrompt]:
