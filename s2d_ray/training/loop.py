@@ -115,6 +115,8 @@ def start_deepspeed(job: TrainJob, steps: int) -> Any:
     config = deepspeed_config(settings)
     # Gloo does on CPU what this optional op does, without compiling C++ when a worker starts.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    # Takes over Ray Train's process group; sharding while loading asks it for the number of workers.
+    deepspeed.init_distributed(torch.distributed.get_backend())
     # Kept alive while the model is built: under ZeRO-3 it makes transformers shard the weights as they load.
     sharding = HfDeepSpeedConfig(config) if settings.zero_stage == 3 else None
     dtype = torch.bfloat16 if settings.dtype == "bfloat16" else torch.float32

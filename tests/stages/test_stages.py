@@ -67,13 +67,13 @@ def test_a_bad_row_fails_alone_with_its_reason(tmp_path: Path, tiny_model: Path,
         corpus,
         "failing_on_seven",
         generate={"samples": 2, "commit_rows": 8, "max_failed_share": 0.5},
-        task={"name": "prompts", "path": str(corpus), "test_share": 0.01},
+        task={"name": "prompts", "path": str(corpus), "test_path": str(write_corpus(tmp_path / "test.jsonl", 3))},
     )
     distilled = run_here(recipe, tmp_path, "generate", "curate") / "distilled"
     counts = read_json(distilled / "manifest.json")
     sevens = sum("7" in row["messages"][0]["content"] for row in by_id(distilled, "failed").values())
     assert counts["failed"]["ValueError: seven is not to be had"] == sevens > 0
-    assert counts["failed"]["the prompt is empty"] >= 1
+    assert counts["failed"]["the prompt is empty"] == 2
     assert counts["kept"] > 0
 
 

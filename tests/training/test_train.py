@@ -34,7 +34,7 @@ def distilled(folder: Path, rows: int = 24) -> Artifact:
 
 
 def recipe(model: Path, **train: Any) -> Recipe:
-    settings = {"batch_size": 8, "micro_batch_size": 4, "epochs": 2, "learning_rate": 3e-3, "checkpoint_steps": 2}
+    settings = {"batch_size": 8, "micro_batch_size": 4, "epochs": 4, "learning_rate": 1e-2, "checkpoint_steps": 2}
     return Recipe.model_validate(
         {"name": "trial", "model": str(model), "task": "geonames", "method": "s2a", "train": settings | train}
     )
@@ -56,8 +56,8 @@ def two_workers(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, loca
 
 def test_two_workers_learn(two_workers: Any) -> None:
     _, log = two_workers
-    assert [entry["step"] for entry in log] == [1, 2, 3, 4, 5, 6]
-    assert log[-1]["loss"] < log[0]["loss"] * 0.8
+    assert [entry["step"] for entry in log] == list(range(1, 13))
+    assert log[-1]["loss"] < log[0]["loss"] - 0.2
 
 
 def test_the_loss_does_not_depend_on_the_number_of_workers(
@@ -66,7 +66,7 @@ def test_the_loss_does_not_depend_on_the_number_of_workers(
     _, log = two_workers
     _, single = trained(tmp_path, tiny_model, workers=1)
     for one, two in zip(single, log, strict=True):
-        assert one["loss"] == pytest.approx(two["loss"], rel=0.03)
+        assert one["loss"] == pytest.approx(two["loss"], rel=0.05)
 
 
 def test_the_export_loads_in_transformers_and_peft(two_workers: Any, tiny_model: Path) -> None:
@@ -94,7 +94,7 @@ def test_the_export_loads_in_transformers_and_peft(two_workers: Any, tiny_model:
 def test_zero_3_shards_and_exports(lora: Any, tmp_path: Path, tiny_model: Path, local_ray: None) -> None:
     from safetensors.torch import load_file
 
-    folder, log = trained(tmp_path, tiny_model, workers=2, zero_stage=3, lora=lora, learning_rate=1e-3)
+    folder, log = trained(tmp_path, tiny_model, workers=2, zero_stage=3, lora=lora, epochs=1, learning_rate=3e-3)
     assert log[-1]["loss"] < log[0]["loss"]
     before, after = load_file(tiny_model / "model.safetensors"), load_file(folder / "model.safetensors")
     name = "model.layers.0.mlp.up_proj.weight"
@@ -118,6 +118,7 @@ def test_packed_examples_do_not_see_each_other(tiny_model: Path) -> None:
                 input_ids=torch.tensor([row.input_ids]),
                 position_ids=torch.tensor([row.position_ids]),
                 logits_to_keep=torch.tensor(row.predicting),
+                use_cache=False,
             ).logits[0]
         return found
 
