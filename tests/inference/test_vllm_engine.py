@@ -23,7 +23,7 @@ def with_engine(model: Path, work: Callable[[VllmEngine], Awaitable[T]], **setti
     """`work` done with an engine that is closed afterwards."""
 
     async def inside() -> T:
-        config = Engine(max_model_len=256, max_sequences=16, **settings)
+        config = Engine(max_model_len=1024, max_sequences=16, **settings)
         engine = VllmEngine(config, model)
         try:
             return await work(engine)
@@ -54,7 +54,7 @@ def test_completions_of_the_real_engine(tiny_model: Path) -> None:
         assert second.cached_tokens > 0, "the prefix cache is off"
         assert first.prompt_tokens == second.prompt_tokens
 
-        with pytest.raises(EngineError, match="max_model_len is 256"):
+        with pytest.raises(EngineError, match="max_model_len is 1024"):
             await engine.complete([user("Lyon " * 2000)], GREEDY, 1, seed=0)
         # The engine goes on after a request that it could not serve.
         assert await engine.complete(chat, GREEDY, 1, seed=1) == await engine.complete(chat, GREEDY, 1, seed=1)
