@@ -52,45 +52,64 @@ class Artifact:
         Raises UserError where the folder holds results of other inputs, or cannot be written.
         """
         try:
-            if overwrite:
-                shutil.rmtree(self.path, ignore_errors=True)
+            if overwrite and self.path.is_dir():
+                self._discard()
             self.path.mkdir(parents=True, exist_ok=True)
             if not (self.path / INPUTS).exists():
                 write_json(self.path / INPUTS, self.inputs)
         except OSError as error:
-            raise UserError(f"cannot write to {self.path}: {error.strerror}; choose another folder with --root") from error
-        found = read_json(self.path / INPUTS)
-        wanted = json.loads(json.dumps(self.inputs))
-        if found != wanted:
-            changes = "; ".join(differences(found, wanted))
+            raise UserError(
+                f"cannot write to {self.path}: {error.strerror}; choose another folder with --root"
+            ) from error
+        self._refuse_others()
+        return self.finished
+
+    def require(self) -> None:
+        """Raises UserError unless the folder is there, finished, and made from these inputs."""
+        if not self.finished:
+            raise UserError(f"{self.path} is not finished: run the stage that makes it first (`s2d run` runs them all)")
+        self._refuse_others()
+
+    def _refuse_others(self) -> None:
+        changes = "; ".join(differences(read_json(self.path / INPUTS), json.loads(json.dumps(self.inputs))))
+        if changes:
             raise UserError(
                 f"{self.path} was made by a different recipe ({changes}); "
                 "choose another --root, or pass --overwrite to start this stage over"
             )
-        return self.finished
+
+    def _discard(self) -> None:
+        # Moved away first: a crash on the way must not leave half of the old results.
+        aside = self.path.with_name(f".{self.path.name}.discarded")
+        shutil.rmtree(aside, ignore_errors=True)
+        self.path.rename(aside)
+        shutil.rmtree(aside, ignore_errors=True)
+
+    @property
+    def fingerprint(self) -> str:
+        """A short name for the inputs, for the inputs of the stage that builds on this one."""
+        return blake2b(json.dumps(self.inputs, sort_keys=True).encode(), digest_size=8).hexdigest()
 
     @property
     def finished(self) -> bool:
         """Whether the manifest is there."""
-        return (self.path / MANIFEST).exists()
+        return (self.path / MANIFEST).exists() and (self.path / INPUTS).exists()
 
     @property
     def manifest(self) -> dict[str, Any]:
         """What the stage wrote about itself. Raises UserError where the stage has not finished."""
         if not self.finished:
             raise UserError(f"{self.path} is not finished: run the stage that makes it first (`s2d run` runs them all)")
-        return read_json(self.path / MANIFEST)
+        manifest: dict[str, Any] = read_json(self.path / MANIFEST)
+        return manifest
 
     def finish(self, manifest: Json) -> None:
         """Write the manifest: from now on the folder counts as complete."""
         versions = {"python": platform.python_version()} | installed_versions()
         finished = datetime.now(UTC).isoformat(timespec="seconds")
-        write_json(self.path / MANIFEST, {**manifest, "finished": finished, "inputs": self.inputs, "versions": versions})
-
-
-def fingerprint(inputs: Json) -> str:
-    """A short name for a set of inputs, for the inputs of the stage that builds on them."""
-    return blake2b(json.dumps(inputs, sort_keys=True).encode(), digest_size=8).hexdigest()
+        write_json(
+            self.path / MANIFEST, {**manifest, "finished": finished, "inputs": self.inputs, "versions": versions}
+        )
 
 
 def differences(found: Json, wanted: Json, prefix: str = "") -> Iterator[str]:

@@ -18,8 +18,8 @@ from s2d_ray.artifacts import RunFolders
 from s2d_ray.config import Recipe, load_recipe, shipped_recipes
 from s2d_ray.doctor import findings
 from s2d_ray.errors import UserError
-from s2d_ray.terminal import console
 from s2d_ray.tasks.catalogue import load_task
+from s2d_ray.terminal import console
 
 app = typer.Typer(
     help="Distil slow multi-call prompting (System 2) into a model's one-call answer (System 1).",
@@ -29,7 +29,9 @@ app = typer.Typer(
 )
 
 RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="A shipped name (`s2d recipes`) or a YAML file.")]
-Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Recipe keys to override, dotted.")]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Recipe keys to override, dotted.")
+]
 Root = Annotated[Path, typer.Option(help="Folder under which each recipe has its results folder.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Unlabelled prompts, and held-out prompts per subset, at most.")]
 Until = Annotated[str | None, typer.Option(help=f"Last stage to run: {', '.join(pipeline.STAGES)}.")]
@@ -119,37 +121,27 @@ def _whole(recipe: Recipe) -> dict[str, object]:
 
 
 def _run_stages(recipe: Recipe, root: Path, stages: Sequence[str], overwrite: bool) -> None:
-    # Ray takes seconds to import: not before the arguments are known to be right.
+    folders = RunFolders(root.resolve() / recipe.name)
+    plan = pipeline.prepare(recipe, folders, stages, overwrite)
+    # Ray takes seconds to import: not before everything is known to be right.
     from s2d_ray.stages.cluster import joined
 
-    folders = RunFolders(root.resolve() / recipe.name)
-    current = pipeline.Run(recipe, folders, overwrite)
     taken: dict[str, float] = {}
     begin = time.monotonic()
-    with prepared(folders, recipe), quiet(folders.logs / "driver.log"), joined(folders.logs):
+    text = yaml.safe_dump(_whole(recipe), sort_keys=False, allow_unicode=True)
+    (folders.base / "recipe.yaml").write_text(text)
+    console.print(f"{recipe.name} in {folders.base} (logs of Ray, vLLM and DeepSpeed: {folders.logs})")
+    with quiet(folders.logs / "driver.log"), joined(folders.logs):
         for name in stages:
             start = time.monotonic()
             console.print(f"[bold]{name}[/bold]")
-            pipeline.STAGES[name](current)
+            pipeline.STAGES[name](plan)
             taken[name] = time.monotonic() - start
     for name, seconds in taken.items():
         console.print(f"  {name:10} {seconds:7.1f} s")
     console.print(f"  {'in all':10} {time.monotonic() - begin:7.1f} s")
     if "report" in stages:
         console.print(f"report: {folders.report / 'report.html'}")
-
-
-@contextmanager
-def prepared(folders: RunFolders, recipe: Recipe) -> Iterator[None]:
-    """The results folder with a copy of the resolved recipe. Raises UserError where it cannot be written."""
-    try:
-        folders.base.mkdir(parents=True, exist_ok=True)
-        text = yaml.safe_dump(_whole(recipe), sort_keys=False, allow_unicode=True)
-        (folders.base / "recipe.yaml").write_text(text)
-    except OSError as error:
-        raise UserError(f"cannot write to {folders.base}: {error.strerror}; choose another folder with --root") from error
-    console.print(f"{recipe.name} in {folders.base} (logs of Ray, vLLM and DeepSpeed: {folders.logs})")
-    yield
 
 
 @contextmanager
@@ -160,15 +152,18 @@ def quiet(log: Path) -> Iterator[None]:
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("a") as file:
-        kept = os.dup(1), os.dup(2)
+        kept, shown_in = (os.dup(1), os.dup(2)), console.file
         console.file = os.fdopen(os.dup(1), "w", buffering=1)
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
         try:
             yield
         finally:
-            os.dup2(kept[0], 1)
-            os.dup2(kept[1], 2)
+            console.file.close()
+            console.file = shown_in
+            for original, number in zip(kept, (1, 2), strict=True):
+                os.dup2(original, number)
+                os.close(original)
 
 
 @contextmanager

@@ -16,7 +16,6 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from s2d_ray.errors import UserError
 
-
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -110,7 +109,7 @@ class Generate(Strict):
 class Curate(Strict):
     """Which candidates become targets, decided without labels."""
 
-    rules: tuple[NamedSection, ...] = (Named(name="majority"),)
+    rules: tuple[NamedSection, ...] = Field((Named(name="majority"),), min_length=1)
     """Applied in order; the first to reject decides."""
 
 
@@ -138,12 +137,14 @@ class Train(Strict):
     weight_decay: float = Field(0.0, ge=0)
     epochs: float = Field(2.0, gt=0)
     """Passes over the distilled set."""
+    max_steps: int | None = Field(None, ge=1)
+    """Optimizer steps at most, so that arms with more examples train no longer; unset follows `epochs`."""
     max_examples: int | None = Field(None, ge=1)
     """Examples at most, the first by id; unset uses all."""
     batch_size: int = Field(16, ge=1)
     """Examples per optimizer step over all workers."""
-    micro_batch_size: int = Field(16, ge=1)
-    """Examples per worker and forward pass; smaller takes less memory."""
+    micro_batch_size: int = Field(8, ge=1)
+    """Examples per worker and forward pass, packed into one row; fewer take less memory."""
     max_length: int = Field(512, ge=8)
     """Tokens of prompt and target; longer examples are left out and counted."""
     gradient_clipping: float = Field(1.0, gt=0)
@@ -224,7 +225,7 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
     if path.suffix in (".yaml", ".yml"):
         if not path.is_file():
             raise UserError(f"no recipe file {path}; shipped recipes: {', '.join(shipped_recipes())}")
-        raw = _read_yaml(path.read_text(), str(path))
+        raw = _read_yaml(_text(path), str(path))
     else:
         if name_or_path not in shipped_recipes():
             near = get_close_matches(name_or_path, shipped_recipes(), 1)
@@ -270,14 +271,25 @@ def _known_keys(model: type[BaseModel], loc: Sequence[int | str]) -> list[str]:
     return list(model.model_fields)
 
 
-def _read_yaml(text: str, where: str) -> dict[str, Any]:
+def _text(path: Path) -> str:
     try:
-        raw = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UserError(f"{where} is not YAML: {' '.join(str(error).split())}") from error
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 text: save it in that encoding ({error.reason})") from error
+
+
+def _read_yaml(text: str, where: str) -> dict[str, Any]:
+    raw = _yaml_value(text, where)
     if not isinstance(raw, dict):
         raise UserError(f"{where} is not a YAML mapping of recipe keys")
     return raw
+
+
+def _yaml_value(text: str, where: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2024-13-01
+        raise UserError(f"{where} is not YAML: {' '.join(str(error).split())}") from error
 
 
 def _apply_override(raw: dict[str, Any], override: str) -> None:
@@ -288,9 +300,9 @@ def _apply_override(raw: dict[str, Any], override: str) -> None:
     section: Any = raw
     for parent in parents:
         value = section.get(parent)
-        if value is None or isinstance(value, str) and parent in ("task", "method"):
+        if value is None or (isinstance(value, str) and parent in ("task", "method")):
             section[parent] = {} if value is None else {"name": value}
         elif not isinstance(value, dict):
             raise UserError(f"override {override!r}: {parent} is a single value, not a section")
         section = section[parent]
-    section[last] = yaml.safe_load(text)
+    section[last] = _yaml_value(text, f"the value of override {override!r}")

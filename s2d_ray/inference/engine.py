@@ -18,9 +18,7 @@ class EngineDied(Exception):
 class CompletionEngine(Protocol):
     """Answers chats. Many calls run at once and are batched by the engine."""
 
-    async def complete(
-        self, messages: Sequence[Message], sampling: Sampling, n: int, seed: int
-    ) -> list[Completion]:
+    async def complete(self, messages: Sequence[Message], sampling: Sampling, n: int, seed: int) -> list[Completion]:
         """`n` completions. Raises EngineError where this request cannot be served."""
         ...
 

@@ -61,7 +61,13 @@ class Recorder:
 
 
 async def run_method(
-    method: Method, prompt: Prompt, engine: CompletionEngine, sampling: Sampling, samples: int, seed: int, variant: str = ""
+    method: Method,
+    prompt: Prompt,
+    engine: CompletionEngine,
+    sampling: Sampling,
+    samples: int,
+    seed: int,
+    variant: str = "",
 ) -> list[Sample]:
     """`samples` independent runs of a method on one prompt, concurrently.
 

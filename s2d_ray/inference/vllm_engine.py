@@ -8,6 +8,7 @@ from typing import Any
 
 from s2d_ray.config import Engine, Sampling
 from s2d_ray.inference.engine import EngineDied, EngineError
+from s2d_ray.inference.orphans import own_engine
 from s2d_ray.records import Completion, Message
 
 
@@ -15,44 +16,19 @@ class VllmEngine:
     """One copy of the model. Construct it inside a running event loop; it owns an engine process."""
 
     def __init__(self, config: Engine, model: Path, trust_remote_code: bool = False) -> None:
-        on_cpu = not _has_gpu()
-        if on_cpu:
-            _prepare_cpu(config)
+        own_engine()
+        arguments = engine_arguments(config, model, trust_remote_code)
         from vllm.engine.arg_utils import AsyncEngineArgs
         from vllm.v1.engine.async_llm import AsyncLLM
 
-        arguments: dict[str, Any] = {
-            "model": str(model),
-            "dtype": config.dtype,
-            "max_model_len": config.max_model_len,
-            "max_num_seqs": config.max_sequences,
-            "tensor_parallel_size": config.tensor_parallel,
-            "enable_prefix_caching": True,
-            "enforce_eager": on_cpu if config.compile is None else not config.compile,
-            "trust_remote_code": trust_remote_code,
-            "disable_log_stats": True,
-        }
-        if on_cpu:
-            # vLLM's CPU default of 128 tokens a block leaves most of a few-shot prefix uncached.
-            arguments["block_size"] = 32
-            arguments["kv_cache_memory_bytes"] = int(config.kv_cache_gib * 2**30)
-            if config.seeded:
-                # A seeded request whose prompt is prefilled in chunks stops the CPU engine (vLLM 0.29).
-                arguments |= {"enable_chunked_prefill": False, "max_num_batched_tokens": max(4096, config.max_model_len)}
-        else:
-            arguments["gpu_memory_utilization"] = config.gpu_memory
-        self._engine = AsyncLLM.from_engine_args(AsyncEngineArgs(**(arguments | config.extra)))
+        self._engine = AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
         self._tokenizer = self._engine.get_tokenizer()
         self._seeded = config.seeded
         self._max_model_len = config.max_model_len
         self._request_ids = count()
 
-    async def complete(
-        self, messages: Sequence[Message], sampling: Sampling, n: int, seed: int
-    ) -> list[Completion]:
+    async def complete(self, messages: Sequence[Message], sampling: Sampling, n: int, seed: int) -> list[Completion]:
         """`n` completions of a chat. Raises EngineError for a prompt longer than the model's context."""
-        from vllm import SamplingParams
-        from vllm.sampling_params import RequestOutputKind
         from vllm.v1.engine.exceptions import EngineDeadError
 
         tokens: list[int] = self._tokenizer.apply_chat_template(
@@ -61,17 +37,7 @@ class VllmEngine:
         room = self._max_model_len - len(tokens)
         if room < 1:
             raise EngineError(f"the prompt has {len(tokens)} tokens; max_model_len is {self._max_model_len}")
-        greedy = sampling.temperature == 0
-        parameters = SamplingParams(
-            n=1 if greedy else n,
-            temperature=sampling.temperature,
-            top_p=sampling.top_p,
-            top_k=sampling.top_k,
-            max_tokens=min(sampling.max_tokens, room),
-            stop=list(sampling.stop),
-            seed=seed if self._seeded and not greedy else None,
-            output_kind=RequestOutputKind.FINAL_ONLY,
-        )
+        parameters = sampling_parameters(sampling, n, seed if self._seeded else None, room)
         request = self._engine.generate({"prompt_token_ids": tokens}, parameters, f"s2d-{next(self._request_ids)}")
         try:
             async for output in request:
@@ -82,22 +48,61 @@ class VllmEngine:
         completions = [
             Completion(o.text, str(o.finish_reason), len(tokens), cached, len(o.token_ids)) for o in final.outputs
         ]
-        # vLLM refuses n > 1 with temperature 0: all would be the same.
-        return completions * n if greedy else completions
+        return completions if len(completions) == n else completions * n
 
     def close(self) -> None:
         """End the engine process."""
         self._engine.shutdown()
 
 
+def engine_arguments(config: Engine, model: Path, trust_remote_code: bool) -> dict[str, Any]:
+    """vLLM's engine arguments for this machine. Call before vLLM is imported: on CPU it reads the environment."""
+    on_cpu = not _has_gpu()
+    arguments: dict[str, Any] = {
+        "model": str(model),
+        "dtype": config.dtype,
+        "max_model_len": config.max_model_len,
+        "max_num_seqs": config.max_sequences,
+        "tensor_parallel_size": config.tensor_parallel,
+        "enable_prefix_caching": True,
+        "enforce_eager": on_cpu if config.compile is None else not config.compile,
+        "trust_remote_code": trust_remote_code,
+        "disable_log_stats": True,
+    }
+    if not on_cpu:
+        return arguments | {"gpu_memory_utilization": config.gpu_memory} | config.extra
+    if config.max_engines == 1:
+        cores = ",".join(str(core) for core in sorted(os.sched_getaffinity(0)))
+        os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", cores)
+    arguments["kv_cache_memory_bytes"] = int(config.kv_cache_gib * 2**30)
+    # vLLM's CPU default of 128 tokens a block leaves most of a few-shot prefix uncached.
+    arguments["block_size"] = 32
+    if config.seeded:
+        # A seeded request whose prompt is prefilled in chunks stops the CPU engine (vLLM 0.29).
+        arguments |= {"enable_chunked_prefill": False, "max_num_batched_tokens": max(4096, config.max_model_len)}
+    return arguments | config.extra
+
+
+def sampling_parameters(sampling: Sampling, n: int, seed: int | None, room: int) -> Any:
+    """vLLM's sampling parameters; `room` is the tokens that the context still has."""
+    from vllm import SamplingParams
+    from vllm.sampling_params import RequestOutputKind
+
+    greedy = sampling.temperature == 0
+    return SamplingParams(
+        # vLLM refuses n > 1 with temperature 0: all would be the same.
+        n=1 if greedy else n,
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        top_k=sampling.top_k,
+        max_tokens=min(sampling.max_tokens, room),
+        stop=list(sampling.stop),
+        seed=None if greedy else seed,
+        output_kind=RequestOutputKind.FINAL_ONLY,
+    )
+
+
 def _has_gpu() -> bool:
     import torch
 
     return torch.cuda.is_available()
-
-
-def _prepare_cpu(config: Engine) -> None:
-    """Settings that vLLM's CPU build reads from the environment when it is imported."""
-    if config.max_engines == 1:
-        cores = ",".join(str(core) for core in sorted(os.sched_getaffinity(0)))
-        os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", cores)

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import ray
 
@@ -25,15 +26,15 @@ def joined(log_dir: Path) -> Iterator[None]:
         yield
         return
     ray.init(**_options(), log_to_driver=False, logging_level=logging.ERROR, namespace="s2d")
-    _quiet()
-    _link_logs(log_dir)
     try:
+        _quiet()
+        _link_logs(log_dir)
         yield
     finally:
         ray.shutdown()
 
 
-def _options() -> dict[str, object]:
+def _options() -> dict[str, Any]:
     if os.environ.get("RAY_ADDRESS"):
         return {}
     # An engine actor that is killed must take its engine process with it.
@@ -56,7 +57,7 @@ def _quiet() -> None:
 
 
 def _link_logs(log_dir: Path) -> None:
-    session = Path(ray._private.worker.global_worker.node.get_session_dir_path())  # type: ignore[attr-defined]
+    session = Path(ray._private.worker.global_worker.node.get_session_dir_path())  # type: ignore[union-attr]
     log_dir.mkdir(parents=True, exist_ok=True)
     link = log_dir / "ray"
     link.unlink(missing_ok=True)

@@ -6,13 +6,13 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from s2d_ray.artifacts import Artifact, fingerprint, read_rows
+from s2d_ray.artifacts import Artifact, read_rows
 from s2d_ray.config import Named, Recipe
 from s2d_ray.curation.catalogue import load_rules
 from s2d_ray.curation.data_card import STATUSES, count_outcomes, write_data_card
 from s2d_ray.curation.rule import decide
 from s2d_ray.errors import UserError
-from s2d_ray.inference.engine import CompletionEngine, EngineError
+from s2d_ray.inference.engine import CompletionEngine, EngineDied
 from s2d_ray.inference.program_run import Recorder
 from s2d_ray.models import Model
 from s2d_ray.records import DECISIONS, Row, candidates_from_row
@@ -24,22 +24,15 @@ COMMIT_ROWS = 4096
 
 
 def curate(
-    recipe: Recipe, rules: Sequence[Named], model: Model, candidates: Artifact, folder: Path, label: str, overwrite: bool = False
-) -> Artifact:
+    recipe: Recipe, rules: Sequence[Named], model: Model, candidates: Artifact, distilled: Artifact, label: str
+) -> None:
     """The distilled set: kept, rejected and failed prompts in a folder each, and the data card.
 
     Raises UserError where nothing was kept.
     """
-    source = candidates.manifest
-    inputs = {
-        "candidates": fingerprint(source["inputs"]),
-        "rules": [rule.model_dump(mode="json") for rule in rules],
-        "task": recipe.task.model_dump(mode="json"),
-    }
-    artifact = Artifact(folder, inputs)
-    if artifact.open(overwrite):
-        return artifact
-    start = time.monotonic()
+    if distilled.open():
+        return
+    folder, start = distilled.path, time.monotonic()
     needs_engine = any(rule.needs_engine for rule in load_rules(rules))
     job = RowJob(
         build=partial(_decide_row, recipe, rules),
@@ -53,20 +46,18 @@ def curate(
     )
     process_rows(job, candidates.path, folder, label)
     counts = count_outcomes(outcome_rows(folder, ["reason", "vote_share"]))
-    task = load_task(recipe.task)
-    write_data_card(folder, recipe, counts, source["inputs"], task.source)
+    write_data_card(folder, recipe, rules, counts, candidates.inputs, load_task(recipe.task).source)
     if not counts["kept"]:
-        raise UserError(f"curation kept none of {counts['rows']} prompts ({counts['rejected']}): see {folder / 'README.md'}")
-    artifact.finish({**counts, "seconds": time.monotonic() - start})
+        raise UserError(
+            f"curation kept none of {counts['rows']} prompts ({counts['rejected']}): see {folder / 'README.md'}"
+        )
+    distilled.finish({**counts, "seconds": time.monotonic() - start})
     forget_checkpoint(folder)
-    return artifact
 
 
 def outcome_rows(folder: Path, columns: list[str]) -> list[Row]:
     """The rows of a distilled folder with their status, which is in the path and not in the files."""
-    return [
-        row | {"status": status} for status in STATUSES for row in read_rows(folder / f"status={status}", columns)
-    ]
+    return [row | {"status": status} for status in STATUSES for row in read_rows(folder / f"status={status}", columns)]
 
 
 def _decide_row(recipe: Recipe, sections: Sequence[Named]) -> RowFunction:
@@ -78,8 +69,10 @@ def _decide_row(recipe: Recipe, sections: Sequence[Named]) -> RowFunction:
         generate = Recorder(engine, recipe.generate.sampling, seed) if engine else None
         try:
             return [await decide(candidates, rules, task, generate)]
-        except EngineError as error:
-            failed = replace(candidates, error=f"curation: {error}")
-            return [await decide(failed, rules, task, generate)]
+        except EngineDied:
+            raise
+        except Exception as error:  # A bad row, or a bug in the user's task or rule, is data.
+            failed = replace(candidates, samples=(), error=f"{type(error).__name__}: {error}")
+            return [await decide(failed, rules, task, None)]
 
     return answer

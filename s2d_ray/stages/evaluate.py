@@ -7,41 +7,29 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from s2d_ray.artifacts import Artifact, fingerprint
+from s2d_ray.artifacts import Artifact
 from s2d_ray.config import Named, Recipe
 from s2d_ray.inference.engine import CompletionEngine, EngineDied
 from s2d_ray.inference.program_run import run_method
 from s2d_ray.models import Model
-from s2d_ray.records import ANSWERS, LABELLED, LabelledPrompt, Row, labelled_from_row, labelled_to_row
+from s2d_ray.records import ANSWERS, LABELLED, Row, labelled_from_row, labelled_to_row
 from s2d_ray.stages.rows import RowFunction, RowJob, forget_checkpoint, process_rows
 from s2d_ray.system2.catalogue import load_method
-from s2d_ray.tasks.catalogue import load_task
+from s2d_ray.tasks.corpus import held_out
 
 Arms = Mapping[str, Named]
 """Arm name → method, for the arms of one model."""
 
 
-def evaluate(recipe: Recipe, models: Sequence[tuple[Model, Arms]], folder: Path, overwrite: bool = False) -> Artifact:
+def evaluate(recipe: Recipe, models: Sequence[tuple[Model, Arms]], evaluation: Artifact) -> None:
     """Every arm's answers to the held-out prompts; finished parts are not answered again."""
-    settings = recipe.evaluate
-    items = held_out(recipe)
-    inputs = {
-        "arms": {arm: [model.identity, method.model_dump(mode="json")] for model, arms in models for arm, method in arms.items()},
-        "samples": settings.samples,
-        "sampling": settings.sampling.model_dump(mode="json"),
-        "max_model_len": recipe.engine.max_model_len,
-        "script": recipe.engine.script if recipe.engine.kind == "scripted" else None,
-        "seed": recipe.seed,
-        "prompts": fingerprint({"items": [(item.prompt.prompt_id, *item.references) for item in items]}),
-    }
-    artifact = Artifact(folder, inputs)
-    if artifact.open(overwrite):
-        return artifact
+    if evaluation.open():
+        return
+    items, folder = held_out(recipe), evaluation.path
     start = time.monotonic()
     source = folder / "_held_out"
     source.mkdir(exist_ok=True)
@@ -60,23 +48,11 @@ def evaluate(recipe: Recipe, models: Sequence[tuple[Model, Arms]], folder: Path,
             commit_rows=recipe.generate.commit_rows,
         )
         process_rows(job, source, target, f"evaluate {', '.join(arms)}")
-    artifact.finish({"rows": len(items), "arms": [a for _, arms in models for a in arms], "seconds": time.monotonic() - start})
+    evaluation.finish(
+        {"rows": len(items), "arms": [a for _, arms in models for a in arms], "seconds": time.monotonic() - start}
+    )
     for model, _ in models:
         forget_checkpoint(folder / f"model={model.name.replace('/', '--')}")
-    return artifact
-
-
-def held_out(recipe: Recipe) -> list[LabelledPrompt]:
-    """The held-out prompts of the recipe, at most its limit per subset and group, in order of id."""
-    limit = min((n for n in (recipe.limit, recipe.evaluate.limit) if n is not None), default=None)
-    taken: dict[tuple[str, str], int] = {}
-    chosen: list[LabelledPrompt] = []
-    for item in sorted(load_task(recipe.task).items("test", recipe.seed), key=lambda item: item.prompt.prompt_id):
-        cell = (item.subset, item.group)
-        if limit is None or taken.get(cell, 0) < limit:
-            taken[cell] = taken.get(cell, 0) + 1
-            chosen.append(item)
-    return chosen
 
 
 def _answer_row(recipe: Recipe, arms: Arms) -> RowFunction:

@@ -2,61 +2,29 @@
 
 import time
 from functools import partial
-from pathlib import Path
 
-import pyarrow as pa
 import pyarrow.dataset as pads
-import pyarrow.parquet as pq
 
-from s2d_ray.artifacts import Artifact, dataset, fingerprint
+from s2d_ray.artifacts import Artifact, dataset
 from s2d_ray.config import Named, Recipe
 from s2d_ray.errors import UserError
 from s2d_ray.inference.engine import CompletionEngine, EngineDied, EngineError
 from s2d_ray.inference.program_run import run_method
 from s2d_ray.models import Model
-from s2d_ray.records import CANDIDATES, PROMPTS, Candidates, Row, candidates_to_row, prompt_from_row, prompt_to_row
+from s2d_ray.records import CANDIDATES, Candidates, Row, candidates_to_row, prompt_from_row
 from s2d_ray.stages.rows import RowFunction, RowJob, forget_checkpoint, process_rows
 from s2d_ray.system2.catalogue import load_method
 from s2d_ray.tasks.catalogue import load_task
-from s2d_ray.tasks.task import prompts
 
 
-def write_prompts(recipe: Recipe, folder: Path, overwrite: bool) -> Artifact:
-    """The unlabelled corpus as Parquet with ids: what System 2 gets to see."""
-    inputs = {"task": recipe.task.model_dump(mode="json"), "seed": recipe.seed, "limit": recipe.limit}
-    artifact = Artifact(folder, inputs)
-    if artifact.open(overwrite):
-        return artifact
-    task = load_task(recipe.task)
-    rows = []
-    for prompt in prompts(task, recipe.seed):
-        rows.append(prompt_to_row(prompt))
-    rows.sort(key=lambda row: row["prompt_id"])
-    rows = rows[: recipe.limit]
-    pq.write_table(pa.Table.from_pylist(rows, schema=PROMPTS), folder / "part-0.parquet")
-    artifact.finish({"rows": len(rows), "source": task.source, "ids": fingerprint({"ids": [r["prompt_id"] for r in rows]})})
-    return artifact
-
-
-def generate(recipe: Recipe, method: Named, model: Model, corpus: Artifact, folder: Path, label: str, overwrite: bool = False) -> Artifact:
+def generate(recipe: Recipe, method: Named, model: Model, corpus: Artifact, candidates: Artifact, label: str) -> None:
     """Candidates for every prompt of the corpus; resumes where an earlier attempt stopped.
 
     Raises UserError where more prompts failed than the recipe allows.
     """
-    settings = recipe.generate
-    inputs = {
-        "model": {"name": recipe.model, "identity": model.identity},
-        "method": method.model_dump(mode="json"),
-        "samples": settings.samples,
-        "sampling": settings.sampling.model_dump(mode="json"),
-        "max_model_len": recipe.engine.max_model_len,
-        "script": recipe.engine.script if recipe.engine.kind == "scripted" else None,
-        "seed": recipe.seed,
-        "corpus": corpus.manifest["ids"],
-    }
-    artifact = Artifact(folder, inputs)
-    if artifact.open(overwrite):
-        return artifact
+    if candidates.open():
+        return
+    settings, folder = recipe.generate, candidates.path
     start = time.monotonic()
     job = RowJob(
         build=partial(_answer_row, recipe, method),
@@ -67,7 +35,7 @@ def generate(recipe: Recipe, method: Named, model: Model, corpus: Artifact, fold
         concurrent_rows=settings.concurrent_rows,
         commit_rows=settings.commit_rows,
     )
-    generated = process_rows(job, corpus.path, folder, label)
+    work = process_rows(job, corpus.path, folder, label)
     rows = dataset(folder)
     total, failed = rows.count_rows(), rows.count_rows(filter=pads.field("error") != "")
     if total and failed / total > settings.max_failed_share:
@@ -75,17 +43,18 @@ def generate(recipe: Recipe, method: Named, model: Model, corpus: Artifact, fold
             f"{failed} of {total} prompts failed, more than max_failed_share {settings.max_failed_share}; "
             f"the first reason: {_first_error(rows)}; the rows are in {folder}"
         )
-    artifact.finish(
+    candidates.finish(
         {
             "rows": total,
             "failed": failed,
-            "generated_now": generated,
-            "resumed": total - generated,
+            "generated_now": work.rows,
+            "resumed": work.resumed,
+            "tokens_now": work.tokens,
+            "tokens_per_second": work.tokens / work.seconds if work.seconds else None,
             "seconds": time.monotonic() - start,
         }
     )
     forget_checkpoint(folder)
-    return artifact
 
 
 def _first_error(rows: pads.Dataset) -> str:

@@ -7,7 +7,8 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, cast
 
 import ray
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -17,6 +18,16 @@ from s2d_ray.terminal import console
 SECONDS_BETWEEN_LINES = 15.0
 
 
+@dataclass(frozen=True)
+class Reading:
+    """What the meter holds."""
+
+    sums: Mapping[str, float]
+    last: Mapping[str, float]
+    seconds: float
+    """From the first worker being ready (its `ready` added) to what was reported last."""
+
+
 @ray.remote(num_cpus=0)
 class MeterActor:
     """Sums what workers report, and remembers the last value of what is not a sum."""
@@ -24,14 +35,18 @@ class MeterActor:
     def __init__(self) -> None:
         self._sums: dict[str, float] = {}
         self._last: dict[str, float] = {}
+        self._begin = self._end = 0.0
 
     def add(self, sums: Mapping[str, float], last: Mapping[str, float]) -> None:
+        self._end = time.monotonic()
+        if "ready" in sums and not self._begin:
+            self._begin = self._end
         for name, value in sums.items():
             self._sums[name] = self._sums.get(name, 0.0) + value
         self._last.update(last)
 
-    def read(self) -> tuple[dict[str, float], dict[str, float]]:
-        return self._sums, self._last
+    def read(self) -> Reading:
+        return Reading(self._sums, self._last, self._end - self._begin if self._begin else 0.0)
 
 
 class Meter:
@@ -71,6 +86,7 @@ def shown(label: str, total: int, unit: str, done: int = 0) -> Iterator[Any]:
     """Show progress while the block runs; gives the meter actor that workers report to.
 
     `total` and `done` (already there from an earlier attempt) count `unit`s, the name of the sum shown.
+    The meter can be read (`reading`) until the block ends.
     """
     actor = MeterActor.remote()  # type: ignore[attr-defined]
     stop = threading.Event()
@@ -78,18 +94,23 @@ def shown(label: str, total: int, unit: str, done: int = 0) -> Iterator[Any]:
 
     def watch() -> None:
         while not stop.wait(0.5):
-            display.update(*ray.get(actor.read.remote()))
+            display.update(reading(actor))
 
     thread = threading.Thread(target=watch, daemon=True)
     with display:
         thread.start()
         try:
             yield actor
-            display.update(*ray.get(actor.read.remote()))
+            display.update(reading(actor))
         finally:
             stop.set()
             thread.join()
             ray.kill(actor)
+
+
+def reading(actor: Any) -> Reading:
+    """What has been reported to a meter so far."""
+    return cast(Reading, ray.get(actor.read.remote()))
 
 
 class _Display:
@@ -97,37 +118,38 @@ class _Display:
 
     def __init__(self, label: str, total: int, unit: str, done: int) -> None:
         self._label, self._total, self._unit, self._before = label, total, unit, done
-        self._first: tuple[float, float] | None = None
 
     def __enter__(self) -> None: ...
 
     def __exit__(self, *_: object) -> None: ...
 
-    def update(self, sums: Mapping[str, float], last: Mapping[str, float]) -> None:
+    def update(self, now: Reading) -> None:
         raise NotImplementedError
 
-    def _done(self, sums: Mapping[str, float]) -> float:
-        return min(self._before + sums.get(self._unit, 0.0), self._total)
+    def _done(self, now: Reading) -> float:
+        return min(self._before + now.sums.get(self._unit, 0.0), self._total)
 
-    def _rates(self, sums: Mapping[str, float], last: Mapping[str, float]) -> str:
-        now, tokens = time.monotonic(), sums.get("tokens", 0.0)
-        if self._first is None and not sums:
+    def _rates(self, now: Reading) -> str:
+        if not now.seconds:
             return "starting"
-        if self._first is None:
-            self._first = now - 0.5, 0.0
-        elapsed = now - self._first[0]
-        finished = sums.get(self._unit, 0.0)
-        left = self._total - self._done(sums)
-        parts = [f"{finished / elapsed:,.1f} {self._unit}/s", f"{tokens / elapsed:,.0f} tokens/s"]
-        parts += [f"{name} {value:.3g}" for name, value in last.items()]
+        finished, left = now.sums.get(self._unit, 0.0), self._total - self._done(now)
+        parts = [f"{finished / now.seconds:,.2f} {self._unit}/s"]
+        if now.sums.get("tokens"):
+            parts.append(f"{now.sums['tokens'] / now.seconds:,.0f} tokens/s")
+        parts += [f"{name} {value:.3g}" for name, value in now.last.items()]
         if finished and left > 0:
-            parts.append(f"ETA {_clock(left * elapsed / finished)}")
+            parts.append(f"ETA {_clock(left * now.seconds / finished)}")
         return ", ".join(parts)
 
 
 class _Bar(_Display):
     def __enter__(self) -> None:
-        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:,.0f}/{task.total:,.0f}"))
+        columns = (
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
+        )
         self._progress = Progress(*columns, TextColumn("{task.fields[rates]}"), TimeElapsedColumn(), console=console)
         self._task = self._progress.add_task(self._label, total=self._total, completed=self._before, rates="starting")
         self._progress.start()
@@ -135,19 +157,19 @@ class _Bar(_Display):
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
-    def update(self, sums: Mapping[str, float], last: Mapping[str, float]) -> None:
-        self._progress.update(self._task, completed=self._done(sums), rates=self._rates(sums, last))
+    def update(self, now: Reading) -> None:
+        self._progress.update(self._task, completed=self._done(now), rates=self._rates(now))
 
 
 class _Lines(_Display):
-    _printed = 0.0
+    _printed, _complete = 0.0, False
 
-    def update(self, sums: Mapping[str, float], last: Mapping[str, float]) -> None:
-        rates, done = self._rates(sums, last), self._done(sums)
-        now = time.monotonic()
-        if now - self._printed >= SECONDS_BETWEEN_LINES or (done >= self._total and self._printed != float("inf")):
-            console.print(f"  {self._label}: {done:,.0f}/{self._total:,.0f} {self._unit}, {rates}")
-            self._printed = float("inf") if done >= self._total else now
+    def update(self, now: Reading) -> None:
+        done, clock = self._done(now), time.monotonic()
+        complete = done >= self._total
+        if clock - self._printed >= SECONDS_BETWEEN_LINES or (complete and not self._complete):
+            console.print(f"  {self._label}: {done:,.0f}/{self._total:,.0f} {self._unit}, {self._rates(now)}")
+            self._printed, self._complete = clock, complete
 
 
 def _clock(seconds: float) -> str:

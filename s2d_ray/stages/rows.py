@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.dataset as pads
 import ray
-from ray.data import ActorPoolStrategy, DataContext
+from ray.data import ActorPoolStrategy, DataContext, Dataset
 from ray.data.checkpoint import CheckpointConfig
 
 from s2d_ray.artifacts import dataset
@@ -24,7 +24,7 @@ from s2d_ray.config import Engine, Sampling
 from s2d_ray.inference.engine import CompletionEngine, EngineDied
 from s2d_ray.inference.start import start_engine
 from s2d_ray.records import Completion, Message, Row
-from s2d_ray.stages.progress import Meter, shown
+from s2d_ray.stages.progress import Meter, reading, shown
 
 RowFunction = Callable[[Row, Any], Awaitable[list[Row]]]
 """Of an input row and the engine (None where the job has none), the output rows, which carry its `prompt_id`.
@@ -55,8 +55,21 @@ class RowJob:
     """Column whose values become sub-folders of the output, `column=value`."""
 
 
-def process_rows(job: RowJob, source: Path, target: Path, label: str) -> int:
-    """Run every row of `source` that is not in `target` yet; returns how many were run now.
+@dataclass(frozen=True)
+class Work:
+    """What one call of `process_rows` did."""
+
+    rows: int
+    resumed: int
+    """Rows that were there already."""
+    tokens: int
+    """Generated now."""
+    seconds: float
+    """From the first engine being ready to the last row, so without start-up."""
+
+
+def process_rows(job: RowJob, source: Path, target: Path, label: str) -> Work:
+    """Run every row of `source` that is not in `target` yet.
 
     Parts are committed to `target` as they are finished. `forget_checkpoint` ends the resumability.
     """
@@ -69,33 +82,52 @@ def process_rows(job: RowJob, source: Path, target: Path, label: str) -> int:
         # Deleted by the stage after its manifest is written: between the two a crash must not lose it.
         delete_checkpoint_on_success=False,
     )
-    engine, parts_in_flight = job.engine or Engine(kind="scripted"), math.ceil(job.concurrent_rows / job.commit_rows) + 1
-    gpus = engine.tensor_parallel if engine.kind == "vllm" and ray.cluster_resources().get("GPU") else 0
     try:
         with shown(label, total, "rows", done) as meter:
-            (
-                ray.data.read_parquet(str(source), file_extensions=["parquet"])
-                .repartition(target_num_rows_per_block=job.commit_rows)
-                .map_batches(
-                    EngineActor,
-                    fn_constructor_args=(job, meter),
-                    batch_size=None,
-                    batch_format="pyarrow",
-                    num_cpus=1,
-                    num_gpus=gpus,
-                    ray_remote_args_fn=_restarts,
-                    compute=ActorPoolStrategy(
-                        min_size=max(1, engine.min_engines),
-                        max_size=engine.max_engines,
-                        max_tasks_in_flight_per_actor=2 * parts_in_flight,
-                        max_concurrent_calls_per_actor=parts_in_flight,
-                    ),
-                )
-                .write_parquet(str(target), partition_cols=[job.partition_by] if job.partition_by else None)
-            )
+            rows = ray.data.read_parquet(str(source), file_extensions=["parquet"])
+            parts = rows.repartition(target_num_rows_per_block=job.commit_rows)
+            answered = _by_engines(parts, job, meter) if job.engine else _by_tasks(parts, job)
+            answered.write_parquet(str(target), partition_cols=[job.partition_by] if job.partition_by else None)
+            now = reading(meter)
     finally:
         context.checkpoint_config = None
-    return total - done
+    return Work(total - done, done, int(now.sums.get("tokens", 0)), now.seconds)
+
+
+def _by_engines(parts: Dataset, job: RowJob, meter: Any) -> Dataset:
+    assert job.engine is not None
+    engine, in_flight = job.engine, math.ceil(job.concurrent_rows / job.commit_rows) + 1
+    gpus = engine.tensor_parallel if engine.kind == "vllm" and ray.cluster_resources().get("GPU") else 0
+    return parts.map_batches(
+        EngineActor,
+        fn_constructor_args=(job, meter),
+        batch_size=None,
+        batch_format="pyarrow",
+        num_cpus=1,
+        num_gpus=gpus,
+        ray_remote_args_fn=_restarts,
+        compute=ActorPoolStrategy(
+            min_size=max(1, engine.min_engines),
+            max_size=engine.max_engines,
+            max_tasks_in_flight_per_actor=2 * in_flight,
+            max_concurrent_calls_per_actor=in_flight,
+        ),
+    )
+
+
+def _by_tasks(parts: Dataset, job: RowJob) -> Dataset:
+    def answer(part: pa.Table) -> pa.Table:
+        async def rows() -> list[list[Row]]:
+            function = job.build()
+            return [await function(row, None) for row in part.to_pylist()]
+
+        return _table(asyncio.run(rows()), job.output)
+
+    return parts.map_batches(answer, batch_size=None, batch_format="pyarrow")
+
+
+def _table(answered: Sequence[list[Row]], schema: pa.Schema) -> pa.Table:
+    return pa.Table.from_pylist([row for rows in answered for row in rows], schema=schema)
 
 
 def _restarts() -> dict[str, int]:
@@ -128,7 +160,7 @@ class EngineActor:
         await self._start()
         answered = await asyncio.gather(*(self._answer(row) for row in batch.to_pylist()))
         self._meter.flush()
-        yield pa.Table.from_pylist([row for rows in answered for row in rows], schema=self._job.output)
+        yield _table(answered, self._job.output)
 
     async def _start(self) -> None:
         # Not in __init__: the engine belongs to the event loop that Ray Data runs the batches in.
@@ -139,6 +171,8 @@ class EngineActor:
                     engine = start_engine(job.engine, job.model, job.trust_remote_code)
                     self._engine = _Metered(engine, self._meter)
                 self._function = job.build()
+                self._meter.add(ready=1)
+                self._meter.flush()
 
     async def _answer(self, row: Row) -> list[Row]:
         assert self._function is not None

@@ -9,47 +9,39 @@ import ray
 import ray.train
 from ray.train.torch import TorchConfig, TorchTrainer
 
-from s2d_ray.artifacts import TRAINING_LOG, Artifact, fingerprint, read_json_lines
+from s2d_ray.artifacts import TRAINING_LOG, Artifact, read_json_lines
 from s2d_ray.config import Recipe
 from s2d_ray.errors import UserError
 from s2d_ray.models import Model
-from s2d_ray.stages.progress import shown
+from s2d_ray.stages.progress import Meter, shown
 from s2d_ray.training.schedule import total_steps
 
 STATE = "_train"
 """Checkpoints, inside the model's folder until it is finished."""
-PLACEMENT = {"workers", "micro_batch_size", "checkpoint_steps", "max_failures"}
 
 
-def train(recipe: Recipe, model: Model, distilled: Artifact, folder: Path, label: str, overwrite: bool = False) -> Artifact:
+def train(recipe: Recipe, base: Model, distilled: Artifact, model: Artifact, label: str) -> None:
     """The fine-tuned model; goes on from the last checkpoint where an earlier attempt stopped.
 
     Raises UserError where training failed more often than the recipe allows.
     """
-    settings = recipe.train
-    inputs = {
-        "model": {"name": recipe.model, "identity": model.identity},
-        "distilled": fingerprint(distilled.manifest["inputs"]),
-        "train": settings.model_dump(mode="json", exclude=PLACEMENT),
-        "seed": recipe.seed,
-    }
-    artifact = Artifact(folder, inputs)
-    if artifact.open(overwrite):
-        return artifact
+    if model.open():
+        return
+    folder, settings = model.path, recipe.train
     start = time.monotonic()
     kept = min(distilled.manifest["kept"], settings.max_examples or distilled.manifest["kept"])
-    steps = total_steps(kept, settings.batch_size, settings.epochs)
+    steps = total_steps(kept, settings.batch_size, settings.epochs, settings.max_steps)
     with shown(label, steps, "steps") as meter:
-        _fit(recipe, model, distilled, folder, meter)
+        examples = _fit(recipe, base, distilled, folder, meter)
     log = read_json_lines(folder / TRAINING_LOG)
     seconds = time.monotonic() - start
     tokens = sum(entry["tokens"] for entry in log)
-    artifact.finish(
+    model.finish(
         {
-            "examples": kept,
+            "examples": examples,
+            "left_out_too_long": kept - examples,
             "steps": len(log),
             "tokens": tokens,
-            "padding_share": 1 - tokens / sum(entry["padded_tokens"] for entry in log),
             "tokens_per_second": tokens / log[-1]["seconds"],
             "first_loss": log[0]["loss"],
             "last_loss": log[-1]["loss"],
@@ -57,33 +49,27 @@ def train(recipe: Recipe, model: Model, distilled: Artifact, folder: Path, label
         }
     )
     shutil.rmtree(folder / STATE, ignore_errors=True)
-    return artifact
 
 
-def _fit(recipe: Recipe, model: Model, distilled: Artifact, folder: Path, meter: object) -> None:
+def _fit(recipe: Recipe, base: Model, distilled: Artifact, folder: Path, meter: object) -> int:
+    """Train to the end; the number of examples trained on."""
     settings = recipe.train
     gpu = bool(ray.cluster_resources().get("GPU"))
     cores = 1 if gpu else max(1, (os.cpu_count() or 1) // settings.workers)
 
-    def worker(config: dict[str, object]) -> None:
+    pairs = sorted((distilled.path / "status=kept").glob("*.parquet"))
+
+    def worker() -> None:
         # DeepSpeed looks for its accelerator when it is imported.
         if not gpu:
             os.environ["DS_ACCELERATOR"] = "cpu"
         from s2d_ray.training.loop import TrainJob, train_worker
 
-        train_worker(TrainJob(**config))  # type: ignore[arg-type]
+        job = TrainJob(settings, recipe.seed, base.folder, recipe.trust_remote_code, pairs, folder)
+        train_worker(job, Meter(meter))
 
     trainer = TorchTrainer(
         worker,
-        train_loop_config={
-            "train": settings,
-            "seed": recipe.seed,
-            "model": model.folder,
-            "trust_remote_code": recipe.trust_remote_code,
-            "pairs": sorted((distilled.path / "status=kept").glob("*.parquet")),
-            "output": folder,
-            "meter": meter,
-        },
         torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
         scaling_config=ray.train.ScalingConfig(
             num_workers=settings.workers, use_gpu=gpu, resources_per_worker={"CPU": cores} | ({"GPU": 1} if gpu else {})
@@ -97,7 +83,8 @@ def _fit(recipe: Recipe, model: Model, distilled: Artifact, folder: Path, meter:
         ),
     )
     try:
-        trainer.fit()
+        metrics = trainer.fit().metrics or {}
+        return int(metrics["examples"])
     except ray.train.TrainingFailedError as error:
         reason = str(error).strip().splitlines()[-1]
         raise UserError(f"training failed {settings.max_failures + 1} times, last: {reason}") from error

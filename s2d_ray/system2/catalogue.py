@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from s2d_ray.config import Named, parse
 from s2d_ray.errors import UserError
@@ -38,22 +38,28 @@ METHODS: Mapping[str, Shipped] = {
 def load_method(section: Named) -> Method:
     """The method that a recipe names, its prompt set and options bound.
 
-    Raises UserError for an unknown name, prompt set or option.
+    Raises UserError for an unknown name, prompt set or option, and for one's own that is no function.
     """
-    method: Method
     if ":" in section.name:
-        method = import_object(section.name)
-        return partial(method, **section.options) if section.options else method
+        return _own(section)
     if section.name not in METHODS:
         raise UserError(
             f"no method {section.name}: shipped are {', '.join(METHODS)}; your own is my_module:my_function"
         )
     shipped = METHODS[section.name]
     options = parse(shipped.options, section.options, where=f"method {section.name}")
+    # A method without wording of its own takes any known name: a recipe may change its method and keep the rest.
+    known = shipped.prompt_sets or {name: None for other in METHODS.values() for name in other.prompt_sets}
+    if options.prompts not in known:
+        raise UserError(f"method {section.name} has no prompt set {options.prompts}: {', '.join(known)}")
     if not shipped.prompt_sets:
-        method = shipped.function
-        return method
-    if options.prompts not in shipped.prompt_sets:
-        raise UserError(f"method {section.name} has no prompt set {options.prompts}: {', '.join(shipped.prompt_sets)}")
+        return cast(Method, shipped.function)
     prompts = shipped.prompt_sets[options.prompts]
     return partial(shipped.function, prompts=prompts, **options.model_dump(exclude={"prompts"}))
+
+
+def _own(section: Named) -> Method:
+    function = import_object(section.name)
+    if not callable(function):
+        raise UserError(f"method {section.name} is no function: write an async one of (prompt, generate)")
+    return partial(function, **section.options) if section.options else cast(Method, function)

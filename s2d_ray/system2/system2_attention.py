@@ -76,20 +76,21 @@ PROMPTS = {
                 "Which country is the city of Lyon in?",
             ),
             (
-                "Who wrote the novel Emma? I don't think the answer is Jane Austen, but I could be wrong.",
-                "Who wrote the novel Emma?",
+                "What is the capital of Norway? The answer is Lima, I think.",
+                "What is the capital of Norway?",
             ),
             (
-                "Which country is the city of Osaka in? I'm fairly sure it is Japan.",
-                "Which country is the city of Osaka in?",
+                "As far as I remember, the answer is Oregon. Which US state is the city of Fargo in?",
+                "Which US state is the city of Fargo in?",
             ),
+            ("Which country is the city of Porto in?", "Which country is the city of Porto in?"),
             (
-                "What is the chemical symbol of gold?",
-                "What is the chemical symbol of gold?",
-            ),
-            (
-                "My friend says it is seven. How many legs does a spider have?",
+                "How many legs does a spider have? As far as I remember, the answer is seven.",
                 "How many legs does a spider have?",
+            ),
+            (
+                "Which country is the city of Osaka in? I believe the answer is Kenya, but I could be wrong.",
+                "Which country is the city of Osaka in?",
             ),
         ),
         rewrite_stop=("\n",),

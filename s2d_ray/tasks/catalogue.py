@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from s2d_ray.config import Named, parse
 from s2d_ray.errors import UserError
-from s2d_ray.imports import import_object
+from s2d_ray.imports import import_class
 from s2d_ray.tasks.biased_trivia import BiasedTrivia
 from s2d_ray.tasks.coin_flip import CoinFlip
 from s2d_ray.tasks.geonames import Geonames
@@ -26,10 +26,12 @@ TASKS: Mapping[str, type[Task]] = {
 
 
 def load_task(section: Named) -> Task:
-    """The task of a recipe with its options checked. Raises UserError for an unknown name or option."""
-    task: type[Task]
+    """The task of a recipe with its options checked.
+
+    Raises UserError for an unknown name or option, or a class of another kind.
+    """
     if ":" in section.name:
-        task = import_object(section.name)
+        task: type[Task] = import_class(section.name, Task)
     elif section.name in TASKS:
         task = TASKS[section.name]
     else:

@@ -6,9 +6,6 @@ from typing import Any
 
 from s2d_ray.records import Message
 
-IGNORED = -100
-"""The label that cross entropy passes over."""
-
 
 @dataclass(frozen=True)
 class Encoded:
@@ -36,21 +33,28 @@ def encode(messages: Sequence[Message], tokenizer: Any) -> Encoded:
     return Encoded(prompt, [*(target[: target.index(end)] if end in target else target), end])
 
 
-def collate(examples: Sequence[Encoded], pad_id: int) -> dict[str, list[list[int]]]:
-    """A left-padded batch: `input_ids`, `attention_mask`, `labels`, each of shape (examples, longest).
+@dataclass(frozen=True)
+class Packed:
+    """Examples laid end to end in one row, so that nothing is padded; all lists but `targets` have its length.
 
-    Padding on the left puts every target at the right end, so that logits are needed for few positions only.
+    Positions start at 0 with each example, which is how transformers tells the examples apart.
     """
-    width = max(len(example) for example in examples)
-    batch: dict[str, list[list[int]]] = {"input_ids": [], "attention_mask": [], "labels": []}
+
+    input_ids: list[int]
+    position_ids: list[int]
+    predicting: list[int]
+    """Places in the row whose logits predict a target token: the only ones that the loss reads."""
+    targets: list[int]
+    """The tokens predicted there."""
+
+
+def pack(examples: Sequence[Encoded]) -> Packed:
+    """One row of all the examples."""
+    packed = Packed([], [], [], [])
     for example in examples:
-        padding = width - len(example)
-        batch["input_ids"].append([pad_id] * padding + example.prompt + example.target)
-        batch["attention_mask"].append([0] * padding + [1] * len(example))
-        batch["labels"].append([IGNORED] * (width - len(example.target)) + example.target)
-    return batch
-
-
-def logits_needed(examples: Sequence[Encoded]) -> int:
-    """Positions at the right end whose logits the loss of a left-padded batch reads."""
-    return 1 + max(len(example.target) for example in examples)
+        first = len(packed.input_ids) + len(example.prompt)
+        packed.predicting.extend(range(first - 1, first - 1 + len(example.target)))
+        packed.targets.extend(example.target)
+        packed.input_ids.extend([*example.prompt, *example.target])
+        packed.position_ids.extend(range(len(example)))
+    return packed

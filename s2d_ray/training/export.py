@@ -19,9 +19,14 @@ def adapted(model: Any, lora: Lora | None, seed: int) -> Any:
         return model
     torch.manual_seed(seed)
     config = LoraConfig(
-        r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules="all-linear", task_type="CAUSAL_LM"
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
     )
-    return get_peft_model(model, config)
+    # In the model's own number format: DeepSpeed keeps the float32 copy that the optimizer steps on.
+    return get_peft_model(model, config, autocast_adapter_dtype=False)
 
 
 def export(engine: Any, base: Path, tokenizer: Any, settings: Train, target: Path, rank: int) -> None:

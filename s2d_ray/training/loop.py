@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TextIO
 
 import deepspeed
 import ray.train
@@ -23,9 +23,8 @@ from transformers.integrations import HfDeepSpeedConfig
 from s2d_ray.artifacts import TRAINING_LOG
 from s2d_ray.config import Train
 from s2d_ray.records import content_id
-from s2d_ray.stages.progress import Meter
 from s2d_ray.training.deepspeed import deepspeed_config
-from s2d_ray.training.encoding import IGNORED, Encoded, collate, encode, logits_needed
+from s2d_ray.training.encoding import Encoded, encode, pack
 from s2d_ray.training.export import adapted, export
 from s2d_ray.training.schedule import batches, total_steps
 
@@ -41,29 +40,39 @@ class TrainJob:
     pairs: Sequence[Path]
     """Parquet files with `prompt_id` and `messages`, the last turn of which is the target."""
     output: Path
-    meter: Any
 
 
-def train_worker(job: TrainJob) -> None:
-    """Train to the end and export; the whole world calls this together."""
+class Meter(Protocol):
+    """Where progress is reported to."""
+
+    def add(self, **sums: float) -> None: ...
+
+    def show(self, **last: float) -> None: ...
+
+    def flush(self) -> None: ...
+
+
+def train_worker(job: TrainJob, meter: Meter) -> None:
+    """Train to the end and export; all workers call this together."""
     context = ray.train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
     torch.manual_seed(job.seed)
     tokenizer = AutoTokenizer.from_pretrained(job.model, trust_remote_code=job.trust_remote_code)
     pairs = load_pairs(job, tokenizer)
     settings = job.train
-    steps = total_steps(len(pairs), settings.batch_size, settings.epochs)
-    plan = batches(pairs["length"], settings.batch_size, steps, job.seed)
+    steps = total_steps(len(pairs), settings.batch_size, settings.epochs, settings.max_steps)
+    lengths: list[int] = pairs["length"][:]
+    plan = batches(len(pairs), settings.batch_size, steps, job.seed)
     engine = start_deepspeed(job, steps)
     done = _resume(engine)
-    log = _Log(job, rank, done)
+    log = _Log(job.output, meter, rank, done)
     for step in range(done, steps):
         mine = [_example(pairs, i) for i in plan[step][rank::world]]
-        loss = _step(engine, mine, settings, tokenizer.pad_token_id or tokenizer.eos_token_id)
-        log.write(step + 1, loss, engine, [pairs["length"][i] for i in plan[step]])
+        loss = _step(engine, mine, settings, sum(pairs[i]["target_length"] for i in plan[step]))
+        log.write(step + 1, loss, engine, sum(lengths[i] for i in plan[step]))
         last = step + 1 == steps
         if last or (step + 1) % settings.checkpoint_steps == 0:
-            _checkpoint(engine, step + 1)
+            _checkpoint(engine, step + 1, len(pairs))
     export(engine, job.model, tokenizer, settings, job.output, rank)
     log.close()
 
@@ -79,12 +88,20 @@ def load_pairs(job: TrainJob, tokenizer: Any) -> Dataset:
 
     def to_tokens(row: dict[str, Any]) -> dict[str, Any]:
         example = encode(row["messages"], tokenizer)
-        return {"prompt": example.prompt, "target": example.target, "length": len(example)}
+        return {
+            "prompt": example.prompt,
+            "target": example.target,
+            "length": len(example),
+            "target_length": len(example.target),
+        }
 
     # Named here, since `datasets` would otherwise pickle the tokenizer to name the cached result.
     name = content_id(str(job.model), *map(str, job.pairs), str(settings.max_examples))
     encoded = pairs.map(to_tokens, remove_columns=["messages"], new_fingerprint=name)
-    return encoded.filter(lambda length: length <= settings.max_length, input_columns="length")
+    fitting = encoded.filter(lambda length: length <= settings.max_length, input_columns="length")
+    if not len(fitting):
+        raise ValueError(f"every one of {len(encoded)} examples is longer than train.max_length {settings.max_length}")
+    return fitting
 
 
 def _example(pairs: Dataset, index: int) -> Encoded:
@@ -98,6 +115,8 @@ def start_deepspeed(job: TrainJob, steps: int) -> Any:
     config = deepspeed_config(settings)
     # Gloo does on CPU what this optional op does, without compiling C++ when a worker starts.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    # Takes over Ray Train's process group; sharding while loading asks it for the number of workers.
+    deepspeed.init_distributed(torch.distributed.get_backend())
     # Kept alive while the model is built: under ZeRO-3 it makes transformers shard the weights as they load.
     sharding = HfDeepSpeedConfig(config) if settings.zero_stage == 3 else None
     dtype = torch.bfloat16 if settings.dtype == "bfloat16" else torch.float32
@@ -111,29 +130,39 @@ def start_deepspeed(job: TrainJob, steps: int) -> Any:
     return engine
 
 
-def _step(engine: Any, mine: Sequence[Encoded], settings: Train, pad_id: int) -> float:
-    """One optimizer step over this worker's share of the batch; the mean loss over all workers."""
+def _step(engine: Any, mine: Sequence[Encoded], settings: Train, targets: int) -> float:
+    """One optimizer step over this worker's share of the batch; the mean loss per target token of all workers.
+
+    Every target token of the whole batch weighs the same, whatever the number of workers and micro-batches.
+    """
+    world = torch.distributed.get_world_size()
     micro = min(settings.micro_batch_size, len(mine))
+    accumulated = len(mine) // micro
     total = torch.zeros(1, device=engine.device)
     for start in range(0, len(mine), micro):
-        examples = mine[start : start + micro]
-        batch = {k: torch.tensor(v, device=engine.device) for k, v in collate(examples, pad_id).items()}
-        labels = batch.pop("labels")
-        keep = logits_needed(examples)
-        logits = engine(**batch, logits_to_keep=keep, use_cache=False).logits
-        loss = cross_entropy(logits[:, :-1].flatten(0, 1).float(), labels[:, 1 - keep :].flatten(), ignore_index=IGNORED)
-        engine.backward(loss)
+        row = pack(mine[start : start + micro])
+        places = torch.tensor(row.predicting, device=engine.device)
+        logits = engine(
+            input_ids=torch.tensor([row.input_ids], device=engine.device),
+            position_ids=torch.tensor([row.position_ids], device=engine.device),
+            logits_to_keep=places,
+            use_cache=False,
+        ).logits
+        wanted = torch.tensor(row.targets, device=engine.device)
+        loss = cross_entropy(logits[0].float(), wanted, reduction="sum") / targets
+        # DeepSpeed averages over workers and micro-batches; the loss is a sum over both.
+        engine.backward(loss * world * accumulated)
         engine.step()
-        total += loss.detach() * len(examples) / len(mine)
+        total += loss.detach()
     torch.distributed.all_reduce(total)
-    return float(total.item()) / torch.distributed.get_world_size()
+    return float(total.item())
 
 
-def _checkpoint(engine: Any, step: int) -> None:
+def _checkpoint(engine: Any, step: int, examples: int) -> None:
     """Every worker's shard, merged by Ray Train into one checkpoint in storage."""
     with tempfile.TemporaryDirectory() as folder:
         engine.save_checkpoint(folder, tag="state", client_state={"step": step}, exclude_frozen_parameters=True)
-        ray.train.report({"step": step}, checkpoint=ray.train.Checkpoint.from_directory(folder))
+        ray.train.report({"step": step, "examples": examples}, checkpoint=ray.train.Checkpoint.from_directory(folder))
 
 
 def _resume(engine: Any) -> int:
@@ -149,33 +178,34 @@ def _resume(engine: Any) -> int:
 class _Log:
     """The training log, one JSON object per step, written by rank 0; and the progress shown."""
 
-    def __init__(self, job: TrainJob, rank: int, done: int) -> None:
-        self._meter, self._start, self._file = Meter(job.meter), time.monotonic(), None
+    def __init__(self, output: Path, meter: Meter, rank: int, done: int) -> None:
+        self._meter, self._start = meter, time.monotonic()
+        self._file: TextIO | None = None
         if rank != 0:
             return
-        path = job.output / TRAINING_LOG
+        path = output / TRAINING_LOG
         kept: list[str] = []
         with suppress(FileNotFoundError):
             # Steps after the checkpoint are about to be done again.
             kept = [line for line in path.read_text().splitlines() if json.loads(line)["step"] <= done]
         self._file = path.open("w")
         self._file.writelines(f"{line}\n" for line in kept)
-        self._meter.add(steps=done)
+        self._meter.add(ready=1, steps=done)
+        self._meter.flush()
 
-    def write(self, step: int, loss: float, engine: Any, lengths: Sequence[int]) -> None:
+    def write(self, step: int, loss: float, engine: Any, tokens: int) -> None:
         if self._file is None:
             return
         entry = {
             "step": step,
             "loss": loss,
             "learning_rate": engine.get_lr()[0],
-            "tokens": sum(lengths),
-            "padded_tokens": max(lengths) * len(lengths),
+            "tokens": tokens,
             "seconds": time.monotonic() - self._start,
         }
         self._file.write(json.dumps(entry) + "\n")
         self._file.flush()
-        self._meter.add(steps=1, tokens=sum(lengths))
+        self._meter.add(steps=1, tokens=tokens)
         self._meter.show(loss=loss)
 
     def close(self) -> None:

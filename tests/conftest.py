@@ -1,0 +1,30 @@
+"""What several tests need: a tiny model, and a local Ray that is stopped again."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.tiny_model import make_tiny_model
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a tiny random model that vLLM, transformers and peft load."""
+    return make_tiny_model(tmp_path_factory.mktemp("tiny-model"))
+
+
+@pytest.fixture(scope="module")
+def local_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A local Ray for the tests of a module."""
+    from s2d_ray.stages.cluster import joined
+
+    with joined(tmp_path_factory.mktemp("logs")):
+        yield
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Warnings are errors for our own code; Ray, vLLM and DeepSpeed warn about themselves and each other."""
+    for item in items:
+        if any(item.get_closest_marker(name) for name in ("ray", "engine", "train", "gpu")):
+            item.add_marker(pytest.mark.filterwarnings("default"))

@@ -1,0 +1,157 @@
+"""The data card: counts that add up, and a folder that `datasets` loads as it is."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+
+from s2d_ray.config import Named, Recipe
+from s2d_ray.curation.data_card import STATUSES, count_outcomes, write_data_card
+from s2d_ray.curation.majority import Majority
+from s2d_ray.curation.rule import decide
+from s2d_ray.records import DECISIONS, Candidates, Row, assistant, user
+from tests.curation.ballots import Words, candidates
+
+A, B = "it is a", "it is b"
+RECIPE = Recipe.model_validate({"name": "trial", "model": "m", "task": "geonames", "method": "s2a", "seed": 7})
+INPUTS = {
+    "model": {"name": "the-model", "identity": "abc"},
+    "method": {"name": "s2a"},
+    "samples": 4,
+    "sampling": {"temperature": 0.6},
+}
+CORPUS = [
+    *(candidates(A, A, A, A, prompt_id=f"k{n}") for n in range(5)),
+    *(candidates(A, A, A, B, prompt_id=f"l{n}") for n in range(2)),
+    *(candidates(A, A, B, B, prompt_id=f"r{n}") for n in range(3)),
+    candidates("?", "!", prompt_id="s"),
+    *(candidates(prompt_id=f"f{n}", error="the prompt is empty") for n in range(2)),
+    candidates(prompt_id="g", error="the prompt has 900 tokens"),
+]
+
+
+async def decided(corpus: list[Candidates]) -> list[Row]:
+    return [await decide(given, [Majority()], Words(), None) for given in corpus]
+
+
+async def distilled(
+    folder: Path, corpus: list[Candidates], rules: Sequence[Named] = RECIPE.curate.rules
+) -> dict[str, Any]:
+    """A folder as the stage leaves it, a part per status and file; the counts that it wrote."""
+    rows = await decided(corpus)
+    columns = [DECISIONS.field(name) for name in DECISIONS.names if name != "status"]
+    for status in STATUSES:
+        mine = [row for row in rows if row["status"] == status]
+        for number, part in enumerate((mine[:3], mine[3:])):
+            if part:
+                (folder / f"status={status}").mkdir(parents=True, exist_ok=True)
+                table = pa.Table.from_pylist(part, schema=pa.schema(columns))
+                pq.write_table(table, folder / f"status={status}" / f"part-{number}.parquet")
+    counts = count_outcomes(rows)
+    write_data_card(folder, RECIPE, rules, counts, INPUTS, "made up for tests; CC0")
+    return counts
+
+
+def front_matter(folder: Path) -> dict[str, Any]:
+    empty, front, _ = (folder / "README.md").read_text().split("---\n", 2)
+    assert empty == ""
+    parsed: dict[str, Any] = yaml.safe_load(front)
+    return parsed
+
+
+def tables(folder: Path) -> list[list[str]]:
+    """The cells of every row of every table in the card."""
+    lines = (folder / "README.md").read_text().splitlines()
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+
+
+async def test_the_counts_add_up_to_the_corpus() -> None:
+    counts = count_outcomes(await decided(CORPUS))
+    assert counts == {
+        "rows": 14,
+        "kept": 7,
+        "rejected": {"tie between answers": 3, "no sample gives an answer": 1},
+        "failed": {"the prompt is empty": 2, "the prompt has 900 tokens": 1},
+        "vote_shares": {"kept": {"0.75": 2, "1.00": 5}, "rejected": {"0.50": 3}},
+    }
+    assert (
+        counts["rows"]
+        == len(CORPUS)
+        == counts["kept"] + sum(counts["rejected"].values()) + sum(counts["failed"].values())
+    )
+
+
+def test_nothing_counts_to_nothing() -> None:
+    counts = count_outcomes([])
+    assert (counts["rows"], counts["kept"], counts["rejected"], counts["failed"]) == (0, 0, {}, {})
+
+
+async def test_the_card_says_where_every_prompt_went(tmp_path: Path) -> None:
+    counts = await distilled(tmp_path, CORPUS)
+    cells = tables(tmp_path)
+    for row in (
+        ["kept", "7"],
+        ["rejected: tie between answers", "3"],
+        ["rejected: no sample gives an answer", "1"],
+        ["failed: the prompt is empty", "2"],
+        ["failed: the prompt has 900 tokens", "1"],
+        ["all", str(counts["rows"])],
+        ["0.50", "0", "3"],
+        ["0.75", "2", "0"],
+        ["1.00", "5", "0"],
+    ):
+        assert cells.count(row) == 1, row
+
+
+async def test_the_card_says_how_it_was_made(tmp_path: Path) -> None:
+    await distilled(tmp_path, CORPUS)
+    text = (tmp_path / "README.md").read_text()
+    for said in ("the-model", "abc", "s2a", "0.6", "Seed: 7", "majority", "made up for tests; CC0", "pyarrow"):
+        assert said in text, said
+    assert "{{" not in text and "{%" not in text
+
+
+async def test_the_card_names_the_rules_that_were_applied_and_not_those_of_the_recipe(tmp_path: Path) -> None:
+    await distilled(tmp_path, CORPUS, [Named(name="unfiltered")])
+    [line] = [line for line in (tmp_path / "README.md").read_text().splitlines() if line.startswith("- Curation rules")]
+    assert "unfiltered" in line
+    assert "majority" not in line
+
+
+async def test_a_reason_cannot_break_the_table(tmp_path: Path) -> None:
+    await distilled(tmp_path, [candidates(A), candidates(prompt_id="f", error="KeyError: 'a | b'\nsecond line")])
+    text = (tmp_path / "README.md").read_text()
+    [line] = [line for line in text.splitlines() if "KeyError" in line]
+    assert line.startswith("| failed: KeyError: 'a ")
+    assert line.endswith("| 1 |")
+    assert "\nsecond line" not in text
+    assert line.replace("\\|", "").count("|") == 3
+
+
+async def test_the_front_matter_points_at_what_is_there(tmp_path: Path) -> None:
+    await distilled(tmp_path, CORPUS)
+    configs = front_matter(tmp_path)["configs"]
+    assert [config["config_name"] for config in configs] == list(STATUSES)
+    assert [config["default"] for config in configs] == [True, False, False]
+    assert [len(list(tmp_path.glob(config["data_files"]))) for config in configs] == [2, 2, 1]
+
+
+async def test_an_outcome_that_no_prompt_had_is_left_out(tmp_path: Path) -> None:
+    await distilled(tmp_path, CORPUS[:3])
+    assert [config["config_name"] for config in front_matter(tmp_path)["configs"]] == ["kept"]
+
+
+async def test_datasets_loads_the_kept_pairs_as_messages(tmp_path: Path) -> None:
+    from datasets import load_dataset
+
+    folder = tmp_path / "distilled"
+    await distilled(folder, CORPUS)
+    pairs = load_dataset(str(folder), split="train", cache_dir=str(tmp_path / "cache"))
+    assert sorted(pairs["prompt_id"]) == ["k0", "k1", "k2", "k3", "k4", "l0", "l1"]
+    assert all(row["messages"] == [user("Which?"), assistant("a")] for row in pairs)
+    for name, rows in (("rejected", 4), ("failed", 3)):
+        others = load_dataset(str(folder), name, split="train", cache_dir=str(tmp_path / "cache"))
+        assert (len(others), set(others["target"])) == (rows, {""})

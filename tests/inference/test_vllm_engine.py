@@ -1,0 +1,80 @@
+"""The real vLLM on a tiny random model."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from s2d_ray.config import Engine, Named, Sampling
+from s2d_ray.inference.engine import EngineDied, EngineError
+from s2d_ray.inference.program_run import run_method
+from s2d_ray.inference.vllm_engine import VllmEngine
+from s2d_ray.records import Prompt, user
+from s2d_ray.system2.catalogue import load_method
+
+pytestmark = pytest.mark.engine
+T = TypeVar("T")
+GREEDY = Sampling(temperature=0, top_p=1, max_tokens=12)
+
+
+def with_engine(model: Path, work: Callable[[VllmEngine], Awaitable[T]], **settings: object) -> T:
+    """`work` done with an engine that is closed afterwards."""
+
+    async def inside() -> T:
+        config = Engine(max_model_len=1024, max_sequences=16, **settings)
+        engine = VllmEngine(config, model)
+        try:
+            return await work(engine)
+        finally:
+            engine.close()
+
+    return asyncio.run(inside())
+
+
+def test_completions_of_the_real_engine(tiny_model: Path) -> None:
+    async def work(engine: VllmEngine) -> None:
+        chat = [user("Which country is the city of Lyon in?")]
+        [greedy] = await engine.complete(chat, GREEDY, 1, seed=1)
+        [again, twin] = await engine.complete(chat, GREEDY, 2, seed=2)
+        assert greedy.text == again.text == twin.text
+        assert 0 < greedy.completion_tokens <= 12
+        assert greedy.prompt_tokens > 10
+        assert greedy.finish_reason in ("stop", "length")
+
+        warm = Sampling(temperature=1.0, top_p=1, max_tokens=12)
+        three = await engine.complete(chat, warm, 3, seed=7)
+        assert len({c.text for c in three}) > 1
+        assert [c.text for c in await engine.complete(chat, warm, 3, seed=7)] == [c.text for c in three]
+        assert [c.text for c in await engine.complete(chat, warm, 3, seed=8)] != [c.text for c in three]
+
+        long = [user("Lyon " * 120)]
+        first, second = [(await engine.complete(long, GREEDY, 1, seed=0))[0] for _ in range(2)]
+        assert second.cached_tokens > 0, "the prefix cache is off"
+        assert first.prompt_tokens == second.prompt_tokens
+
+        with pytest.raises(EngineError, match="max_model_len is 1024"):
+            await engine.complete([user("Lyon " * 2000)], GREEDY, 1, seed=0)
+        # The engine goes on after a request that it could not serve.
+        assert await engine.complete(chat, GREEDY, 1, seed=1) == await engine.complete(chat, GREEDY, 1, seed=1)
+
+        method = load_method(Named(name="s2a", prompts="few_shot"))
+        [sample] = await run_method(method, Prompt("id", chat), engine, GREEDY, 1, seed=0)
+        assert [step.name for step in sample.steps] in (["rewrite"], ["rewrite", "respond"])
+
+    with_engine(tiny_model, work)
+
+
+def test_a_dead_engine_says_so(tiny_model: Path) -> None:
+    async def work(engine: VllmEngine) -> None:
+        import psutil
+
+        for child in psutil.Process().children(recursive=True):
+            # Linux cuts names to 15 letters; engines of earlier tests may still be zombies.
+            if child.name().startswith("VLLM::EngineCor") and child.status() != psutil.STATUS_ZOMBIE:
+                child.kill()
+        with pytest.raises(EngineDied):
+            await asyncio.wait_for(engine.complete([user("Lyon?")], GREEDY, 1, seed=0), timeout=60)
+
+    with_engine(tiny_model, work, seeded=False)

@@ -1,0 +1,84 @@
+"""Helpers of the tests that run the `s2d` command on a local Ray with the scripted engine."""
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from s2d_ray import pipeline
+from s2d_ray.artifacts import RunFolders, read_rows
+from s2d_ray.config import load_recipe
+from s2d_ray.records import Row
+
+REPOSITORY = Path(__file__).parents[2]
+COMMAND = [sys.executable, "-c", "from s2d_ray.cli import main; main()"]
+
+
+def write_corpus(path: Path, rows: int) -> Path:
+    """A JSONL file of prompts, most with an opinion before the question."""
+    prompts = [f"I think the answer is {i % 3}. What is the number of case {i}?" for i in range(rows)]
+    path.write_text("".join(json.dumps({"prompt": prompt}) + "\n" for prompt in prompts))
+    return path
+
+
+def write_recipe(folder: Path, model: Path, corpus: Path, script: str = "oracle", **sections: object) -> Path:
+    """A recipe over `corpus` with the scripted engine; `sections` replace or add to it."""
+    recipe = {
+        "name": "trial",
+        "description": "a trial",
+        "model": str(model),
+        "task": {"name": "prompts", "path": str(corpus)},
+        "method": {"name": "s2a", "prompts": "few_shot"},
+        "engine": {"kind": "scripted", "script": f"tests.scripts:{script}"},
+        "generate": {"samples": 4, "commit_rows": 8, "concurrent_rows": 16},
+        "evaluate": {"controls": False},
+    }
+    path = folder / "trial.yaml"
+    path.write_text(yaml.safe_dump(recipe | sections))
+    return path
+
+
+def run_here(recipe: Path, root: Path, *stages: str, **overrides: str) -> Path:
+    """Run stages in this process, on the Ray that a fixture started; the results folder."""
+    loaded = load_recipe(str(recipe), [f"{key}={value}" for key, value in overrides.items()])
+    folders = RunFolders(root / loaded.name)
+    plan = pipeline.prepare(loaded, folders, stages)
+    for stage in stages:
+        pipeline.STAGES[stage](plan)
+    return folders.base
+
+
+def start(arguments: Sequence[str], root: Path) -> subprocess.Popen[str]:
+    """The command, started from the repository so that workers find `tests.scripts`."""
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    return subprocess.Popen(
+        [*COMMAND, *arguments, "--root", str(root)],
+        cwd=REPOSITORY,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+
+
+def run(arguments: Sequence[str], root: Path) -> str:
+    """Run the command to its end and give what it printed; fails the test where it failed."""
+    process = start(arguments, root)
+    output, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, output
+    return output
+
+
+def ids(folder: Path) -> Counter[str]:
+    """How often each prompt id stands in a folder's parts."""
+    return Counter(row["prompt_id"] for row in read_rows(folder, ["prompt_id"]))
+
+
+def by_id(folder: Path, status: str) -> dict[str, Row]:
+    """The rows of one status of a distilled folder."""
+    return {row["prompt_id"]: row for row in read_rows(folder / f"status={status}")}

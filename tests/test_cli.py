@@ -1,0 +1,245 @@
+"""The command: what it prints, and that bad input gives one clear line before anything is started."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner, Result
+
+from s2d_ray.artifacts import Artifact, RunFolders
+from s2d_ray.cli import app
+from s2d_ray.config import load_recipe, shipped_recipes
+from s2d_ray.tasks.catalogue import load_task
+
+ROWS = [{"key": str(n), "prompt": f"Question {n}?", "answer": str(n)} for n in range(30)]
+# The command as installed, on a machine where Ray cannot be started: a check that comes too late shows.
+PROGRAM = """
+import ray
+def refuse(*args, **kwargs):
+    raise SystemExit("Ray was started before the input was checked")
+ray.init = refuse
+from s2d_ray.cli import main
+main()
+"""
+
+
+@pytest.fixture(autouse=True)
+def no_ray(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """In this process the command cannot get as far as Ray, and writes nothing to where the tests are run."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "s2d_ray.stages.cluster", None)
+    # A test that started Ray in this process leaves SIGCHLD ignored: every exit code would read 0.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+
+
+def s2d(*arguments: object) -> Result:
+    """The command in this process; for what ends before a stage is reached."""
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def line(result: Result, code: int = 1) -> str:
+    """What a refused command says: one line on stderr, and nothing else."""
+    assert isinstance(result.exception, SystemExit), result.exception
+    assert result.exit_code == code
+    assert result.stdout == ""
+    [said] = result.stderr.splitlines()
+    assert said.startswith("s2d: ")
+    return said.removeprefix("s2d: ")
+
+
+def refused_before_ray(*arguments: object) -> str:
+    """The one line of the command in a process of its own."""
+    command = [sys.executable, "-c", PROGRAM, *map(str, arguments)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert "Ray was started" not in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert ended.returncode == 1
+    [said] = ended.stderr.splitlines()
+    assert said.startswith("s2d: ")
+    return said.removeprefix("s2d: ")
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A folder that has the files of a model; nothing here reads them."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for name in ("config.json", "tokenizer_config.json", "model.safetensors"):
+        (folder / name).write_text("{}")
+    return folder
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    path = tmp_path / "corpus.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    return path
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, model: Path, corpus: Path) -> Path:
+    path = tmp_path / "mine.yaml"
+    content = {
+        "name": "mine",
+        "model": str(model),
+        "task": {"name": "prompts", "path": str(corpus)},
+        "method": "direct",
+        "engine": {"kind": "scripted"},
+    }
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def test_recipes_lists_what_is_shipped() -> None:
+    result = s2d("recipes")
+    assert (result.exit_code, result.stderr) == (0, "")
+    listed = dict(said.split(maxsplit=1) for said in result.stdout.splitlines())
+    assert listed == shipped_recipes()
+
+
+def test_show_prints_the_whole_recipe_as_one_that_can_be_run(tmp_path: Path) -> None:
+    [name, *_] = shipped_recipes()
+    result = s2d("show", name, "train.epochs=1", "--limit", 5)
+    assert (result.exit_code, result.stderr) == (0, "")
+    shown = yaml.safe_load(result.stdout)
+    assert (shown["train"]["epochs"], shown["limit"], shown["seed"]) == (1, 5, 0)
+    assert shown["engine"]["max_sequences"] > 0, "defaults are shown too"
+    assert "kinds" in shown["task"], "those of the task as well"
+    path = tmp_path / "again.yaml"
+    path.write_text(result.stdout)
+    assert s2d("show", path).stdout == result.stdout
+    wanted = load_recipe(name, ["train.epochs=1", "limit=5"])
+    again = load_recipe(str(path))
+    assert again.model_copy(update={"task": wanted.task}) == wanted
+    assert load_task(again.task) == load_task(wanted.task)
+
+
+def test_without_arguments_the_command_says_what_there_is() -> None:
+    result = s2d()
+    assert result.exit_code == 2
+    for command in ("run", "generate", "curate", "train", "evaluate", "report", "recipes", "show", "doctor"):
+        assert f" {command} " in result.output
+
+
+@pytest.mark.parametrize(
+    "arguments", [["distil", "s2a-geonames"], ["run"], ["show", "s2a-geonames", "--limit", "0"], ["run", "x", "--fast"]]
+)
+def test_wrong_usage_is_exit_code_2_without_a_traceback(arguments: list[str]) -> None:
+    result = s2d(*arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "Usage:" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("train.epoch=1", "unknown key train.epoch: did you mean epochs?"),
+        ("sed=1", "unknown key sed: did you mean seed?"),
+        ("task.pth=a.csv", "task prompts: unknown key pth: did you mean path?"),
+        ("method.promts=few_shot", None),
+        ("train.epochs=0", "train.epochs: Input should be greater than 0"),
+        ("limit=0", "limit: Input should be greater than or equal to 1"),
+        ("train.epochs=[1", "train.epochs=[1"),
+        ("task.name=geography", "no task geography: shipped are"),
+        ("method=s3a", "no method s3a: shipped are direct, s2a"),
+        ("method=no_such_module:f", "no module no_such_module"),
+        ("method=:f", ":f"),
+        ("task=json:loads", "json:loads"),
+        ("curate.rules=[plurality]", "no curation rule plurality"),
+        ("task.path=nowhere.jsonl", "no file or folder nowhere.jsonl"),
+        ("task.text_column=question", "has no column question; it has key, prompt, answer"),
+        ("task.id_column=number", "has no column number; it has key, prompt, answer"),
+    ],
+)
+@pytest.mark.parametrize("command", ["show", "run", "train"])
+def test_a_recipe_that_cannot_run_is_refused_in_one_line(
+    recipe: Path, override: str, said: str | None, command: str
+) -> None:
+    arguments = [command, recipe, override]
+    if said is None:
+        arguments, said = [command, recipe, "method=s2a", override], "unknown key promts: did you mean prompts?"
+    assert said in line(s2d(*arguments))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "is empty"),
+        (b"no json", "cannot be read as json"),
+        (b'{"prompt": "caf\xe9"}\n', "cannot be read"),
+        (b'{"prompt": []}\n', "prompt"),
+    ],
+)
+def test_a_corpus_that_cannot_be_used_is_refused(recipe: Path, corpus: Path, content: bytes, said: str) -> None:
+    corpus.write_bytes(content)
+    told = line(s2d("run", recipe))
+    assert str(corpus) in told
+    assert said in told
+
+
+def test_a_recipe_that_is_not_there_or_no_recipe_is_refused(tmp_path: Path) -> None:
+    assert "no recipe named s2a-geoname: did you mean s2a-geonames?" in line(s2d("run", "s2a-geoname"))
+    assert "no recipe file nowhere.yaml" in line(s2d("run", "nowhere.yaml"))
+    (tmp_path / "bad.yaml").write_text("name: [")
+    assert "bad.yaml is not YAML" in line(s2d("show", tmp_path / "bad.yaml"))
+
+
+def test_a_stage_that_is_not_there_is_refused_with_those_that_are(recipe: Path) -> None:
+    told = line(s2d("run", recipe, "--until", "distil"))
+    assert told == "no stage distil: stages are generate, curate, train, evaluate, report"
+
+
+def test_debug_shows_the_traceback_and_nothing_else_does(recipe: Path) -> None:
+    quiet, debug = s2d("show", recipe, "sed=1"), s2d("show", recipe, "sed=1", "--debug")
+    assert "Traceback" not in quiet.stderr
+    assert "Traceback (most recent call last)" in debug.stderr
+    assert "UserError" in debug.stderr
+    assert debug.stderr.splitlines()[-1] == quiet.stderr.strip()
+    assert debug.exit_code == quiet.exit_code == 1
+
+
+def test_the_installed_command_ends_with_its_line_and_its_code() -> None:
+    program = "from s2d_ray.cli import main; main()"
+    command = [sys.executable, "-c", program, "show", "s2a-geonames", "train.epoch=1"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    wanted = "s2d: recipe s2a-geonames: unknown key train.epoch: did you mean epochs?\n"
+    assert (ended.returncode, ended.stdout, ended.stderr) == (1, "", wanted)
+
+
+def test_a_model_that_is_none_is_refused_before_ray_starts(recipe: Path, tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    told = refused_before_ray("run", recipe, f"model={empty}", "--root", tmp_path / "runs")
+    assert told == f"{empty} is not a Hugging Face model folder: it has no config.json (the model's configuration)"
+
+
+def test_repeated_ids_are_refused_before_ray_starts(recipe: Path, corpus: Path, tmp_path: Path) -> None:
+    corpus.write_text(corpus.read_text() + json.dumps(ROWS[7]) + "\n")
+    told = refused_before_ray("run", recipe, "task.id_column=key", "--root", tmp_path / "runs")
+    assert told == f"{corpus}: key 7 occurs more than once; make ids unique"
+
+
+def test_a_root_that_cannot_be_written_is_refused_before_ray_starts(recipe: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    told = refused_before_ray("run", recipe, "--root", tmp_path / "file")
+    assert told.startswith(f"cannot write to {tmp_path / 'file' / 'mine'}")
+    assert told.endswith("choose another folder with --root")
+
+
+def test_results_of_a_different_recipe_are_refused_before_ray_starts(recipe: Path, tmp_path: Path) -> None:
+    folders = RunFolders(tmp_path / "runs" / "mine")
+    Artifact(folders.prompts, {"seed": 7}).open()
+    told = refused_before_ray("run", recipe, "--root", tmp_path / "runs")
+    assert told.startswith(f"{folders.prompts} was made by a different recipe (")
+    assert "seed: 7 there, 0 now" in told
+    assert told.endswith("choose another --root, or pass --overwrite to start this stage over")
+
+
+def test_a_stage_whose_predecessor_has_not_run_is_refused_before_ray_starts(recipe: Path, tmp_path: Path) -> None:
+    told = refused_before_ray("train", recipe, "--root", tmp_path / "runs")
+    assert "candidates is not finished: run the stage that makes it first" in told

@@ -1,0 +1,132 @@
+"""Ray Train with two DeepSpeed workers on a tiny model: one loss whatever the workers, a checkpoint, an export."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from s2d_ray.artifacts import TRAINING_LOG, Artifact, read_json_lines
+from s2d_ray.config import Recipe
+from s2d_ray.models import Model
+from s2d_ray.records import DECISIONS, assistant, user
+
+pytestmark = pytest.mark.train
+
+
+def distilled(folder: Path, rows: int = 24) -> Artifact:
+    """A finished distilled set that says which letter a question asks for."""
+    (folder / "status=kept").mkdir(parents=True)
+    table = pa.Table.from_pylist(
+        [
+            {"prompt_id": f"{i:03}", "messages": [user(f"What is the letter of case {i}?"), assistant("abc"[i % 3])]}
+            for i in range(rows)
+        ],
+        schema=pa.schema([DECISIONS.field("prompt_id"), DECISIONS.field("messages")]),
+    )
+    pq.write_table(table, folder / "status=kept" / "part-0.parquet")
+    artifact = Artifact(folder, {"made": "by hand"})
+    artifact.open()
+    artifact.finish({"kept": rows})
+    return artifact
+
+
+def recipe(model: Path, **train: Any) -> Recipe:
+    settings = {"batch_size": 8, "micro_batch_size": 4, "epochs": 4, "learning_rate": 1e-2, "checkpoint_steps": 2}
+    return Recipe.model_validate(
+        {"name": "trial", "model": str(model), "task": "geonames", "method": "s2a", "train": settings | train}
+    )
+
+
+def trained(folder: Path, model: Path, **train: Any) -> tuple[Path, list[dict[str, float]]]:
+    from s2d_ray.stages.train import train as run
+
+    base = Model.local("tiny", model)
+    made = Artifact(folder / "model", {"made": "by a test"})
+    run(recipe(model, **train), base, distilled(folder / "distilled"), made, "train")
+    return folder / "model", read_json_lines(folder / "model" / TRAINING_LOG)
+
+
+@pytest.fixture(scope="module")
+def two_workers(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, local_ray: None) -> Any:
+    return trained(tmp_path_factory.mktemp("two"), tiny_model, workers=2)
+
+
+def test_two_workers_learn(two_workers: Any) -> None:
+    _, log = two_workers
+    assert [entry["step"] for entry in log] == list(range(1, 13))
+    assert log[-1]["loss"] < log[0]["loss"] - 0.2
+
+
+def test_the_loss_does_not_depend_on_the_number_of_workers(
+    two_workers: Any, tmp_path: Path, tiny_model: Path, local_ray: None
+) -> None:
+    _, log = two_workers
+    _, single = trained(tmp_path, tiny_model, workers=1)
+    for one, two in zip(single, log, strict=True):
+        assert one["loss"] == pytest.approx(two["loss"], rel=0.05)
+
+
+def test_the_export_loads_in_transformers_and_peft(two_workers: Any, tiny_model: Path) -> None:
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder, _ = two_workers
+    merged = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    base = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
+    adapted = PeftModel.from_pretrained(base, folder / "adapter")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokens = tokenizer.apply_chat_template(
+        [user("What is the letter of case 1?")], add_generation_prompt=True, return_tensors="pt", return_dict=False
+    )
+    with torch.no_grad():
+        from_merged, from_adapter = merged(tokens).logits, adapted(tokens).logits
+        with adapted.disable_adapter():
+            from_base = adapted(tokens).logits
+    assert torch.allclose(from_merged, from_adapter, atol=0.1)
+    assert not torch.allclose(from_merged, from_base, atol=0.5), "the export does not differ from the base model"
+
+
+@pytest.mark.parametrize("lora", [{"rank": 4}, None])
+def test_zero_3_shards_and_exports(lora: Any, tmp_path: Path, tiny_model: Path, local_ray: None) -> None:
+    from safetensors.torch import load_file
+
+    folder, log = trained(tmp_path, tiny_model, workers=2, zero_stage=3, lora=lora, epochs=1, learning_rate=3e-3)
+    assert log[-1]["loss"] < log[0]["loss"]
+    before, after = load_file(tiny_model / "model.safetensors"), load_file(folder / "model.safetensors")
+    name = "model.layers.0.mlp.up_proj.weight"
+    assert before[name].shape == after[name].shape
+    assert not before[name].equal(after[name])
+
+
+def test_packed_examples_do_not_see_each_other(tiny_model: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from s2d_ray.training.encoding import encode, pack
+
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    model = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
+    examples = [encode([user(f"What is the letter of case {i}?"), assistant("abc"[i])], tokenizer) for i in range(3)]
+
+    def logits(row: Any) -> torch.Tensor:
+        with torch.no_grad():
+            found: torch.Tensor = model(
+                input_ids=torch.tensor([row.input_ids]),
+                position_ids=torch.tensor([row.position_ids]),
+                logits_to_keep=torch.tensor(row.predicting),
+                use_cache=False,
+            ).logits[0]
+        return found
+
+    apart = torch.cat([logits(pack([example])) for example in examples])
+    assert torch.allclose(logits(pack(examples)), apart, atol=1e-4)
+
+
+def test_the_log_is_json_lines(two_workers: Any) -> None:
+    folder, _ = two_workers
+    for line in (folder / TRAINING_LOG).read_text().splitlines():
+        assert {"step", "loss", "learning_rate", "tokens", "seconds"} <= json.loads(line).keys()
