@@ -1,5 +1,6 @@
 """vLLM's asynchronous engine, on GPU or on CPU."""
 
+import asyncio
 import os
 from collections.abc import Sequence
 from itertools import count
@@ -10,6 +11,9 @@ from s2d_ray.config import Engine, Sampling
 from s2d_ray.inference.engine import EngineDied, EngineError
 from s2d_ray.inference.orphans import own_engine
 from s2d_ray.records import Completion, Message
+
+LIVENESS_SECONDS = 5.0
+"""How often a waiting call looks whether its engine still lives."""
 
 
 class VllmEngine:
@@ -38,17 +42,29 @@ class VllmEngine:
         if room < 1:
             raise EngineError(f"the prompt has {len(tokens)} tokens; max_model_len is {self._max_model_len}")
         parameters = sampling_parameters(sampling, n, seed if self._seeded else None, room)
-        request = self._engine.generate({"prompt_token_ids": tokens}, parameters, f"s2d-{next(self._request_ids)}")
+        request = asyncio.ensure_future(self._request(tokens, parameters))
         try:
-            async for output in request:
-                final = output
+            # vLLM leaves a request waiting for ever whose engine dies before it took the request.
+            while not (await asyncio.wait({request}, timeout=LIVENESS_SECONDS))[0]:
+                if self._engine.errored:
+                    raise EngineDied("the engine process has ended")
+            final = request.result()
         except EngineDeadError as error:
             raise EngineDied(str(error)) from error
+        finally:
+            request.cancel()
         cached = final.num_cached_tokens or 0
         completions = [
             Completion(o.text, str(o.finish_reason), len(tokens), cached, len(o.token_ids)) for o in final.outputs
         ]
         return completions if len(completions) == n else completions * n
+
+    async def _request(self, tokens: list[int], parameters: Any) -> Any:
+        async for output in self._engine.generate(
+            {"prompt_token_ids": tokens}, parameters, f"s2d-{next(self._request_ids)}"
+        ):
+            final = output
+        return final
 
     def close(self) -> None:
         """End the engine process."""
