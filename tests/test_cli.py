@@ -102,7 +102,7 @@ def test_recipes_lists_what_is_shipped() -> None:
 
 
 def test_show_prints_the_whole_recipe_as_one_that_can_be_run(tmp_path: Path) -> None:
-    [name, *_] = shipped_recipes()
+    name = "s2a-geonames"
     result = s2d("show", name, "train.epochs=1", "--limit", 5)
     assert (result.exit_code, result.stderr) == (0, "")
     shown = yaml.safe_load(result.stdout)
@@ -146,7 +146,7 @@ def test_wrong_usage_is_exit_code_2_without_a_traceback(arguments: list[str]) ->
         ("limit=0", "limit: Input should be greater than or equal to 1"),
         ("train.epochs=[1", "train.epochs=[1"),
         ("task.name=geography", "no task geography: shipped are"),
-        ("method=s3a", "no method s3a: shipped are direct, s2a"),
+        ("method=s3a", "no method s3a: shipped are direct, cot"),
         ("method=no_such_module:f", "no module no_such_module"),
         ("method=:f", ":f"),
         ("task=json:loads", "json:loads"),

@@ -1,5 +1,6 @@
 """System 2 Attention: rewrite, then answer what was rewritten and nothing else."""
 
+import re
 from collections.abc import Sequence
 from random import Random
 
@@ -22,8 +23,15 @@ def rewrites(messages: Sequence[Message], random: Random) -> str:
     """Drops the opinion where there is one, and says what it sees otherwise."""
     text = messages[-1]["content"]
     if OPINION in text:
-        return f"  {QUESTION}\n"
+        return f"Unbiased text context: none\nQuestion: {QUESTION}" if "labels" in text else f"  {QUESTION}\n"
     return f"France {random.random()}"
+
+
+def keeps_the_text(messages: Sequence[Message], random: Random) -> str:
+    """Rewrites nothing: what the person said is the question; then repeats what it is asked."""
+    asked = messages[-1]["content"]
+    *_, said = re.split(r"Text(?: by user)?: ", asked)
+    return f"Question: {said}" if "labels" in asked else said
 
 
 def says_nothing(messages: Sequence[Message], random: Random) -> str:
@@ -87,7 +95,7 @@ async def test_the_few_shot_prefix_is_the_same_for_every_prompt() -> None:
 
 @pytest.mark.parametrize("prompts", PROMPTS)
 async def test_text_with_braces_is_text(prompts: str) -> None:
-    engine = WatchedEngine("s2d_ray.inference.scripted:echo")
+    engine = WatchedEngine(f"{__name__}:keeps_the_text")
     method = load_method(Named.model_validate({"name": "s2a", "prompts": prompts}))
     prompt = Prompt("p", [user('Is {"a": {text}} or {rewritten} JSON? {0} {')])
     [sample] = await run_method(method, prompt, engine, SAMPLING, 1, seed=0)
@@ -96,7 +104,7 @@ async def test_text_with_braces_is_text(prompts: str) -> None:
 
 async def test_tokens_are_counted_over_both_calls() -> None:
     engine = WatchedEngine(f"{__name__}:rewrites")
-    method = load_method(Named(name="s2a"))
+    method = load_method(Named(name="s2a", prompts="few_shot"))
     [sample] = await run_method(method, PROMPT, engine, SAMPLING, 1, seed=0)
     assert [(step.name, step.completion_tokens) for step in sample.steps] == [("rewrite", 8), ("respond", 2)]
     assert sample.tokens == 10
@@ -113,7 +121,8 @@ async def test_an_empty_rewrite_is_kept_as_the_samples_error() -> None:
 
 async def test_an_empty_rewrite_costs_no_other_sample() -> None:
     engine = WatchedEngine(f"{__name__}:sometimes_nothing")
-    samples = await run_method(load_method(Named(name="s2a")), PROMPT, engine, SAMPLING, 20, seed=0)
+    method = load_method(Named(name="s2a", prompts="few_shot"))
+    samples = await run_method(method, PROMPT, engine, SAMPLING, 20, seed=0)
     empty = [sample for sample in samples if sample.error]
     assert 0 < len(empty) < 20
     assert all(len(sample.steps) == (1 if sample in empty else 2) for sample in samples)
