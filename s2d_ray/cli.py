@@ -15,9 +15,11 @@ from rich.table import Table
 
 from s2d_ray import pipeline
 from s2d_ray.artifacts import RunFolders
+from s2d_ray.attempt import Attempt, attempting, ray_job
 from s2d_ray.config import Recipe, load_recipe, shipped_recipes
 from s2d_ray.doctor import findings
 from s2d_ray.errors import UserError
+from s2d_ray.plan import Plan
 from s2d_ray.tasks.catalogue import load_task
 from s2d_ray.terminal import console
 
@@ -38,6 +40,8 @@ Until = Annotated[str | None, typer.Option(help=f"Last stage to run: {', '.join(
 Overwrite = Annotated[bool, typer.Option(help="Start over instead of reusing or refusing what is there.")]
 Debug = Annotated[bool, typer.Option(help="Show the traceback of an error.")]
 DEFAULT_ROOT = Path("runs")
+STOPPED = 130
+"""Exit code after Ctrl-C or SIGTERM, as shells have it."""
 
 
 @app.command()
@@ -121,27 +125,41 @@ def _whole(recipe: Recipe) -> dict[str, object]:
 
 
 def _run_stages(recipe: Recipe, root: Path, stages: Sequence[str], overwrite: bool) -> None:
-    folders = RunFolders(root.resolve() / recipe.name)
-    plan = pipeline.prepare(recipe, folders, stages, overwrite)
-    # Ray takes seconds to import: not before everything is known to be right.
-    from s2d_ray.stages.cluster import joined
-
-    taken: dict[str, float] = {}
+    folders = _folders(recipe, root)
     begin = time.monotonic()
-    text = yaml.safe_dump(_whole(recipe), sort_keys=False, allow_unicode=True)
-    (folders.base / "recipe.yaml").write_text(text)
-    console.print(f"{recipe.name} in {folders.base} (logs of Ray, vLLM and DeepSpeed: {folders.logs})")
-    with quiet(folders.logs / "driver.log"), joined(folders.logs):
-        for name in stages:
-            start = time.monotonic()
-            console.print(f"[bold]{name}[/bold]")
-            pipeline.STAGES[name](plan)
-            taken[name] = time.monotonic() - start
+    with attempting(folders.base) as attempt:
+        plan = pipeline.prepare(recipe, folders, stages, overwrite)
+        # Ray takes seconds to import: not before everything is known to be right.
+        from s2d_ray.stages.cluster import gpus_counted, joined
+
+        text = yaml.safe_dump(_whole(recipe), sort_keys=False, allow_unicode=True)
+        (folders.base / "recipe.yaml").write_text(text)
+        logs = f"logs of Ray, vLLM and DeepSpeed: {folders.logs}"
+        console.print(f"{recipe.name} in {folders.base}, attempt {attempt.number} ({logs})")
+        # Ray, when joined, puts a handler of its own in place.
+        with quiet(folders.logs / "driver.log"), joined(folders.logs), attempt.stopped_by_sigterm():
+            with gpus_counted(attempt.use_gpus):
+                taken = {name: _run_stage(name, plan, attempt) for name in stages}
     for name, seconds in taken.items():
         console.print(f"  {name:10} {seconds:7.1f} s")
     console.print(f"  {'in all':10} {time.monotonic() - begin:7.1f} s")
     if "report" in stages:
         console.print(f"report: {folders.report / 'report.html'}")
+
+
+def _run_stage(name: str, plan: Plan, attempt: Attempt) -> float:
+    """The seconds that it took."""
+    start = time.monotonic()
+    console.print(f"[bold]{name}[/bold]")
+    with attempt.stage(name):
+        pipeline.STAGES[name](plan)
+    return time.monotonic() - start
+
+
+def _folders(recipe: Recipe, root: Path) -> RunFolders:
+    if ray_job() and not root.is_absolute():
+        raise UserError(f"a Ray job's working folder is temporary: give --root as a path from /, not {root}")
+    return RunFolders(root.resolve() / recipe.name)
 
 
 @contextmanager
@@ -168,7 +186,7 @@ def quiet(log: Path) -> Iterator[None]:
 
 @contextmanager
 def errors_in_one_line(debug: bool) -> Iterator[None]:
-    """A UserError, or a disk that is full, becomes one line and exit code 1."""
+    """A UserError, or a disk that is full, becomes one line and exit code 1; being stopped, one and 130."""
     try:
         yield
     except (UserError, OSError) as error:
@@ -177,13 +195,16 @@ def errors_in_one_line(debug: bool) -> Iterator[None]:
         message = str(error) if isinstance(error, UserError) else f"{error.filename or ''}: {error.strerror or error}"
         print(f"s2d: {' '.join(message.split())}", file=sys.stderr)
         raise typer.Exit(1) from error
+    except (KeyboardInterrupt, SystemExit) as stop:  # SystemExit: SIGTERM while Ray is being joined.
+        print("s2d: stopped; the same command goes on from here", file=sys.stderr)
+        raise typer.Exit(STOPPED) from stop
 
 
-def main() -> None:
-    """The entry point of the `s2d` command."""
+def main(*command: str) -> None:
+    """The entry point of the `s2d` command; of one sub-command where it is given, as for jobs."""
     # Ray repeats its usage message and vLLM its statistics at every start; neither is asked for here.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    app()
+    app([*command, *sys.argv[1:]])
