@@ -1,6 +1,6 @@
 """One stage as a Ray job: report.json, report.md and report.html.
 
-    ray job submit --working-dir . -- python jobs/report.py RECIPE [key=value ...] --root FOLDER
+ray job submit --working-dir . -- python jobs/report.py RECIPE [key=value ...] --root FOLDER
 """
 
 from s2d_ray.cli import main

@@ -236,7 +236,9 @@ def _refuse_beside(folder: Path, number: int, silence: float) -> None:
     if about.get("machine") == _machine():
         alive = _start_of(about["process"]) == about["start"]
     else:
-        console.print(f"attempt {number} on {about.get('host', 'another machine')} may be alive: watching its sign of life")
+        console.print(
+            f"attempt {number} on {about.get('host', 'another machine')} may be alive: watching its sign of life"
+        )
         alive = _beats(file, seen, silence)
     if alive:
         who = f"Ray job {about['job']}" if about.get("job") else f"process {about.get('process')}"

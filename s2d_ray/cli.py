@@ -14,11 +14,13 @@ import yaml
 from rich.table import Table
 
 from s2d_ray import pipeline
-from s2d_ray.artifacts import RunFolders
+from s2d_ray.artifacts import RunFolders, read_json
 from s2d_ray.attempt import Attempt, attempting, ray_job
 from s2d_ray.config import Recipe, load_recipe, shipped_recipes
 from s2d_ray.doctor import findings
 from s2d_ray.errors import UserError
+from s2d_ray.estimate import estimate, measure_run, measure_sample
+from s2d_ray.evaluation.ledger import ledger_table
 from s2d_ray.plan import Plan
 from s2d_ray.tasks.catalogue import load_task
 from s2d_ray.terminal import console
@@ -111,6 +113,41 @@ def doctor() -> None:
         raise typer.Exit(1)
 
 
+@app.command()
+def plan(
+    recipe: RecipeName,
+    prompts: Annotated[int, typer.Option(min=1, help="Unlabelled prompts to plan for.")],
+    overrides: Overrides = None,
+    params_b: Annotated[
+        float | None, typer.Option(help="Billions of parameters of the model to plan for; else the recipe's model.")
+    ] = None,
+    measure: Annotated[
+        int | None, typer.Option(min=1, help="Run so many prompts to measure their tokens; else a run under --root.")
+    ] = None,
+    tokens_per_second: Annotated[
+        float | None, typer.Option(help="What one GPU generates with that model; else as measured on GPUs.")
+    ] = None,
+    teraflops: Annotated[float, typer.Option(help="What one GPU sustains in training, bf16.")] = 400,
+    gpu_memory_gib: Annotated[float, typer.Option(help="Memory of one GPU.")] = 80,
+    price_per_gpu_hour: Annotated[float | None, typer.Option(help="In any currency.")] = None,
+    root: Root = DEFAULT_ROOT,
+    debug: Debug = False,
+) -> None:
+    """GPUs, hours and money for a model and a corpus of another size."""
+    with errors_in_one_line(debug):
+        resolved = _resolve(recipe, overrides, measure)
+        folders = _folders(resolved, root)
+        if measure:
+            with quiet(Path(os.devnull)):
+                found = measure_sample(resolved)
+        else:
+            found = measure_run(resolved, folders)
+        _print_ledger(folders)
+        gpu = (tokens_per_second, teraflops, gpu_memory_gib)
+        for part in estimate(resolved, found, prompts, params_b, *gpu, price_per_gpu_hour):
+            console.print(part)
+
+
 def _resolve(name: str, overrides: Sequence[str] | None, limit: int | None) -> Recipe:
     extra = [] if limit is None else [f"limit={limit}"]
     recipe = load_recipe(name, [*(overrides or ()), *extra])
@@ -137,14 +174,26 @@ def _run_stages(recipe: Recipe, root: Path, stages: Sequence[str], overwrite: bo
         logs = f"logs of Ray, vLLM and DeepSpeed: {folders.logs}"
         console.print(f"{recipe.name} in {folders.base}, attempt {attempt.number} ({logs})")
         # Ray, when joined, puts a handler of its own in place.
-        with quiet(folders.logs / "driver.log"), joined(folders.logs), attempt.stopped_by_sigterm():
-            with gpus_counted(attempt.use_gpus):
-                taken = {name: _run_stage(name, plan, attempt) for name in stages}
+        with (
+            quiet(folders.logs / "driver.log"),
+            joined(folders.logs),
+            attempt.stopped_by_sigterm(),
+            gpus_counted(attempt.use_gpus),
+        ):
+            taken = {name: _run_stage(name, plan, attempt) for name in stages}
     for name, seconds in taken.items():
         console.print(f"  {name:10} {seconds:7.1f} s")
     console.print(f"  {'in all':10} {time.monotonic() - begin:7.1f} s")
     if "report" in stages:
+        _print_ledger(folders)
         console.print(f"report: {folders.report / 'report.html'}")
+
+
+def _print_ledger(folders: RunFolders) -> None:
+    """What the run cost, where it has been reported."""
+    report = folders.report / "report.json"
+    if report.exists():
+        console.print(ledger_table(read_json(report)["ledger"]))
 
 
 def _run_stage(name: str, plan: Plan, attempt: Attempt) -> float:

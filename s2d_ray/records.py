@@ -129,6 +129,9 @@ _step = pa.struct(
         ("seconds", pa.float32()),
     ]
 )
+CALL_COUNTS = ("name", "prompt_tokens", "cached_tokens", "completion_tokens")
+"""What a model call cost, without what it said."""
+_call = pa.struct([field for field in _step if field.name in CALL_COUNTS])
 _sample = pa.struct(
     [
         ("text", pa.string()),
@@ -157,6 +160,8 @@ DECISIONS = pa.schema(
         ("rule", pa.string()),
         ("vote_share", pa.float32()),
         ("votes", pa.list_(pa.string())),
+        # Of rules that ask the model. What it said must not be near the training data.
+        ("calls", pa.list_(_call)),
     ]
 )
 ANSWERS = pa.schema([*LABELLED, ("arm", pa.string()), ("samples", pa.list_(_sample)), ("error", pa.string())])

@@ -61,9 +61,11 @@ def fake_attempt(folder: Path, number: int, **about: object) -> Path:
 
 def test_a_second_attempt_is_refused_while_the_first_lives_and_not_after_it_was_killed(tmp_path: Path) -> None:
     with another_process(tmp_path) as first:
-        with pytest.raises(UserError, match=rf"attempt 1 \(process {first.pid} on .*is at work in .*stop it"):
-            with attempting(tmp_path):
-                pass
+        with (
+            pytest.raises(UserError, match=rf"attempt 1 \(process {first.pid} on .*is at work in .*stop it"),
+            attempting(tmp_path),
+        ):
+            pass
         assert not (tmp_path / "status.json").exists(), "a refused attempt says nothing about the other's work"
         first.kill()
         first.wait()
@@ -82,9 +84,8 @@ def test_sigterm_is_recorded_as_stopped_with_the_stage(tmp_path: Path) -> None:
 
 
 def test_a_failure_is_recorded_with_stage_and_error(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no luck"), attempting(tmp_path) as attempt:
-        with attempt.stage("train"):
-            raise ValueError("no luck,\nat all")
+    with pytest.raises(ValueError, match="no luck"), attempting(tmp_path) as attempt, attempt.stage("train"):
+        raise ValueError("no luck,\nat all")
     assert status(tmp_path) == {
         "status": "failed",
         "attempt": 1,
@@ -116,7 +117,7 @@ def test_an_attempt_on_another_machine_is_alive_while_its_file_changes(tmp_path:
     thread = threading.Thread(target=live)
     thread.start()
     try:
-        with pytest.raises(UserError, match="attempt 4 .*on far"), attempting(tmp_path, silence=5):
+        with pytest.raises(UserError, match=r"attempt 4 .*on far"), attempting(tmp_path, silence=5):
             pass
     finally:
         over.set()
@@ -138,11 +139,12 @@ def test_one_that_has_taken_its_number_and_not_yet_written_is_waited_for(tmp_pat
 
 
 def test_of_many_at_once_one_gets_the_folder(tmp_path: Path) -> None:
-    program = AT_WORK.replace("with attempting", "sys.stdin.readline()\nwith attempting").replace("60", "3")
+    # Each waits, with everything imported, until told to go; the one at work until told to end.
+    program = AT_WORK.replace("with attempting", 'print("ready", flush=True)\nsys.stdin.readline()\nwith attempting')
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", program, str(tmp_path)],
+            [sys.executable, "-c", program.replace("time.sleep(60)", "sys.stdin.readline()"), str(tmp_path)],
             env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -151,22 +153,28 @@ def test_of_many_at_once_one_gets_the_folder(tmp_path: Path) -> None:
         )
         for _ in range(6)
     ]
-    time.sleep(1)
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
     for process in processes:
         assert process.stdin is not None
-        process.stdin.write("\n")
+        process.stdin.write("go\n")
         process.stdin.flush()
-    said = [process.communicate()[0] for process in processes]
+    deadline = time.monotonic() + 60
+    while sum(process.poll() is None for process in processes) > 1 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    said = [process.communicate("end\n")[0] for process in processes]
     assert sorted(said) == [""] * 5 + ["at work\n"]
+    assert sorted(process.returncode for process in processes) == [0] + [1] * 5
 
 
 def test_a_replaced_attempt_writes_no_manifest_and_no_status(tmp_path: Path) -> None:
     artifact = Artifact(tmp_path / "candidates", {"seed": 0})
-    with pytest.raises(Replaced, match="attempt 2 has taken over"), attempting(tmp_path) as attempt:
-        with attempt.stage("generate"):
-            artifact.open()
-            fake_attempt(tmp_path, 2)
-            artifact.finish({"rows": 1})
+    replaced = pytest.raises(Replaced, match="attempt 2 has taken over")
+    with replaced, attempting(tmp_path) as attempt, attempt.stage("generate"):
+        artifact.open()
+        fake_attempt(tmp_path, 2)
+        artifact.finish({"rows": 1})
     assert not artifact.finished
     assert not (tmp_path / "status.json").exists()
     assert read_json(tmp_path / "attempts" / "00001.json")["state"] == "replaced"
@@ -184,11 +192,10 @@ def test_a_replaced_attempt_is_stopped_at_its_next_beat(tmp_path: Path) -> None:
 
 
 def test_an_attempt_that_cannot_give_a_sign_of_life_stops_before_it_counts_as_dead(tmp_path: Path) -> None:
-    with pytest.raises((KeyboardInterrupt, OSError)):
-        with attempting(tmp_path, beat=0.1, silence=1):
-            (tmp_path / "attempts").rename(tmp_path / "gone")
-            time.sleep(20)
-            pytest.fail("it went on")
+    with pytest.raises((KeyboardInterrupt, OSError)), attempting(tmp_path, beat=0.1, silence=1):
+        (tmp_path / "attempts").rename(tmp_path / "gone")
+        time.sleep(20)
+        pytest.fail("it went on")
 
 
 def test_time_is_counted_for_the_artifact_that_is_made_over_all_attempts(tmp_path: Path) -> None:
@@ -230,6 +237,6 @@ def test_the_file_tells_a_person_who_is_at_work(tmp_path: Path, monkeypatch: pyt
 
 def test_a_folder_that_cannot_be_written_to_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="cannot write to .*choose another folder with --root"):
-        with attempting(tmp_path / "file" / "run"):
-            pass
+    refused = pytest.raises(UserError, match=r"cannot write to .*choose another folder with --root")
+    with refused, attempting(tmp_path / "file" / "run"):
+        pass

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from s2d_ray.artifacts import TRAINING_LOG, Artifact, RunFolders, read_json_lines, read_rows, write_json
+from s2d_ray.attempt import work_done
 from s2d_ray.config import Recipe
 from s2d_ray.evaluation.examples import choose, examples
-from s2d_ray.evaluation.ledger import balance, generated_tokens
+from s2d_ray.evaluation.ledger import balance, step_tokens
 from s2d_ray.evaluation.metrics import (
     ALL,
     Answer,
@@ -151,7 +152,11 @@ def _precision(recipe: Recipe, task: Task, folders: RunFolders) -> dict[str, Any
 def _ledger(arms: Mapping[str, ArmScores], folders: RunFolders) -> dict[str, Any]:
     counts = _prompts(folders)
     slow, fast = arms["system2"].tokens_per_answer, arms["distilled"].tokens_per_answer
-    return asdict(balance(generated_tokens(folders.candidates), counts["corpus"], counts["kept"], slow, fast))
+    steps = step_tokens(folders.candidates) | step_tokens(folders.distilled)
+    spent = work_done(folders.base)
+    made = {"generate": folders.candidates, "curate": folders.distilled, "train": folders.model}
+    work = {stage: spent[path.name] for stage, path in made.items() if path.name in spent}
+    return asdict(balance(steps, work, counts["corpus"], counts["kept"], slow, fast))
 
 
 def _trainings(branches: Mapping[str, RunFolders]) -> Iterator[tuple[str, dict[str, Any]]]:

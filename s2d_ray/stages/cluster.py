@@ -36,6 +36,11 @@ def joined(log_dir: Path) -> Iterator[None]:
         ray.shutdown()
 
 
+def has_gpus() -> bool:
+    """Whether the cluster that is joined has any GPU."""
+    return bool(ray.cluster_resources().get("GPU"))
+
+
 @contextmanager
 def gpus_counted(tell: Callable[[float], None]) -> Iterator[None]:
     """While the block runs `tell` is told every few seconds how many GPUs the cluster has given out."""

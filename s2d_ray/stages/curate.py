@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
@@ -68,11 +68,12 @@ def _decide_row(recipe: Recipe, sections: Sequence[Named]) -> RowFunction:
         seed = (str(recipe.seed), candidates.prompt.prompt_id, "curation")
         generate = Recorder(engine, recipe.generate.sampling, seed) if engine else None
         try:
-            return [await decide(candidates, rules, task, generate)]
+            decision = await decide(candidates, rules, task, generate)
         except EngineDied:
             raise
         except Exception as error:  # A bad row, or a bug in the user's task or rule, is data.
             failed = replace(candidates, samples=(), error=f"{type(error).__name__}: {error}")
-            return [await decide(failed, rules, task, None)]
+            decision = await decide(failed, rules, task, None)
+        return [decision | {"calls": [asdict(step) for step in generate.steps] if generate else []}]
 
     return answer

@@ -195,11 +195,18 @@ def test_time_of_every_stage_is_there_and_the_controls_are_added_up(report: Any)
 def test_the_ledger_says_when_distilling_has_paid(report: Any) -> None:
     generated = 120 * 4 * 30
     assert report["ledger"] == {
+        "steps": {
+            "rewrite": {"calls": 480, "prompt": 480 * 9, "cached": 0, "generated": 480 * 20},
+            "respond": {"calls": 480, "prompt": 480 * 9, "cached": 0, "generated": 480 * 10},
+        },
+        "work": {},
+        "accepted": 80,
         "generated_tokens": generated,
         "tokens_per_prompt": 120,
         "tokens_per_accepted": generated / 80,
         "saved_per_request": 26,
         "break_even_requests": 554,
+        "break_even_with_training": None,
     }
 
 
