@@ -1,6 +1,6 @@
 """Remake crds.json: the v1 schemas of KubeRay's custom resources, with what they repeat written once.
 
-    python tests/cluster/kuberay/vendor.py FOLDER_OF_KUBERAY_CRDS
+python tests/cluster/kuberay/vendor.py FOLDER_OF_KUBERAY_CRDS
 """
 
 import json
