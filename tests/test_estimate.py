@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 from s2d_ray.artifacts import RunFolders, read_rows, write_json
 from s2d_ray.config import Recipe, load_recipe
 from s2d_ray.errors import UserError
-from s2d_ray.estimate import Measured, estimate, measure_run, parameters_of, phases
+from s2d_ray.estimate import Measured, estimate, measure_run, measure_sample, parameters_of, phases
 from s2d_ray.evaluation.ledger import Tokens
 from s2d_ray.evaluation.sizing import Gpu
 from s2d_ray.plan import make_plan
@@ -30,6 +30,7 @@ from s2d_ray.records import (
     candidates_to_row,
     prompt_from_row,
 )
+from tests.stages.runs import write_corpus, write_recipe
 
 PROMPTS = 20
 # Per prompt: 1000 read of which 800 cached, 50 generated; 0.5 kept.
@@ -153,6 +154,17 @@ def test_a_run_of_another_recipe_is_not_measured(run: tuple[Recipe, RunFolders])
     other = loaded.model_copy(update={"generate": loaded.generate.model_copy(update={"samples": 9})})
     with pytest.raises(UserError, match="made by a different recipe"):
         measure_run(other, folders)
+
+
+@pytest.mark.ray
+def test_a_sample_goes_through_the_stages_and_leaves_nothing(tmp_path: Path, tiny_model: Path, local_ray: None) -> None:
+    path = write_recipe(tmp_path, tiny_model, write_corpus(tmp_path / "corpus.jsonl", 60), name="sampled")
+    [found] = measure_sample(load_recipe(str(path), ["limit=16"]))
+    assert (found.method, found.prompts, found.gpu_seconds) == ("s2a", 16, None)
+    assert {step: tokens.calls for step, tokens in found.steps.items()} == {"rewrite": 64, "respond": 64}
+    assert found.steps["rewrite"].prompt > found.steps["respond"].prompt > 0
+    assert 0 < found.kept <= 16
+    assert not Path("runs/sampled").exists()
 
 
 def test_parameters_are_counted_over_all_files(tmp_path: Path) -> None:

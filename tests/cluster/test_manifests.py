@@ -114,6 +114,14 @@ def test_pods_run_the_images_user_and_not_root() -> None:
         assert (pod["securityContext"]["runAsNonRoot"], pod["securityContext"]["runAsUser"]) == (True, int(user))
 
 
+def test_nobody_gets_in_without_a_token(aws: Any) -> None:
+    assert cluster()["authOptions"] == {"mode": "token"}
+    for commands in (aws["head_start_ray_commands"], aws["worker_start_ray_commands"]):
+        assert "RAY_AUTH_MODE=token" in commands[-1]
+    assert "/home/ubuntu/.ray/auth_token" in aws["file_mounts"]
+    assert "--dashboard-host=127.0.0.1" in aws["head_start_ray_commands"][-1]
+
+
 def test_the_cluster_scales_from_nothing_and_lives_on_spot_machines() -> None:
     assert cluster()["enableInTreeAutoscaling"] is True
     assert cluster()["autoscalerOptions"]["version"] == "v2"
