@@ -63,7 +63,8 @@ def gpus_counted(tell: Callable[[float], None]) -> Iterator[None]:
 def _options() -> dict[str, Any]:
     if os.environ.get("RAY_ADDRESS"):
         return {}
-    # An engine actor that is killed must take its engine process with it.
+    # An engine actor that is killed must take its engine process with it. Not for a head that takes jobs: with
+    # this every job would seem to end with exit code 0.
     os.environ.setdefault("RAY_kill_child_processes_on_worker_exit_with_raylet_subreaper", "1")
     return {
         "address": "local",
