@@ -236,14 +236,15 @@ def _refuse_beside(folder: Path, number: int, silence: float) -> None:
     if about.get("machine") == _machine():
         alive = _start_of(about["process"]) == about["start"]
     else:
-        console.print(
-            f"attempt {number} on {about.get('host', 'another machine')} may be alive: watching its sign of life"
-        )
+        if about:  # Else it has just taken its number, and is about to write.
+            wait = f"looking for a sign of life, {silence:.0f} s at most"
+            console.print(f"attempt {number} on {about['host']} may be alive: {wait}")
         alive = _beats(file, seen, silence)
     if alive:
-        who = f"Ray job {about['job']}" if about.get("job") else f"process {about.get('process')}"
+        about = _parsed(file.read_bytes())
+        who = f"Ray job {about['job']}" if about.get("job") else f"process {about['process']}"
         raise UserError(
-            f"attempt {number} ({who} on {about.get('host')}) is at work in {folder}: "
+            f"attempt {number} ({who} on {about['host']}) is at work in {folder}: "
             "wait for it or stop it, or choose another --root"
         )
 

@@ -74,9 +74,10 @@ def test_a_second_attempt_is_refused_while_the_first_lives_and_not_after_it_was_
     assert status(tmp_path) == {"status": "succeeded", "attempt": 2}
 
 
-def test_sigterm_is_recorded_as_stopped_with_the_stage(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_is_recorded_as_stopped_with_the_stage(tmp_path: Path, number: signal.Signals) -> None:
     with another_process(tmp_path) as process:
-        process.terminate()
+        process.send_signal(number)
         assert process.wait(timeout=20) != 0
     assert status(tmp_path) == {"status": "stopped", "attempt": 1, "stage": "generate"}
     with attempting(tmp_path, silence=60):
@@ -139,8 +140,9 @@ def test_one_that_has_taken_its_number_and_not_yet_written_is_waited_for(tmp_pat
 
 
 def test_of_many_at_once_one_gets_the_folder(tmp_path: Path) -> None:
-    # Each waits, with everything imported, until told to go; the one at work until told to end.
-    program = AT_WORK.replace("with attempting", 'print("ready", flush=True)\nsys.stdin.readline()\nwith attempting')
+    # Each waits, with everything imported, for one moment; the one at work until it is told to end.
+    together = 'print("ready", flush=True)\nmoment = float(sys.stdin.readline())\nwhile time.time() < moment: pass\n'
+    program = AT_WORK.replace("with attempting", f"{together}with attempting")
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
     processes = [
         subprocess.Popen(
@@ -156,9 +158,10 @@ def test_of_many_at_once_one_gets_the_folder(tmp_path: Path) -> None:
     for process in processes:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
+    moment = time.time() + 0.5
     for process in processes:
         assert process.stdin is not None
-        process.stdin.write("go\n")
+        process.stdin.write(f"{moment}\n")
         process.stdin.flush()
     deadline = time.monotonic() + 60
     while sum(process.poll() is None for process in processes) > 1 and time.monotonic() < deadline:
@@ -204,7 +207,7 @@ def test_time_is_counted_for_the_artifact_that_is_made_over_all_attempts(tmp_pat
     with attempting(tmp_path, beat=0.05) as attempt:
         candidates.open()  # As before the stages: nothing is made yet.
         time.sleep(0.3)
-        attempt.use_gpus(2)
+        attempt.use_gpus(8)
         with attempt.stage("generate"):
             candidates.open()
             time.sleep(0.3)
@@ -221,7 +224,7 @@ def test_time_is_counted_for_the_artifact_that_is_made_over_all_attempts(tmp_pat
     found = work_done(tmp_path)
     assert found.keys() == {"candidates", "controls/votes/candidates"}
     assert found["candidates"].seconds == pytest.approx(0.5, abs=0.1)
-    assert found["candidates"].gpu_seconds == pytest.approx(0.6, abs=0.15)
+    assert found["candidates"].gpu_seconds == pytest.approx(2.4, abs=0.6)
     assert found["controls/votes/candidates"].seconds == pytest.approx(0.1, abs=0.08)
 
 

@@ -115,6 +115,15 @@ def finish(loaded: Recipe, folders: RunFolders) -> int:
     return len(prompts)
 
 
+def printed(loaded: Recipe, found: Measured, prompts: int, params_b: float | None) -> dict[str, list[str]]:
+    """The words of each line that a person gets to see, by what the line begins with."""
+    console = Console(width=200)
+    with console.capture() as captured:
+        for part in estimate(loaded, [found], prompts, params_b, None, 400, 80, price_per_gpu_hour=3.0):
+            console.print(part)
+    return {line.split("  ")[0]: line.split() for line in captured.get().splitlines()}
+
+
 def test_a_run_is_measured_and_planned_from(run: tuple[Recipe, RunFolders]) -> None:
     prompts = finish(*run)
     [found] = measure_run(*run)
@@ -124,14 +133,12 @@ def test_a_run_is_measured_and_planned_from(run: tuple[Recipe, RunFolders]) -> N
     }
     assert (found.method, found.prompts, found.kept, found.gpu_seconds) == ("s2a", prompts, (prompts + 1) // 2, 10.0)
     assert found.tokens_per_pair > 10
-    console = Console(width=200)
-    with console.capture() as captured:
-        for part in estimate(run[0], [found], 1000 * prompts, None, None, 400, 80, price_per_gpu_hour=3.0):
-            console.print(part)
-    lines = {line.split("  ")[0]: line.split() for line in captured.get().splitlines()}
+    lines = printed(run[0], found, 1000 * prompts, None)
     assert lines["s2a: rewrite"][-3:] == ["90.0", "60.0", "9.0"]
     # On one GPU, for the same model: a thousand times 10 GPU-seconds, 2.78 hours at 3 each.
     assert lines["generate"][1:] == ["s2a", "1", "2.78", "2.78", "8.33"]
+    larger = 10 * parameters_of(Path(run[0].model)) / 1e9
+    assert printed(run[0], found, 1000 * prompts, larger)["generate"][1:] == ["s2a", "1", "27.78", "27.78", "83.33"]
 
 
 def test_what_took_no_gpu_gives_no_speed(run: tuple[Recipe, RunFolders]) -> None:
