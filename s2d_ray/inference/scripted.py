@@ -4,6 +4,7 @@ The function is given by name in the recipe, sees the chat and a seeded random g
 """
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from random import Random
 
 from s2d_ray.config import Engine, Sampling
@@ -24,6 +25,9 @@ class ScriptedEngine:
         read = sum(len(m["content"].split()) for m in messages)
         texts = [self._script(messages, Random(f"{seed}/{index}")) for index in range(n)]
         return [Completion(text, "stop", read, 0, len(text.split())) for text in texts]
+
+    async def load(self, model: Path) -> None:
+        """A script is the same whatever the model."""
 
     def close(self) -> None:
         """Nothing to free."""
