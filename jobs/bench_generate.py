@@ -50,8 +50,6 @@ class Waves:
         self._waiting.append((messages, parameters, future))
         return await future
 
-    def close(self) -> None: ...
-
     async def run(self, recipe: Recipe, corpus: list[Prompt]) -> tuple[int, float]:
         """Tokens generated for the corpus, and seconds."""
         self._llm.reset_prefix_cache()
