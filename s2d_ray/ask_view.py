@@ -21,7 +21,7 @@ def show_replies(prompt: Prompt, replies: Sequence[Reply], console: Console) -> 
     asked = "\n\n".join(_printable(message["content"]) for message in prompt.messages)
     console.print(Text(asked, "bold"), soft_wrap=not console.is_terminal)
     if console.is_terminal and console.width >= COLUMN * len(replies):
-        console.print(_beside_each_other(replies), soft_wrap=False)
+        console.print(_beside_each_other(replies))
         return
     for reply in replies:
         for part in (_title(reply), *map(_step, reply.steps), _outcome(reply)):

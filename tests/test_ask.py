@@ -180,14 +180,18 @@ def test_a_method_that_fails_is_one_line_and_its_traceback_with_debug(base: Path
         ("s2a-geonames", ["Which", "country?"], "in quotes, as one word of the command: 'Which country?'"),
         ("s2a-geonames", [" "], "the question is empty"),
         ("s2a-geonames", ["sed=1"], "unknown key sed: did you mean seed?"),
-        ("s2a-geonames", [QUESTION, "method=bsm"], "the task gives no question and no response_a and no response_b"),
+        (
+            "s2a-geonames",
+            [QUESTION, "method=bsm"],
+            "s2d: method bsm judges pairs of responses: the task gives no question",
+        ),
         ("s2a-geonames", [QUESTION, "model=./nowhere"], "no model folder ./nowhere"),
     ],
 )
 def test_what_cannot_be_asked_is_one_line(base: Path, recipe: str, arguments: list[str], said: str) -> None:
     engine_that_says(model)
     arguments = ["ask", recipe, *overrides(base), *arguments]
-    assert said in refused(CliRunner().invoke(app, arguments))
+    assert said in f"s2d: {refused(CliRunner().invoke(app, arguments))}"
 
 
 def test_questions_and_overrides_are_told_apart(base: Path) -> None:

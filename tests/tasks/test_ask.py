@@ -37,7 +37,17 @@ def test_a_pair_is_asked_as_json() -> None:
     assert Judge().ask(json.dumps(item.prompt.fields)) == item.prompt
 
 
-@pytest.mark.parametrize("text", ["Which is better?", "[]", '{"question": "Q"}', '{"question": 1}', '"Q"', "{"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Which is better?",
+        "{",
+        "[]",
+        '"Q"',
+        '{"question": "Q"}',
+        '{"question": "Q", "response_a": 1, "response_b": "2"}',
+    ],
+)
 def test_what_is_no_pair_is_refused_with_the_form_of_one(text: str) -> None:
     with pytest.raises(UserError, match=r'type \{"question": "…", "response_a": '):
         Judge().ask(text)
@@ -56,7 +66,7 @@ def test_words_are_typed_alone_or_in_quotes(text: str, words: str, asked: str) -
     assert (prompt.fields, prompt.text) == ({"words": words}, asked)
 
 
-@pytest.mark.parametrize("text", ["What is 2 + 2?", 'Join the last letters of "4 2".', '""'])
+@pytest.mark.parametrize("text", ["What is 2 + 2?", 'Join the last letters of "4 2".', '" "'])
 def test_a_question_without_words_is_refused(text: str) -> None:
     with pytest.raises(UserError, match="task last_letter asks about words: type them alone, or in"):
         LastLetter().ask(text)
