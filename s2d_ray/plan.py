@@ -13,7 +13,7 @@ from s2d_ray.config import Named, Recipe
 from s2d_ray.curation.catalogue import load_rules
 from s2d_ray.evaluation.arms import further_arm
 from s2d_ray.models import Model, resolve_model
-from s2d_ray.tasks.corpus import held_out, held_out_digest, task_inputs, write_corpus
+from s2d_ray.tasks.corpus import corpus_inputs, held_out, held_out_digest, task_inputs, write_corpus
 
 SYSTEM1 = Named(name="direct")
 UNFILTERED = (Named(name="unfiltered"),)
@@ -67,6 +67,30 @@ class Plan:
             "evaluate": [self.evaluation],
             "report": [],
         }[stage]
+
+
+@dataclass(frozen=True)
+class Distilled:
+    """The model that an earlier run left in a results folder."""
+
+    model: Model
+    examples: int
+    """Pairs that it was trained on."""
+    changes: str
+    """How the recipe of that run differs from the one at hand; empty where it does not."""
+
+
+def find_distilled(recipe: Recipe, folders: RunFolders, base: Model) -> Distilled | None:
+    """The finished model in a recipe's results folder, if there is one. Writes nothing, and reads no prompts."""
+    prompts = Artifact(folders.prompts, {})
+    if not prompts.finished or not Artifact(folders.model, {}).finished:
+        return None
+    corpus = Artifact(folders.prompts, corpus_inputs(recipe, prompts.manifest["digest"]))
+    main, *_ = _branches(recipe, folders, base, corpus)
+    # A stage's inputs hold the fingerprint of the one before: the first that differs is where they part.
+    stages = [stage for stage in (corpus, main.candidates, main.distilled, main.model) if stage.finished]
+    changes = next(filter(None, (stage.changes for stage in stages)), "")
+    return Distilled(Model.local(f"{base.name}, distilled", folders.model), main.model.manifest["examples"], changes)
 
 
 def make_plan(recipe: Recipe, folders: RunFolders, overwrite: bool = False) -> Plan:
