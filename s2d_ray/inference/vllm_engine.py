@@ -97,7 +97,7 @@ def same_embeddings(one: Path, other: Path) -> bool:
 def _embeddings(folder: Path) -> dict[str, Any]:
     from safetensors import safe_open
 
-    tensors = {}
+    tensors: dict[str, Any] = {}
     for path in folder.glob("*.safetensors"):
         with safe_open(path, framework="pt") as file:
             names = [name for name in file.keys() if "embed" in name or "lm_head" in name]  # noqa: SIM118
