@@ -5,7 +5,7 @@ from itertools import islice
 
 import pytest
 
-from s2d_ray.config import Engine, Recipe, load_recipe, shipped_recipes
+from s2d_ray.config import Engine, Recipe, load_any, load_recipe, shipped_recipes
 from s2d_ray.curation.catalogue import load_rules
 from s2d_ray.curation.rule import decide
 from s2d_ray.evaluation.metrics import ARMS
@@ -15,6 +15,7 @@ from s2d_ray.inference.scripted import ScriptedEngine
 from s2d_ray.records import Candidates
 from s2d_ray.system2.catalogue import METHODS, load_method
 from s2d_ray.tasks.catalogue import TASKS, load_task
+from s2d_ray.tasks.corpus import held_out
 from s2d_ray.tasks.task import prompts
 
 FAMILIES = ("rar-last-letter", "rar-coin-flip", "s2a-trivia", "bsm-judge", "cot-gsm8k")
@@ -33,23 +34,32 @@ def test_every_family_has_both_forms_of_the_same_task_and_method(family: str) ->
 
 @pytest.mark.parametrize("name", shipped_recipes())
 def test_every_recipe_resolves_its_names_and_round_trips(name: str) -> None:
-    recipe = load_recipe(name)
+    recipe = load_any(name)
     assert recipe.name == name
-    assert Recipe.model_validate(recipe.model_dump(mode="json")) == recipe
-    load_task(recipe.task)
-    load_method(recipe.method)
-    assert load_rules(recipe.curate.rules)
+    assert type(recipe).model_validate(recipe.model_dump(mode="json")) == recipe
+    for own in recipe.recipes().values():
+        load_task(own.task)
+        load_method(own.method)
+        assert load_rules(own.curate.rules)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_small_recipe_has_data_methods_and_rules_that_fit(family: str) -> None:
-    """Its first prompts go through generation and curation, whatever an echo makes of them."""
-    recipe = load_recipe(f"{family}-small")
+    _answer_first_prompts(load_recipe(f"{family}-small"), range(100, 401))
+
+
+@pytest.mark.parametrize("part", load_any("mixture-small").recipes())
+def test_a_part_of_the_small_mixture_has_data_methods_and_rules_that_fit(part: str) -> None:
+    _answer_first_prompts(load_any("mixture-small").recipes()[part], range(40, 201))
+
+
+def _answer_first_prompts(recipe: Recipe, prompts_wanted: range) -> None:
+    """The first prompts go through generation and curation, whatever an echo makes of them."""
     task, method, rules = load_task(recipe.task), load_method(recipe.method), load_rules(recipe.curate.rules)
     engine = ScriptedEngine(Engine(kind="scripted"))
     asked = list(islice(prompts(task, recipe.seed), recipe.limit or 1000))
-    assert 100 <= len(asked) <= 400
-    assert len(list(task.items("test", recipe.seed))) >= 60
+    assert len(asked) in prompts_wanted
+    assert len(held_out(recipe)) >= 40
 
     async def status(index: int) -> str:
         prompt, sampling = asked[index], recipe.generate.sampling

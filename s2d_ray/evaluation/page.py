@@ -8,7 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from s2d_ray.evaluation import plots
-from s2d_ray.evaluation.metrics import ALL, ARMS
+from s2d_ray.evaluation.metrics import ALL, ARMS, CORE_ARMS
 
 Report = Mapping[str, Any]
 TONES = {"distils": "good", "partly": "mixed"}
@@ -37,6 +37,27 @@ def html_page(report: Report) -> str:
 def markdown_page(report: Report) -> str:
     """The report's verdict and tables as Markdown."""
     return _environment(escape=False).get_template("report.md.j2").render(**_shown(report))
+
+
+def overview_html(overview: Report) -> str:
+    """The overview of several reports as one HTML file, with a link to each."""
+    return _environment(escape=True).get_template("overview.html.j2").render(**_listed(overview), tones=TONES)
+
+
+def overview_markdown(overview: Report) -> str:
+    """The overview as one Markdown table."""
+    return _environment(escape=False).get_template("overview.md.j2").render(**_listed(overview))
+
+
+def _listed(overview: Report) -> dict[str, Any]:
+    return {
+        "o": overview,
+        "arm_names": {arm: ARMS[arm] for arm in CORE_ARMS},
+        "named_parts": any(line["part"] for line in overview["lines"]),
+        "agreement": any(
+            score["scored_against"] == "system2" for line in overview["lines"] for score in line["arms"].values()
+        ),
+    }
 
 
 def _shown(report: Report) -> dict[str, Any]:

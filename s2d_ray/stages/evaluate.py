@@ -25,7 +25,7 @@ Arms = Mapping[str, Named]
 """Arm name → method, for the arms of one model."""
 
 
-def evaluate(recipe: Recipe, models: Sequence[tuple[Model, Arms]], evaluation: Artifact) -> None:
+def evaluate(recipe: Recipe, models: Sequence[tuple[Model, Arms]], evaluation: Artifact, label: str) -> None:
     """Every arm's answers to the held-out prompts; finished parts are not answered again."""
     if evaluation.open():
         return
@@ -47,7 +47,7 @@ def evaluate(recipe: Recipe, models: Sequence[tuple[Model, Arms]], evaluation: A
             concurrent_rows=recipe.generate.concurrent_rows,
             commit_rows=recipe.generate.commit_rows,
         )
-        process_rows(job, source, target, f"evaluate {', '.join(arms)}")
+        process_rows(job, source, target, f"{label} ({', '.join(arms)})")
     evaluation.finish(
         {"rows": len(items), "arms": [a for _, arms in models for a in arms], "seconds": time.monotonic() - start}
     )

@@ -41,11 +41,12 @@ def recipe(model: Path, **train: Any) -> Recipe:
 
 
 def trained(folder: Path, model: Path, **train: Any) -> tuple[Path, list[dict[str, float]]]:
+    from s2d_ray.stages.train import Source
     from s2d_ray.stages.train import train as run
 
     base = Model.local("tiny", model)
     made = Artifact(folder / "model", {"made": "by a test"})
-    run(recipe(model, **train), base, distilled(folder / "distilled"), made, "train")
+    run(recipe(model, **train), base, [Source(distilled(folder / "distilled"), None)], made, "train")
     return folder / "model", read_json_lines(folder / "model" / TRAINING_LOG)
 
 
