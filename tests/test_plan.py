@@ -216,9 +216,10 @@ def test_a_later_round_of_another_recipe_is_refused_and_none_is_begun_early(reci
     with pytest.raises(UserError, match=r"round-2/candidates was made by a different recipe \("):
         pipeline.prepare(two, folders, list(pipeline.STAGES))
     plans = pipeline.prepare(two, folders, list(pipeline.STAGES), overwrite=True)
-    assert json.loads((folders.round(2).candidates / "inputs.json").read_text()) == artifacts(plans)[
-        "round-2/candidates"
-    ].inputs
+    assert (
+        json.loads((folders.round(2).candidates / "inputs.json").read_text())
+        == artifacts(plans)["round-2/candidates"].inputs
+    )
 
 
 def test_a_part_that_cannot_run_is_refused(shared: dict[str, Any], tasks: dict[str, Any]) -> None:

@@ -103,6 +103,24 @@ def test_zero_3_shards_and_exports(lora: Any, tmp_path: Path, tiny_model: Path, 
     assert not before[name].equal(after[name])
 
 
+def test_pairs_of_several_sets_are_all_there_even_where_ids_coincide(tmp_path: Path, tiny_model: Path) -> None:
+    from transformers import AutoTokenizer
+
+    from s2d_ray.training.loop import Pairs, TrainJob, load_pairs
+
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    files = [sorted(distilled(tmp_path / name, rows).path.glob("*/*.parquet")) for name, rows in (("a", 6), ("b", 9))]
+
+    def ids(*most: int | None) -> list[str]:
+        pairs = [Pairs(found, limit) for found, limit in zip(files, most, strict=True)]
+        job = TrainJob(recipe(tiny_model).train, 0, tiny_model, False, pairs, tmp_path)
+        return list(load_pairs(job, tokenizer)["prompt_id"])
+
+    first, second = [f"{i:03}" for i in range(6)], [f"{i:03}" for i in range(9)]
+    assert ids(None, None) == first + second
+    assert ids(2, 50) == first[:2] + second
+
+
 def test_packed_examples_do_not_see_each_other(tiny_model: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
