@@ -17,7 +17,7 @@ from s2d_ray.evaluation.overview import gained, reports_of, write_overview
 from s2d_ray.evaluation.report import write_report
 from s2d_ray.imports import import_object
 from s2d_ray.models import Model
-from s2d_ray.plan import SYSTEM1, Plan, make_plans
+from s2d_ray.plan import SYSTEM1, Plan, base_arms, make_plans
 from s2d_ray.system2.catalogue import load_method
 from s2d_ray.tasks.catalogue import load_task
 
@@ -44,12 +44,12 @@ def curate(plan: Plan) -> None:
 
 
 def train(plan: Plan) -> None:
-    """The base model learns the targets, of all parts together."""
+    """The base model learns the targets of all parts together, where there are any."""
     from s2d_ray.stages.train import Source
     from s2d_ray.stages.train import train as run
 
     for training in plan.trainings:
-        sources = [Source(branch.distilled, branch.max_examples) for branch in training.branches.values()]
+        sources = [Source(part, b.distilled, b.max_examples) for part, b in training.branches.items()]
         run(plan.recipe, plan.base, sources, training.model, training.label)
 
 
@@ -57,10 +57,10 @@ def evaluate(plan: Plan) -> None:
     """Every arm answers the held-out prompts."""
     from s2d_ray.stages.evaluate import evaluate as run
 
-    trained = [(Model.local(t.arm, t.model.path), {t.arm: SYSTEM1}) for t in plan.trainings]
+    trained = [(Model.local(t.arm, t.model.path), {t.arm: SYSTEM1}) for t in plan.trainings if t.made_model]
     for part in plan.parts:
-        base = (plan.base, {"system1": SYSTEM1, "system2": part.recipe.method})
-        run(part.recipe, [base, *trained], part.evaluation, part.label("evaluate"))
+        models = [(plan.base, base_arms(part.recipe)), *trained]
+        run(part.recipe, models, part.evaluation, part.label("evaluate"))
 
 
 def report(plan: Plan) -> None:
@@ -112,7 +112,8 @@ def _made_before(plan: Plan, stage: str) -> list[Artifact]:
 def check(recipe: AnyRecipe) -> None:
     """All that a recipe names, without writing anything or looking at the model. Raises UserError."""
     for own in recipe.recipes().values():
-        load_method(own.method)
+        for method in (own.method, *base_arms(own).values()):
+            load_method(method)
         load_rules(own.curate.rules)
         if own.engine.kind == "scripted":
             import_object(own.engine.script)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from s2d_ray.artifacts import Artifact, Json, RunFolders
 from s2d_ray.config import AnyRecipe, Mixture, Named, Recipe
 from s2d_ray.curation.catalogue import load_rules
+from s2d_ray.evaluation.arms import further_arm
 from s2d_ray.models import Model, resolve_model
 from s2d_ray.tasks.corpus import held_out, held_out_digest, task_inputs, write_corpus
 
@@ -69,6 +70,11 @@ class Training:
     def label(self) -> str:
         """How it is called in front of a person."""
         return _label("train", self.arm)
+
+    @property
+    def made_model(self) -> bool:
+        """Whether, once finished, it made a model; not where curation kept nothing."""
+        return "skipped" not in self.model.manifest
 
 
 @dataclass(frozen=True)
@@ -169,6 +175,13 @@ def _plan(
     return Plan(number, recipe, folders, base, parts, trainings, earlier)
 
 
+def base_arms(recipe: Recipe) -> dict[str, Named]:
+    """The arms of the base model in evaluation, and the method of each."""
+    options = recipe.method.options | recipe.evaluate.method
+    further = {further_arm(method.name): method for method in recipe.evaluate.also}
+    return {"system1": SYSTEM1, "system2": Named(name=recipe.method.name, **options), **further}
+
+
 def candidates_artifact(recipe: Recipe, method: Named, base: Model, corpus: Artifact, folder: Path) -> Artifact:
     """The answers of a method to the corpus."""
     settings = recipe.generate
@@ -252,7 +265,7 @@ def _evaluation_inputs(recipe: Recipe, base: Model, trainings: Sequence[Training
     settings = recipe.evaluate
     return {
         "base": base.identity,
-        "method": recipe.method.model_dump(mode="json"),
+        "methods": {arm: method.model_dump(mode="json") for arm, method in base_arms(recipe).items()},
         "models": {training.arm: training.model.fingerprint for training in trainings},
         "samples": settings.samples,
         "sampling": settings.sampling.model_dump(mode="json"),

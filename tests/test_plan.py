@@ -1,4 +1,4 @@
-"""Plans of recipes, mixtures and rounds: where everything lies, and how far a change reaches."""
+"""Plans of recipes, mixtures and rounds: where everything lies, how far a change reaches, and what is evaluated."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -10,10 +10,10 @@ import pytest
 
 from s2d_ray import pipeline
 from s2d_ray.artifacts import Artifact, RunFolders, write_json
-from s2d_ray.config import AnyRecipe, Mixture, Recipe
+from s2d_ray.config import AnyRecipe, Mixture, Named, Recipe
 from s2d_ray.errors import UserError
 from s2d_ray.evaluation.statistics import paired
-from s2d_ray.plan import Plan, make_plans
+from s2d_ray.plan import Plan, base_arms, make_plans
 
 GAIN = paired([True] * 20, [False] * 20)
 NO_GAIN = paired([True] * 20, [True] * 19 + [False])
@@ -226,3 +226,49 @@ def test_a_part_that_cannot_run_is_refused(shared: dict[str, Any], tasks: dict[s
     wrong = mixture(shared, tasks, two={"method": "s3a"})
     with pytest.raises(UserError, match="no method s3a"):
         pipeline.check(wrong)
+
+
+def judging(**evaluate: Any) -> Recipe:
+    content = {"name": "mine", "model": "a-model", "task": "judge", "method": {"name": "bsm", "prompts": "few_shot"}}
+    return Recipe.model_validate(content | {"engine": {"kind": "scripted"}, "evaluate": evaluate})
+
+
+def test_evaluation_adds_its_options_and_its_methods() -> None:
+    assert base_arms(judging(method={"both_orders": True}, also=["cot", {"name": "rar1", "prompts": "few_shot"}])) == {
+        "system1": Named(name="direct"),
+        "system2": Named(name="bsm", prompts="few_shot", both_orders=True),
+        "system2_cot": Named(name="cot"),
+        "system2_rar1": Named(name="rar1", prompts="few_shot"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("evaluate", "told"),
+    [
+        ({"method": {"both_order": True}}, "method bsm: unknown key both_order: did you mean both_orders?"),
+        ({"also": ["rar3"]}, "no method rar3: shipped are "),
+        ({"also": [{"name": "rar1", "prompts": "many_shot"}]}, "method rar1 has no prompt set many_shot"),
+    ],
+)
+def test_a_method_of_evaluation_that_is_none_is_refused_before_anything_runs(evaluate: Any, told: str) -> None:
+    with pytest.raises(UserError) as caught:
+        pipeline.check(judging(**evaluate))
+    assert told in str(caught.value)
+
+
+def test_a_change_of_what_is_evaluated_is_a_change_of_the_evaluation_alone(
+    shared: dict[str, Any], tmp_path: Path
+) -> None:
+    before = judging().model_copy(update={"model": shared["model"]})
+    for number, evaluate in enumerate(({"method": {"both_orders": True}}, {"also": ["cot"]})):
+        after = judging(**evaluate).model_copy(update={"model": shared["model"]})
+        assert changed(before, after, tmp_path / str(number)) == {"evaluation"}
+
+
+def test_a_training_that_had_nothing_to_train_on_made_no_model(shared: dict[str, Any], tmp_path: Path) -> None:
+    [plan] = plans_of(judging().model_copy(update={"model": shared["model"]}), tmp_path)
+    main, control, _ = plan.trainings
+    for training, manifest in ((main, {"skipped": "nothing was kept"}), (control, {"steps": 3})):
+        training.model.open()
+        training.model.finish(manifest)
+    assert (main.made_model, control.made_model) == (False, True)

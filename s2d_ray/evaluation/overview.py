@@ -10,13 +10,14 @@ from typing import Any
 
 from s2d_ray.artifacts import RunFolders, read_json, write_json
 from s2d_ray.config import AnyRecipe
-from s2d_ray.evaluation.metrics import ALL, CORE_ARMS
+from s2d_ray.evaluation.arms import CORE_ARMS
+from s2d_ray.evaluation.metrics import ALL
 from s2d_ray.evaluation.page import Report, overview_html, overview_markdown
 from s2d_ray.evaluation.statistics import Paired
 
 RoundFolders = Mapping[str, RunFolders]
 """Part → its folders, in one round."""
-SCORE = ("accuracy", "low", "high", "n", "tokens_per_answer", "scored_against")
+SCORE = ("accuracy", "low", "high", "n", "tokens_per_answer")
 
 
 def write_overview(recipe: AnyRecipe, rounds: Sequence[RoundFolders], folder: Path) -> dict[str, Any]:
@@ -68,7 +69,7 @@ def _line(part: str, report: Report, link: str) -> dict[str, Any]:
         "part": part,
         "task": report["settings"]["task"]["name"],
         "method": report["method"],
-        "model": report["model"],
+        "metric": report["metric"],
         "verdict": report["verdict"]["verdict"],
         "reason": report["verdict"]["reason"],
         "corpus": report["prompts"]["corpus"],

@@ -14,11 +14,12 @@ import pyarrow.parquet as pq
 from s2d_ray.artifacts import Artifact
 from s2d_ray.config import Named, Recipe
 from s2d_ray.inference.engine import CompletionEngine, EngineDied
-from s2d_ray.inference.program_run import run_method
+from s2d_ray.inference.program_run import run_on_all_forms
 from s2d_ray.models import Model
 from s2d_ray.records import ANSWERS, LABELLED, Row, labelled_from_row, labelled_to_row
 from s2d_ray.stages.rows import RowFunction, RowJob, forget_checkpoint, process_rows
 from s2d_ray.system2.catalogue import load_method
+from s2d_ray.tasks.catalogue import load_task
 from s2d_ray.tasks.corpus import held_out
 
 Arms = Mapping[str, Named]
@@ -57,7 +58,8 @@ def evaluate(recipe: Recipe, models: Sequence[tuple[Model, Arms]], evaluation: A
 
 def _answer_row(recipe: Recipe, arms: Arms) -> RowFunction:
     """What an engine actor does with one held-out prompt: each arm of its model."""
-    methods, settings = {arm: load_method(section) for arm, section in arms.items()}, recipe.evaluate
+    methods = {arm: load_method(section) for arm, section in arms.items()}
+    task, settings = load_task(recipe.task), recipe.evaluate
 
     async def answer(row: Row, engine: CompletionEngine) -> list[Row]:
         prompt = labelled_from_row(row).prompt
@@ -65,7 +67,9 @@ def _answer_row(recipe: Recipe, arms: Arms) -> RowFunction:
         for arm, method in methods.items():
             given: Row = {"arm": arm, "samples": [], "error": ""}
             try:
-                samples = await run_method(method, prompt, engine, settings.sampling, settings.samples, recipe.seed)
+                samples = await run_on_all_forms(
+                    method, task, prompt, engine, settings.sampling, settings.samples, recipe.seed
+                )
                 given["samples"] = [asdict(sample) for sample in samples]
             except EngineDied:
                 raise

@@ -9,7 +9,7 @@ from s2d_ray.artifacts import Artifact, dataset
 from s2d_ray.config import Named, Recipe
 from s2d_ray.errors import UserError
 from s2d_ray.inference.engine import CompletionEngine, EngineDied, EngineError
-from s2d_ray.inference.program_run import run_method
+from s2d_ray.inference.program_run import run_on_all_forms
 from s2d_ray.models import Model
 from s2d_ray.records import CANDIDATES, Candidates, Row, candidates_to_row, prompt_from_row
 from s2d_ray.stages.rows import RowFunction, RowJob, forget_checkpoint, process_rows
@@ -70,11 +70,9 @@ def _answer_row(recipe: Recipe, method_section: Named) -> RowFunction:
         if not prompt.text.strip():
             return [candidates_to_row(Candidates(prompt, [], "the prompt is empty"))]
         try:
-            samples = await run_method(method, prompt, engine, settings.sampling, settings.samples, recipe.seed)
-            for variant in task.variants(prompt):
-                samples += await run_method(
-                    method, variant.prompt, engine, settings.sampling, settings.samples, recipe.seed, variant.name
-                )
+            samples = await run_on_all_forms(
+                method, task, prompt, engine, settings.sampling, settings.samples, recipe.seed
+            )
         except EngineDied:
             raise
         except EngineError as error:

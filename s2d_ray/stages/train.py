@@ -13,9 +13,11 @@ from ray.train.torch import TorchConfig, TorchTrainer
 
 from s2d_ray.artifacts import TRAINING_LOG, Artifact, read_json_lines
 from s2d_ray.config import AnyRecipe
+from s2d_ray.curation.data_card import why_nothing_kept
 from s2d_ray.errors import UserError
 from s2d_ray.models import Model
 from s2d_ray.stages.progress import Meter, shown
+from s2d_ray.terminal import console
 from s2d_ray.training.schedule import total_steps
 
 STATE = "_train"
@@ -25,6 +27,8 @@ STATE = "_train"
 class Source(NamedTuple):
     """A distilled set to train on."""
 
+    part: str
+    """The part of a mixture that it belongs to; empty where there is no other."""
     distilled: Artifact
     max_examples: int | None
     """Examples of it at most, the first by id."""
@@ -35,14 +39,25 @@ class Source(NamedTuple):
         kept: int = self.distilled.manifest["kept"]
         return kept if self.max_examples is None else min(kept, self.max_examples)
 
+    def named(self, said: str) -> str:
+        """What is said of this part."""
+        return f"{self.part}: {said}" if self.part else said
+
 
 def train(recipe: AnyRecipe, base: Model, sources: Sequence[Source], model: Artifact, label: str) -> None:
     """The model fine-tuned on all sources together, in one order shuffled by the seed.
 
-    Goes on from the last checkpoint where an earlier attempt stopped. A source that is empty is left out.
+    Goes on from the last checkpoint where an earlier attempt stopped. A source of which curation kept nothing is left
+    out; where that is all of them there is no model, and the manifest says why as `skipped`.
     Raises UserError where training failed more often than the recipe allows.
     """
     if model.open():
+        return
+    empty = [source.named(why_nothing_kept(source.distilled.manifest)) for source in sources if not source.examples]
+    for reason in empty:
+        console.print(f"  {label}: {reason}", markup=False)
+    if len(empty) == len(sources):
+        model.finish({"skipped": " ".join(empty), "seconds": 0.0})
         return
     folder, settings = model.path, recipe.train
     start = time.monotonic()

@@ -10,7 +10,7 @@ from s2d_ray.artifacts import RunFolders
 from s2d_ray.config import AnyRecipe, Mixture, Recipe
 from s2d_ray.evaluation.overview import gained, reports_of, write_overview
 from s2d_ray.evaluation.report import write_report
-from tests.evaluation.test_report import RECIPE, Toy, write_run
+from tests.evaluation.test_report import ARMS, RECIPE, Toy, write_run
 
 PARTS = {"cities": {"task": "toy", "method": "s2a"}, "letters": {"task": "toy", "method": "rar2"}}
 MIXTURE = Mixture.model_validate({"name": "both", "description": "two <tasks>", "model": "tiny", "parts": PARTS})
@@ -20,7 +20,7 @@ MIXTURE = Mixture.model_validate({"name": "both", "description": "two <tasks>", 
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, RunFolders]:
     """Two finished runs under one folder, each with its report."""
     root = tmp_path_factory.mktemp("runs")
-    runs = {name: write_run(root / name, Toy(), controls=False) for name in PARTS}
+    runs = {name: write_run(root / name, Toy(), ARMS[:3]) for name in PARTS}
     for folders in runs.values():
         write_report(RECIPE, Toy(), folders)
     return runs
@@ -59,7 +59,13 @@ def test_both_pages_show_every_line(runs: dict[str, RunFolders], tmp_path: Path)
     assert len(rows) == 2 + len(made["lines"])
     for line, row in zip(made["lines"], rows[2:], strict=True):
         score = line["arms"]["distilled"]
-        figures = [f"{100 * score['accuracy']:.1f}", f"{score['tokens_per_answer']:.1f}", line["part"], line["verdict"]]
+        figures = [
+            f"{100 * score['accuracy']:.1f}",
+            f"{score['tokens_per_answer']:.1f}",
+            line["part"],
+            line["verdict"],
+            line["metric"],
+        ]
         for shown in (*figures, line["report"], f"{100 * line['gain']['difference']:+.1f}"):
             assert shown in row
             assert shown in page
