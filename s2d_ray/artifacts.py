@@ -71,12 +71,16 @@ class Artifact:
         self._refuse_others()
 
     def _refuse_others(self) -> None:
-        changes = "; ".join(differences(read_json(self.path / INPUTS), json.loads(json.dumps(self.inputs))))
-        if changes:
+        if changes := self.changes:
             raise UserError(
                 f"{self.path} was made by a different recipe ({changes}); "
                 "choose another --root, or pass --overwrite to start this stage over"
             )
+
+    @property
+    def changes(self) -> str:
+        """How what the folder was made from differs from these inputs; empty where it does not."""
+        return "; ".join(differences(read_json(self.path / INPUTS), json.loads(json.dumps(self.inputs))))
 
     def _discard(self) -> None:
         # Moved away first: a crash on the way must not leave half of the old results.

@@ -15,7 +15,7 @@ from s2d_ray.config import AnyRecipe, Mixture, Named, Recipe
 from s2d_ray.curation.catalogue import load_rules
 from s2d_ray.evaluation.arms import further_arm
 from s2d_ray.models import Model, resolve_model
-from s2d_ray.tasks.corpus import held_out, held_out_digest, task_inputs, write_corpus
+from s2d_ray.tasks.corpus import corpus_inputs, held_out, held_out_digest, task_inputs, write_corpus
 
 SYSTEM1 = Named(name="direct")
 UNFILTERED = (Named(name="unfiltered"),)
@@ -173,6 +173,34 @@ def _plan(
         for name, own in recipes.items()
     ]
     return Plan(number, recipe, folders, base, parts, trainings, earlier)
+
+
+@dataclass(frozen=True)
+class Distilled:
+    """The model that an earlier run left in a results folder."""
+
+    model: Model
+    examples: int
+    """Pairs that it was trained on."""
+    changes: str
+    """How the recipe of that run differs from the one at hand; empty where it does not."""
+
+
+def find_distilled(recipe: Recipe, folders: RunFolders, base: Model) -> Distilled | None:
+    """The finished model in a recipe's results folder, if there is one. Writes nothing, and reads no prompts."""
+    prompts = Artifact(folders.prompts, {})
+    if not prompts.finished or not Artifact(folders.model, {}).finished:
+        return None
+    corpus = Artifact(folders.prompts, corpus_inputs(recipe, prompts.manifest["digest"]))
+    main, *_ = _branches(recipe, folders, base, corpus)
+    training = _training(recipe, folders, base, {"": main})
+    if not training.made_model:
+        return None
+    # A stage's inputs hold the fingerprint of the one before: the first that differs is where they part.
+    stages = [stage for stage in (corpus, main.candidates, main.distilled, training.model) if stage.finished]
+    changes = next(filter(None, (stage.changes for stage in stages)), "")
+    examples = training.model.manifest["examples"]
+    return Distilled(Model.local(f"{base.name}, distilled", folders.model), examples, changes)
 
 
 def base_arms(recipe: Recipe) -> dict[str, Named]:

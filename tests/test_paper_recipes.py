@@ -1,22 +1,16 @@
 """The recipes of the paper's tables: all load and resolve, and the small ones have what they need at hand."""
 
-import asyncio
 from itertools import islice
 
 import pytest
 
-from s2d_ray.config import Engine, Named, Recipe, load_any, load_recipe, shipped_recipes
+from s2d_ray.config import Named, load_any, load_recipe, shipped_recipes
 from s2d_ray.curation.catalogue import load_rules
-from s2d_ray.curation.rule import decide
 from s2d_ray.evaluation.arms import ARMS, further_arm
 from s2d_ray.evaluation.reported import REPORTED, UNVERIFIED, reported_for
-from s2d_ray.inference.program_run import Recorder, run_on_all_forms
-from s2d_ray.inference.scripted import ScriptedEngine
 from s2d_ray.plan import base_arms
-from s2d_ray.records import Candidates
 from s2d_ray.system2.catalogue import METHODS, load_method
 from s2d_ray.tasks.catalogue import TASKS, load_task
-from s2d_ray.tasks.corpus import held_out
 from s2d_ray.tasks.task import prompts
 
 FAMILIES = ("rar-last-letter", "rar-coin-flip", "s2a-trivia", "bsm-judge", "cot-gsm8k")
@@ -73,30 +67,12 @@ def test_every_recipe_resolves_its_names_and_round_trips(name: str) -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_small_recipe_has_data_methods_and_rules_that_fit(family: str) -> None:
-    _answer_first_prompts(load_recipe(f"{family}-small"), range(100, 401))
-
-
-@pytest.mark.parametrize("part", load_any("mixture-small").recipes())
-def test_a_part_of_the_small_mixture_has_data_methods_and_rules_that_fit(part: str) -> None:
-    _answer_first_prompts(load_any("mixture-small").recipes()[part], range(40, 201))
-
-
-def _answer_first_prompts(recipe: Recipe, prompts_wanted: range) -> None:
-    """The first prompts go through generation and curation, whatever an echo makes of them."""
-    task, method, rules = load_task(recipe.task), load_method(recipe.method), load_rules(recipe.curate.rules)
-    engine = ScriptedEngine(Engine(kind="scripted"))
+def test_a_small_recipe_has_enough_prompts_at_hand(family: str) -> None:
+    recipe = load_recipe(f"{family}-small")
+    task = load_task(recipe.task)
     asked = list(islice(prompts(task, recipe.seed), recipe.limit or 1000))
-    assert len(asked) in prompts_wanted
-    assert len(held_out(recipe)) >= 40
-
-    async def status(index: int) -> str:
-        prompt, sampling = asked[index], recipe.generate.sampling
-        samples = await run_on_all_forms(method, task, prompt, engine, sampling, 2, recipe.seed)
-        generate = Recorder(engine, sampling, (prompt.prompt_id,))
-        return str((await decide(Candidates(prompt, samples), rules, task, generate))["status"])
-
-    assert {asyncio.run(status(index)) for index in range(3)} <= {"kept", "rejected"}
+    assert 100 <= len(asked) <= 400
+    assert len(list(task.items("test", recipe.seed))) >= 60
 
 
 def test_reported_figures_are_of_known_arms_and_marked() -> None:

@@ -23,12 +23,16 @@ def write_corpus(recipe: Recipe, folder: Path, overwrite: bool) -> Artifact:
     rows = sorted((prompt_to_row(p) for p in prompts(task, recipe.seed)), key=lambda row: row["prompt_id"])
     rows = rows[: recipe.limit]
     digest = _digest(rows)
-    inputs = {"task": task_inputs(recipe), "seed": recipe.seed, "limit": recipe.limit, "digest": digest}
-    artifact = Artifact(folder, inputs)
+    artifact = Artifact(folder, corpus_inputs(recipe, digest))
     if not artifact.open(overwrite):
         pq.write_table(pa.Table.from_pylist(rows, schema=PROMPTS), folder / "part-0.parquet")
         artifact.finish({"rows": len(rows), "source": task.source, "digest": digest})
     return artifact
+
+
+def corpus_inputs(recipe: Recipe, digest: str) -> Json:
+    """What a corpus is made from, with the digest of its prompts."""
+    return {"task": task_inputs(recipe), "seed": recipe.seed, "limit": recipe.limit, "digest": digest}
 
 
 def task_inputs(recipe: Recipe) -> Json:
