@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 import yaml
@@ -23,7 +23,7 @@ from s2d_ray import pipeline
 from s2d_ray.artifacts import RunFolders
 from s2d_ray.ask import arms_of, prompt_of, replies_of
 from s2d_ray.ask_view import show_replies
-from s2d_ray.config import Recipe, load_recipe, shipped_recipes
+from s2d_ray.config import AnyRecipe, Mixture, Named, Recipe, load_any, load_recipe, shipped_recipes
 from s2d_ray.doctor import findings
 from s2d_ray.errors import UserError
 from s2d_ray.inference.engine import EngineDied
@@ -107,7 +107,8 @@ def ask(
     """Show what System 1, System 2 and the distilled model, once there is one, do with one prompt."""
     with errors_in_one_line(debug):
         question, overrides = _question_and_overrides(words or ())
-        resolved = _resolve(recipe, overrides, None)
+        resolved = load_recipe(recipe, overrides)
+        pipeline.check(resolved)
         prompt = prompt_of(resolved, question)
         folders = RunFolders(root.resolve() / resolved.name)
         arms = arms_of(resolved, folders)
@@ -172,22 +173,33 @@ def doctor() -> None:
         raise typer.Exit(1)
 
 
-def _resolve(name: str, overrides: Sequence[str] | None, limit: int | None) -> Recipe:
+def _resolve(name: str, overrides: Sequence[str] | None, limit: int | None) -> AnyRecipe:
     extra = [] if limit is None else [f"limit={limit}"]
-    recipe = load_recipe(name, [*(overrides or ()), *extra])
+    recipe = load_any(name, [*(overrides or ()), *extra])
     pipeline.check(recipe)
     return recipe
 
 
-def _whole(recipe: Recipe) -> dict[str, object]:
-    """The recipe with the defaults of its task filled in too."""
-    task = load_task(recipe.task)
-    return recipe.model_dump(mode="json") | {"task": {"name": recipe.task.name, **task.model_dump(mode="json")}}
+def _whole(recipe: AnyRecipe) -> dict[str, Any]:
+    """The recipe with the defaults of its tasks filled in too; what it is about comes first."""
+    whole = recipe.model_dump(mode="json")
+    head = {key: whole.pop(key) for key in ("name", "description")}
+    if isinstance(recipe, Mixture):
+        parts = whole.pop("parts")
+        return (
+            head | {"parts": {name: parts[name] | {"task": _task(recipe.parts[name].task)} for name in parts}} | whole
+        )
+    del whole["task"]
+    return head | {"task": _task(recipe.task), "method": whole.pop("method")} | whole
 
 
-def _run_stages(recipe: Recipe, root: Path, stages: Sequence[str], overwrite: bool) -> None:
+def _task(section: Named) -> dict[str, Any]:
+    return {"name": section.name, **load_task(section).model_dump(mode="json")}
+
+
+def _run_stages(recipe: AnyRecipe, root: Path, stages: Sequence[str], overwrite: bool) -> None:
     folders = RunFolders(root.resolve() / recipe.name)
-    plan = pipeline.prepare(recipe, folders, stages, overwrite)
+    plans = pipeline.prepare(recipe, folders, stages, overwrite)
     # Ray takes seconds to import: not before everything is known to be right.
     from s2d_ray.stages.cluster import joined
 
@@ -197,16 +209,18 @@ def _run_stages(recipe: Recipe, root: Path, stages: Sequence[str], overwrite: bo
     (folders.base / "recipe.yaml").write_text(text)
     console.print(f"{recipe.name} in {folders.base} (logs of Ray, vLLM and DeepSpeed: {folders.logs})")
     with quiet(folders.logs / "driver.log"), joined(folders.logs):
-        for name in stages:
-            start = time.monotonic()
-            console.print(f"[bold]{name}[/bold]")
-            pipeline.STAGES[name](plan)
-            taken[name] = time.monotonic() - start
+        for plan in pipeline.rounds(plans, stages):
+            for name in stages:
+                start = time.monotonic()
+                console.print(f"[bold]{name}[/bold]" + (f" (round {plan.round})" if len(plans) > 1 else ""))
+                pipeline.STAGES[name](plan)
+                taken[name] = taken.get(name, 0.0) + time.monotonic() - start
     for name, seconds in taken.items():
         console.print(f"  {name:10} {seconds:7.1f} s")
     console.print(f"  {'in all':10} {time.monotonic() - begin:7.1f} s")
     if "report" in stages:
-        console.print(f"report: {folders.report / 'report.html'}")
+        page = "overview.html" if plans[0].has_overview else "report.html"
+        console.print(f"report: {folders.report / page}")
 
 
 @contextmanager

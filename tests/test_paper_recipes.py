@@ -4,7 +4,7 @@ from itertools import islice
 
 import pytest
 
-from s2d_ray.config import Named, Recipe, load_recipe, shipped_recipes
+from s2d_ray.config import Named, load_any, load_recipe, shipped_recipes
 from s2d_ray.curation.catalogue import load_rules
 from s2d_ray.evaluation.arms import ARMS, further_arm
 from s2d_ray.evaluation.reported import REPORTED, UNVERIFIED, reported_for
@@ -56,13 +56,14 @@ def test_the_tasks_say_what_their_score_is_called() -> None:
 
 @pytest.mark.parametrize("name", shipped_recipes())
 def test_every_recipe_resolves_its_names_and_round_trips(name: str) -> None:
-    recipe = load_recipe(name)
+    recipe = load_any(name)
     assert recipe.name == name
-    assert Recipe.model_validate(recipe.model_dump(mode="json")) == recipe
-    load_task(recipe.task)
-    for method in base_arms(recipe).values():
-        load_method(method)
-    assert load_rules(recipe.curate.rules)
+    assert type(recipe).model_validate(recipe.model_dump(mode="json")) == recipe
+    for own in recipe.recipes().values():
+        load_task(own.task)
+        for method in base_arms(own).values():
+            load_method(method)
+        assert load_rules(own.curate.rules)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -1,4 +1,4 @@
-"""Every small recipe from its first prompts to its curated pairs, with a script in the model's place.
+"""Every small recipe and part of a mixture from its first prompts to its curated pairs, a script in the model's place.
 
 Its own task, method, prompt set, perturbations, samples and rules, as the stages put them together.
 """
@@ -9,7 +9,7 @@ from itertools import islice
 
 import pytest
 
-from s2d_ray.config import load_recipe, shipped_recipes
+from s2d_ray.config import load_any, shipped_recipes
 from s2d_ray.curation.catalogue import load_rules
 from s2d_ray.curation.rule import decide
 from s2d_ray.inference.program_run import Recorder, run_on_all_forms
@@ -20,6 +20,8 @@ from s2d_ray.tasks.task import prompts
 from tests.methods import Reply, engine_that_says
 
 PROMPTS = 4
+SMALL = [load_any(name).recipes().values() for name in shipped_recipes() if name.endswith("-small")]
+RECIPES = {recipe.name: recipe for parts in SMALL for recipe in parts}
 
 
 def last_letters(turns: list[str]) -> str:
@@ -61,6 +63,11 @@ def sums(turns: list[str]) -> str:
     return "2 and 5 are 7. The answer is 7"
 
 
+def city(turns: list[str]) -> str:
+    question = re.findall(r"(?:Which|What)[^?]*\?", turns[-1])[-1]
+    return str(question) if turns[-1].startswith("Rewrite") else "Texas" if "state" in question else "France"
+
+
 def endless(turns: list[str]) -> str:
     return "and so on, " * 1000
 
@@ -71,6 +78,8 @@ SENSIBLE: Mapping[str, tuple[Reply, str]] = {
     "s2a-trivia-small": (trivia, "About: .+"),
     "bsm-judge-small": (judge_of_length, "A|B"),
     "cot-gsm8k-small": (sums, "7"),
+    "mixture-small-cities": (city, "France|Texas"),
+    "mixture-small-letters": (last_letters, "[a-z]{2}"),
 }
 """Recipe → a model that can do it, and what its targets look like."""
 
@@ -80,13 +89,15 @@ USELESS: Mapping[str, tuple[Reply, str]] = {
     "s2a-trivia-small": (endless, "no complete response within max_characters"),
     "bsm-judge-small": (judge_of_place, "another answer under swap"),
     "cot-gsm8k-small": (endless, "no sample gives an answer"),
+    "mixture-small-cities": (endless, "no sample gives an answer"),
+    "mixture-small-letters": (endless, "no sample gives an answer"),
 }
 """Recipe → a model that cannot, and why its answers are rejected."""
 
 
 async def curated(name: str, script: Reply) -> list[Row]:
     """The decisions on a recipe's first prompts."""
-    recipe, engine = load_recipe(name), engine_that_says(script)
+    recipe, engine = RECIPES[name], engine_that_says(script)
     task, method, rules = load_task(recipe.task), load_method(recipe.method), load_rules(recipe.curate.rules)
     sampling, samples, seed = recipe.generate.sampling, recipe.generate.samples, recipe.seed
     decisions = []
@@ -99,7 +110,7 @@ async def curated(name: str, script: Reply) -> list[Row]:
 
 def test_every_small_recipe_is_tried() -> None:
     assert list(SENSIBLE) == list(USELESS)
-    assert sorted(SENSIBLE) == [name for name in shipped_recipes() if name.endswith("-small")]
+    assert sorted(SENSIBLE) == sorted(RECIPES)
 
 
 @pytest.mark.parametrize("name", SENSIBLE)

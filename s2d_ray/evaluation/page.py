@@ -8,7 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from s2d_ray.evaluation import plots
-from s2d_ray.evaluation.arms import is_further, label
+from s2d_ray.evaluation.arms import CORE_ARMS, is_further, label
 from s2d_ray.evaluation.metrics import ALL
 
 Report = Mapping[str, Any]
@@ -38,6 +38,24 @@ def html_page(report: Report) -> str:
 def markdown_page(report: Report) -> str:
     """The report's verdict and tables as Markdown."""
     return _environment(escape=False).get_template("report.md.j2").render(**_shown(report))
+
+
+def overview_html(overview: Report) -> str:
+    """The overview of several reports as one HTML file, with a link to each."""
+    return _environment(escape=True).get_template("overview.html.j2").render(**_listed(overview), tones=TONES)
+
+
+def overview_markdown(overview: Report) -> str:
+    """The overview as one Markdown table."""
+    return _environment(escape=False).get_template("overview.md.j2").render(**_listed(overview))
+
+
+def _listed(overview: Report) -> dict[str, Any]:
+    return {
+        "o": overview,
+        "arm_names": {arm: label(arm) for arm in CORE_ARMS},
+        "named_parts": any(line["part"] for line in overview["lines"]),
+    }
 
 
 def _shown(report: Report) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from s2d_ray.artifacts import TRAINING_LOG, Artifact, RunFolders, read_json_lines, read_rows, write_json
 from s2d_ray.config import Recipe
+from s2d_ray.curation.data_card import why_nothing_kept
 from s2d_ray.evaluation.arms import CONTROLS, CORE_ARMS, is_further, label
 from s2d_ray.evaluation.examples import choose, examples
 from s2d_ray.evaluation.ledger import balance, generated_tokens
@@ -85,7 +86,7 @@ def _report(recipe: Recipe, task: Task, folders: RunFolders, answers: Sequence[A
         "vote_shares": _manifest(folders.distilled)["vote_shares"],
         "precision": _precision(recipe, task, folders),
         "ledger": _ledger(arms, folders),
-        "training": dict(_trainings({arm: branch for arm, branch in branches.items() if arm not in untrained_arms})),
+        "training": dict(_trainings({arm: branch for arm, branch in branches.items() if arm in arms})),
         "seconds": _seconds(float(evaluated["seconds"]), branches),
         "examples": examples(read_rows(folders.evaluation), answers, chosen, task),
         "settings": recipe.model_dump(mode="json"),
@@ -95,11 +96,11 @@ def _report(recipe: Recipe, task: Task, folders: RunFolders, answers: Sequence[A
 
 
 def _untrained(recipe: Recipe, folders: RunFolders) -> Iterator[tuple[str, str]]:
-    """Each arm that is absent because curation kept nothing for it, with the sentence that says so."""
+    """Each arm for which curation kept nothing, with the sentence that says so."""
     branches = {"distilled": folders} | {arm: folders.control(arm) for arm in CONTROLS if recipe.evaluate.controls}
     for arm, branch in branches.items():
-        if branch.model.exists() and (reason := _manifest(branch.model).get("skipped")):
-            yield arm, reason
+        if branch.model.exists() and not (curated := _manifest(branch.distilled))["kept"]:
+            yield arm, why_nothing_kept(curated)
 
 
 def _comparisons(arms: Mapping[str, ArmScores], answers: Sequence[Answer], task: Task) -> Comparisons:
@@ -177,7 +178,12 @@ def _verdicts(
 
 def _notes(arms: Mapping[str, ArmScores], subsets: Sequence[str], untrained_arms: Mapping[str, str]) -> list[str]:
     """What a reader of the tables has to know about this run's arms and subsets."""
-    notes = [f"{label(arm)} is absent. {reason}" for arm, reason in untrained_arms.items() if arm in CONTROLS]
+    notes = []
+    for arm, reason in untrained_arms.items():
+        if arm in arms:  # The other parts of a mixture make a model all the same.
+            notes.append(f"{label(arm)} was trained on the other parts of the mixture alone. {reason}")
+        elif arm in CONTROLS:
+            notes.append(f"{label(arm)} is absent. {reason}")
     if {"right", "doubt"} <= set(subsets) and "distilled" in arms:
         notes.append(_lost_echo(arms["system1"], arms["distilled"]))
     return notes

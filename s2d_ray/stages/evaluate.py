@@ -30,7 +30,7 @@ Arms = Mapping[str, Named]
 COMMIT_ROWS = 1024
 
 
-def evaluate(recipe: Recipe, models: Sequence[tuple[Model, Arms]], evaluation: Artifact) -> None:
+def evaluate(recipe: Recipe, models: Sequence[tuple[Model, Arms]], evaluation: Artifact, label: str) -> None:
     """Every arm's answers to the held-out prompts; finished parts are not answered again."""
     if evaluation.open():
         return
@@ -49,7 +49,7 @@ def evaluate(recipe: Recipe, models: Sequence[tuple[Model, Arms]], evaluation: A
         concurrent_rows=recipe.generate.concurrent_rows,
         commit_rows=min(COMMIT_ROWS, max(1, ceil(len(items) / recipe.engine.max_engines))),
     )
-    process_rows(job, source, folder, "evaluate")
+    process_rows(job, source, folder, label)
     arms = [arm for _, arms in models for arm in arms]
     evaluation.finish({"rows": len(items), "arms": arms, "seconds": time.monotonic() - start})
     forget_checkpoint(folder)

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from s2d_ray.artifacts import Artifact, Json
-from s2d_ray.config import Recipe
+from s2d_ray.config import Recipe, smaller
 from s2d_ray.records import PROMPTS, LabelledPrompt, Row, content_id, prompt_to_row
 from s2d_ray.tasks.catalogue import load_task
 from s2d_ray.tasks.task import prompts
@@ -42,7 +42,7 @@ def task_inputs(recipe: Recipe) -> Json:
 
 def held_out(recipe: Recipe) -> list[LabelledPrompt]:
     """The held-out prompts of the recipe, at most its limit per subset and group, in order of id."""
-    limit = min((n for n in (recipe.limit, recipe.evaluate.limit) if n is not None), default=None)
+    limit = smaller(recipe.limit, recipe.evaluate.limit)
     taken: dict[tuple[str, str], int] = {}
     chosen: list[LabelledPrompt] = []
     items = load_task(recipe.task).items("test", recipe.seed)

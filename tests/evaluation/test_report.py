@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from html.parser import HTMLParser
@@ -37,6 +38,10 @@ from s2d_ray.tasks.task import Split, Task, Variant
 
 SCRIPT = "<script>alert(1)</script>"
 PER_SUBSET = 40
+NOTHING_KEPT = (
+    "Curation kept none of 120 prompts, so there is nothing to train on: "
+    "119 rejected (no | majority 119) and 1 failed (too long 1)."
+)
 # Of every ten prompts, how many each arm answers right.
 SKILL = {
     "system1": 2,
@@ -167,7 +172,7 @@ def write_run(
         if arm.startswith("distilled"):
             branch = run if arm == "distilled" else run.control(arm)
             write_distilled(branch.distilled, task, keeps=arm not in untrained)
-            write_model(branch.model, f"Nothing was kept for {arm}." if arm in untrained else "")
+            write_model(branch.model, NOTHING_KEPT if arm in untrained else "")
     write_answers(run.evaluation, task, [arm for arm in arms if arm not in untrained], samples)
     return run
 
@@ -453,7 +458,7 @@ def test_where_nothing_was_kept_system_2_stays_and_the_rest_of_the_report_is_who
     report = write_report(RECIPE, Toy(), run)
     assert report["verdict"] == {
         "verdict": "does not distil: keep System 2",
-        "reason": "Nothing was kept for distilled.",
+        "reason": NOTHING_KEPT,
         "caveats": (),
         "by_subset": {},
     }
@@ -467,7 +472,7 @@ def test_where_nothing_was_kept_system_2_stays_and_the_rest_of_the_report_is_who
     assert report["notes"] == [], "the verdict says it"
     for text in written(run):
         assert "does not distil: keep System 2" in text
-        assert "Nothing was kept for distilled." in text
+        assert NOTHING_KEPT in text
 
 
 def test_where_nothing_was_trained_at_all_there_is_a_report_too(tmp_path: Path) -> None:
@@ -483,11 +488,32 @@ def test_a_control_for_which_nothing_was_kept_is_absent_with_a_note(tmp_path: Pa
     report = write_report(RECIPE, Toy(), run)
     assert list(report["arms"]) == [arm for arm in ARMS if arm != "distilled_system1"]
     assert report["verdict"]["verdict"] == "distils"
-    absent = "Distilled from System 1 is absent. Nothing was kept for distilled_system1."
+    absent = f"Distilled from System 1 is absent. {NOTHING_KEPT}"
     assert report["notes"][0] == absent
     assert report["seconds"]["control_train"] == 30
     for text in written(run):
         assert absent in text
+
+
+def test_a_part_of_a_mixture_that_kept_nothing_is_not_judged_by_what_the_others_taught(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "toy", Toy(), ARMS)
+    for folders in (run, run.control("distilled_system1")):
+        shutil.rmtree(folders.distilled)
+        write_distilled(folders.distilled, Toy(), keeps=False)
+    report = write_report(RECIPE, Toy(), run)
+    assert (report["verdict"]["verdict"], report["verdict"]["reason"]) == (
+        "does not distil: keep System 2",
+        NOTHING_KEPT,
+    )
+    assert report["arms"]["distilled"]["all"]["accuracy"] == pytest.approx(0.7)
+    assert list(report["training"]) == ["distilled", "distilled_system1", "distilled_unfiltered"]
+    notes = [
+        f"{arm} was trained on the other parts of the mixture alone. {NOTHING_KEPT}"
+        for arm in ("Distilled", "Distilled from System 1")
+    ]
+    assert report["notes"][:-1] == notes
+    for text in written(run):
+        assert all(note in text for note in notes)
 
 
 def test_the_papers_figures_stand_beside_the_runs_with_their_marks(tmp_path: Path) -> None:

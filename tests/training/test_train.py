@@ -41,11 +41,12 @@ def recipe(model: Path, **train: Any) -> Recipe:
 
 
 def trained(folder: Path, model: Path, rows: int = 24, **train: Any) -> tuple[Path, list[dict[str, float]]]:
+    from s2d_ray.stages.train import Source
     from s2d_ray.stages.train import train as run
 
     base = Model.local("tiny", model)
     made = Artifact(folder / "model", {"made": "by a test"})
-    run(recipe(model, **train), base, distilled(folder / "distilled", rows), made, "train")
+    run(recipe(model, **train), base, [Source("", distilled(folder / "distilled", rows), None)], made, "train")
     return folder / "model", read_json_lines(folder / "model" / TRAINING_LOG)
 
 
@@ -102,6 +103,24 @@ def test_zero_3_shards_and_exports(lora: Any, tmp_path: Path, tiny_model: Path, 
     assert not before[name].equal(after[name])
 
 
+def test_pairs_of_several_sets_are_all_there_even_where_ids_coincide(tmp_path: Path, tiny_model: Path) -> None:
+    from transformers import AutoTokenizer
+
+    from s2d_ray.training.loop import Pairs, TrainJob, load_pairs
+
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    files = [sorted(distilled(tmp_path / name, rows).path.glob("*/*.parquet")) for name, rows in (("a", 6), ("b", 9))]
+
+    def ids(*most: int | None) -> list[str]:
+        pairs = [Pairs(found, limit) for found, limit in zip(files, most, strict=True)]
+        job = TrainJob(recipe(tiny_model).train, 0, tiny_model, False, pairs, tmp_path)
+        return list(load_pairs(job, tokenizer)["prompt_id"])
+
+    first, second = [f"{i:03}" for i in range(6)], [f"{i:03}" for i in range(9)]
+    assert ids(None, None) == first + second
+    assert ids(2, 50) == first[:2] + second
+
+
 def test_packed_examples_do_not_see_each_other(tiny_model: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -142,6 +161,7 @@ def test_fewer_examples_than_a_batch_are_trained_on(tmp_path: Path, tiny_model: 
 def test_an_empty_set_is_passed_over_in_one_line(
     tmp_path: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    from s2d_ray.stages.train import Source
     from s2d_ray.stages.train import train as run
 
     empty = Artifact(tmp_path / "distilled", {"made": "by hand"})
@@ -149,7 +169,7 @@ def test_an_empty_set_is_passed_over_in_one_line(
     empty.finish({"rows": 5, "kept": 0, "rejected": {"no majority": 5}, "failed": {}})
     made = Artifact(tmp_path / "model", {"made": "by a test"})
     for _ in range(2):  # Finished the second time, and silent.
-        run(recipe(tiny_model), Model.local("tiny", tiny_model), empty, made, "train")
+        run(recipe(tiny_model), Model.local("tiny", tiny_model), [Source("", empty, None)], made, "train")
     told = "Curation kept none of 5 prompts, so there is nothing to train on: 5 rejected (no majority 5)."
     assert capsys.readouterr().out == f"  train: {told}\n"
     assert made.manifest["skipped"] == told
