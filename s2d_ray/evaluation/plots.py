@@ -165,7 +165,8 @@ _OFFSET: Mapping[str, Any] = {"textcoords": "offset points", "fontsize": 8}
 def _accuracy_row(axes: Axes, y: int, score: Mapping[str, Any], look: Look) -> None:
     axes.plot([score["low"], score["high"]], [y, y], color=look.colour, linewidth=1.6, solid_capstyle="butt")
     fill = look.colour if look.filled else "white"
-    axes.plot(score["accuracy"], y, look.marker, color=look.colour, markerfacecolor=fill, markersize=5.5)
+    # A mark at 100 % would lose its right half at the edge.
+    axes.plot(score["accuracy"], y, look.marker, color=look.colour, markerfacecolor=fill, markersize=5.5, clip_on=False)
 
 
 def _tokens_row(axes: Axes, y: int, score: Mapping[str, Any], look: Look) -> None:
