@@ -210,7 +210,7 @@ def finish_a_run(base: Path, root: Path, *extra: str) -> RunFolders:
     """The folders that a run to the end of training leaves, as far as `ask` looks at them."""
     recipe = load_recipe("s2a-geonames", [*overrides(base), *extra])
     folders = RunFolders(root / recipe.name)
-    plan = prepare(recipe, folders, list(STAGES))
+    [plan] = prepare(recipe, folders, list(STAGES))
     for stage in ("generate", "curate", "train"):
         plan.artifacts(stage)[0].finish({"examples": 166})
     write_model(folders.model)

@@ -1,4 +1,4 @@
-"""Every small recipe and part of a mixture from its first prompts to its curated pairs, with a script in the model's place.
+"""Every small recipe and mixture from its first prompts to its curated pairs, with a script in the model's place.
 
 Its own task, method, prompt set, perturbations, samples and rules, as the stages put them together.
 """
