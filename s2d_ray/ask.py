@@ -12,7 +12,7 @@ from itertools import groupby
 from s2d_ray.artifacts import RunFolders
 from s2d_ray.config import Named, Recipe
 from s2d_ray.errors import UserError
-from s2d_ray.inference.engine import CompletionEngine, EngineDied, EngineError
+from s2d_ray.inference.engine import CompletionEngine, EngineDied, EngineError, RunningEngine
 from s2d_ray.inference.program_run import run_method
 from s2d_ray.inference.start import start_engine
 from s2d_ray.models import Model, resolve_model
@@ -102,7 +102,7 @@ async def replies_of(recipe: Recipe, prompt: Prompt, arms: Sequence[Arm]) -> lis
     return replies
 
 
-async def _started(recipe: Recipe, model: Model) -> CompletionEngine:
+async def _started(recipe: Recipe, model: Model) -> RunningEngine:
     try:
         return start_engine(recipe.engine, model.folder, recipe.trust_remote_code)
     except (ImportError, OSError, RuntimeError, ValueError) as error:

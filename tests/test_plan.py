@@ -260,9 +260,9 @@ def test_a_change_of_what_is_evaluated_is_a_change_of_the_evaluation_alone(
     shared: dict[str, Any], tmp_path: Path
 ) -> None:
     before = judging().model_copy(update={"model": shared["model"]})
-    both_orders, also = judging(method={"both_orders": True}), judging(also=["cot"])
-    for number, evaluated in enumerate((both_orders, also)):
-        after = evaluated.model_copy(update={"model": shared["model"]})
+    changes: list[dict[str, Any]] = [{"method": {"both_orders": True}}, {"also": ["cot"]}]
+    for number, evaluate in enumerate(changes):
+        after = judging(**evaluate).model_copy(update={"model": shared["model"]})
         assert changed(before, after, tmp_path / str(number)) == {"evaluation"}
 
 

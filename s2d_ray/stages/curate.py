@@ -15,7 +15,7 @@ from s2d_ray.inference.engine import CompletionEngine, EngineDied
 from s2d_ray.inference.program_run import Recorder
 from s2d_ray.models import Model
 from s2d_ray.records import DECISIONS, Row, candidates_from_row
-from s2d_ray.stages.rows import RowFunction, RowJob, forget_checkpoint, process_rows
+from s2d_ray.stages.rows import Pass, RowFunction, RowJob, forget_checkpoint, process_rows
 from s2d_ray.tasks.catalogue import load_task
 
 # Rows are cheap here; parts are large so that a big corpus does not become a million files.
@@ -31,9 +31,8 @@ def curate(
     folder, start = distilled.path, time.monotonic()
     needs_engine = any(rule.needs_engine for rule in load_rules(rules))
     job = RowJob(
-        build=partial(_decide_row, recipe, rules),
+        passes=[Pass(model.folder, partial(_decide_row, recipe, rules))],
         engine=recipe.engine if needs_engine else None,
-        model=model.folder,
         trust_remote_code=recipe.trust_remote_code,
         output=DECISIONS,
         concurrent_rows=recipe.generate.concurrent_rows,
