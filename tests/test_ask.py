@@ -161,6 +161,24 @@ def test_an_engine_that_dies_is_one_line_that_names_the_log(base: Path, tmp_path
     assert log.read_text() == "a library's last words\n"
 
 
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_an_engine_that_does_not_start_is_one_line(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interrupted: bool
+) -> None:
+    def start(*_: object) -> None:
+        if interrupted:  # Ctrl-C ends the engine's own processes, which then looks like a failed start.
+            os.kill(os.getpid(), signal.SIGINT)
+        raise RuntimeError("Engine core initialization failed.\nSee above.")
+
+    monkeypatch.setattr("s2d_ray.ask.start_engine", start)
+    result = ask(base, model, QUESTION)
+    if interrupted:
+        assert refused(result, 130) == "stopped"
+    else:
+        said = "the engine is gone (it did not start: Engine core initialization failed. See above.)"
+        assert refused(result).startswith(f"{said}: what it said is in {tmp_path}")
+
+
 async def unsound(prompt: Prompt, generate: Generate) -> str:
     raise KeyError("plan")
 
