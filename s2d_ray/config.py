@@ -173,15 +173,33 @@ class Evaluate(Strict):
 
     controls: bool = True
     """Also train and evaluate the two controls: System 1's own votes, and System 2 without curation."""
+    method: dict[str, Any] = {}
+    """Options that evaluation adds to the recipe's method, such as BSM's `both_orders: true`."""
+    also: tuple[NamedSection, ...] = ()
+    """Further System 2 methods to evaluate on the base model, each as an arm of its own. Nothing is distilled
+    from them."""
     samples: int = Field(1, ge=1)
-    """Answers per prompt and arm; above 1 the majority is scored and all tokens count."""
+    """Answers per prompt and arm; above 1 the majority is scored and all tokens count. The majorities of the
+    first 1, 5 and 10 are reported beside it."""
     sampling: Sampling = Sampling(temperature=0.0, top_p=1.0)
+    """One for all arms. Several samples need a temperature above 0: greedy ones are all the same."""
     limit: int | None = Field(None, ge=1)
     """Held-out prompts per subset at most; unset uses all."""
     margin: float = Field(0.05, ge=0, le=1)
     """How far distilled System 1 may fall below System 2 and still count as not worse (a share)."""
     examples: int = Field(10, ge=0)
     """Prompts shown in the report with what each arm answered."""
+
+    @model_validator(mode="after")
+    def _tells_arms_apart(self) -> Self:
+        if "name" in self.method:
+            raise ValueError("method has the options of the recipe's method only; also names further methods")
+        names = [method.name for method in self.also]
+        if len(set(names)) < len(names):
+            raise ValueError("also names a method twice: arms are told apart by their method's name")
+        if self.samples > 1 and self.sampling.temperature == 0:
+            raise ValueError(f"{self.samples} samples at temperature 0 are all the same: set sampling.temperature")
+        return self
 
 
 class Recipe(Strict):

@@ -15,7 +15,7 @@ from s2d_ray.curation.catalogue import load_rules
 from s2d_ray.evaluation.report import write_report
 from s2d_ray.imports import import_object
 from s2d_ray.models import Model
-from s2d_ray.plan import SYSTEM1, Plan, make_plan
+from s2d_ray.plan import SYSTEM1, Plan, base_arms, make_plan
 from s2d_ray.system2.catalogue import load_method
 from s2d_ray.tasks.catalogue import load_task
 
@@ -38,7 +38,7 @@ def curate(plan: Plan) -> None:
 
 
 def train(plan: Plan) -> None:
-    """The base model learns the targets."""
+    """The base model learns the targets, where there are any."""
     from s2d_ray.stages.train import train as run
 
     for branch in plan.branches:
@@ -49,9 +49,10 @@ def evaluate(plan: Plan) -> None:
     """Every arm answers the held-out prompts."""
     from s2d_ray.stages.evaluate import evaluate as run
 
-    models: list[tuple[Model, Mapping[str, Named]]] = [(plan.base, {"system1": SYSTEM1, "system2": plan.recipe.method})]
+    models: list[tuple[Model, Mapping[str, Named]]] = [(plan.base, base_arms(plan.recipe))]
     for branch in plan.branches:
-        models.append((Model.local(branch.arm, branch.model.path), {branch.arm: SYSTEM1}))
+        if branch.trained:
+            models.append((Model.local(branch.arm, branch.model.path), {branch.arm: SYSTEM1}))
     run(plan.recipe, models, plan.evaluation)
 
 
@@ -72,7 +73,8 @@ STAGES: Mapping[str, Callable[[Plan], None]] = {
 
 def check(recipe: Recipe) -> None:
     """All that a recipe names, without writing anything or looking at the model. Raises UserError."""
-    load_method(recipe.method)
+    for method in (recipe.method, *base_arms(recipe).values()):
+        load_method(method)
     load_rules(recipe.curate.rules)
     if recipe.engine.kind == "scripted":
         import_object(recipe.engine.script)

@@ -11,6 +11,7 @@ from pathlib import Path
 from s2d_ray.artifacts import Artifact, Json, RunFolders
 from s2d_ray.config import Named, Recipe
 from s2d_ray.curation.catalogue import load_rules
+from s2d_ray.evaluation.arms import further_arm
 from s2d_ray.models import Model, resolve_model
 from s2d_ray.tasks.corpus import corpus_inputs, held_out, held_out_digest, task_inputs, write_corpus
 
@@ -33,6 +34,11 @@ class Branch:
     model: Artifact
     generates: bool = True
     """False where it curates the candidates of another branch."""
+
+    @property
+    def trained(self) -> bool:
+        """Whether its finished training made a model; not where curation kept nothing."""
+        return "skipped" not in self.model.manifest
 
     def label(self, stage: str) -> str:
         """How its stage is called in front of a person."""
@@ -97,6 +103,13 @@ def make_plan(recipe: Recipe, folders: RunFolders, overwrite: bool = False) -> P
     branches = _branches(recipe, folders, base, corpus)
     evaluation = Artifact(folders.evaluation, _evaluation_inputs(recipe, base, branches))
     return Plan(recipe, folders, base, corpus, branches, evaluation)
+
+
+def base_arms(recipe: Recipe) -> dict[str, Named]:
+    """The arms of the base model in evaluation, and the method of each."""
+    options = recipe.method.options | recipe.evaluate.method
+    further = {further_arm(method.name): method for method in recipe.evaluate.also}
+    return {"system1": SYSTEM1, "system2": Named(name=recipe.method.name, **options), **further}
 
 
 def candidates_artifact(recipe: Recipe, method: Named, base: Model, corpus: Artifact, folder: Path) -> Artifact:
@@ -168,7 +181,7 @@ def _evaluation_inputs(recipe: Recipe, base: Model, branches: Sequence[Branch]) 
     settings = recipe.evaluate
     return {
         "base": base.identity,
-        "method": recipe.method.model_dump(mode="json"),
+        "methods": {arm: method.model_dump(mode="json") for arm, method in base_arms(recipe).items()},
         "models": {branch.arm: branch.model.fingerprint for branch in branches},
         "samples": settings.samples,
         "sampling": settings.sampling.model_dump(mode="json"),

@@ -100,7 +100,7 @@ def test_an_unknown_key_is_refused_and_the_nearest_is_named(
 
 
 def test_an_unknown_key_that_is_like_none_lists_the_known_ones(minimal: str) -> None:
-    assert "unknown key evaluate.zzz: known keys: controls, samples" in refusal(minimal, "evaluate.zzz=1")
+    assert "unknown key evaluate.zzz: known keys: controls, method, also, samples" in refusal(minimal, "evaluate.zzz=1")
 
 
 def test_every_problem_is_named_in_one_line(minimal: str) -> None:
@@ -257,3 +257,21 @@ def test_a_recipe_cannot_be_changed(minimal: str) -> None:
     recipe: Recipe = load_recipe(minimal)
     with pytest.raises(ValueError, match="frozen"):
         recipe.seed = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (["evaluate.method={name: cot}"], "evaluate: method has the options of the recipe's method only"),
+        (["evaluate.also=[cot, {name: cot, prompts: few_shot}]"], "evaluate: also names a method twice"),
+        (["evaluate.samples=5"], "evaluate: 5 samples at temperature 0 are all the same: set sampling.temperature"),
+    ],
+)
+def test_an_evaluation_that_could_not_mean_anything_is_refused(minimal: str, overrides: list[str], told: str) -> None:
+    assert told in refusal(minimal, *overrides)
+
+
+def test_evaluation_may_add_options_methods_and_samples(minimal: str) -> None:
+    overrides = ["evaluate.method.prompts=few_shot", "evaluate.also=[cot]", "evaluate.samples=5"]
+    evaluate = load_recipe(minimal, [*overrides, "evaluate.sampling.temperature=0.6"]).evaluate
+    assert (evaluate.method, evaluate.also, evaluate.samples) == ({"prompts": "few_shot"}, (Named(name="cot"),), 5)

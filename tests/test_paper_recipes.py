@@ -4,10 +4,11 @@ from itertools import islice
 
 import pytest
 
-from s2d_ray.config import Recipe, load_recipe, shipped_recipes
+from s2d_ray.config import Named, Recipe, load_recipe, shipped_recipes
 from s2d_ray.curation.catalogue import load_rules
-from s2d_ray.evaluation.metrics import ARMS
+from s2d_ray.evaluation.arms import ARMS, further_arm
 from s2d_ray.evaluation.reported import REPORTED, UNVERIFIED, reported_for
+from s2d_ray.plan import base_arms
 from s2d_ray.system2.catalogue import METHODS, load_method
 from s2d_ray.tasks.catalogue import TASKS, load_task
 from s2d_ray.tasks.task import prompts
@@ -26,13 +27,41 @@ def test_every_family_has_both_forms_of_the_same_task_and_method(family: str) ->
     assert small.method.options["prompts"] == "few_shot"
 
 
+@pytest.mark.parametrize("form", ["paper", "small"])
+def test_evaluation_adds_what_the_tables_of_the_paper_carry(form: str) -> None:
+    """Both orders for the judge, the other RaR, and several samples that can differ for maths."""
+    judged = base_arms(load_recipe(f"bsm-judge-{form}"))["system2"]
+    assert (judged.name, judged.options["both_orders"]) == ("bsm", True)
+    assert judged.options["prompts"] == load_recipe(f"bsm-judge-{form}").method.options["prompts"]
+    for family in ("rar-last-letter", "rar-coin-flip"):
+        recipe = load_recipe(f"{family}-{form}")
+        arms = base_arms(recipe)
+        assert list(arms) == ["system1", "system2", "system2_rar1"]
+        assert arms["system2_rar1"] == Named(name="rar1", prompts=recipe.method.options["prompts"])
+    maths = load_recipe(f"cot-gsm8k-{form}").evaluate
+    assert maths.samples == {"paper": 10, "small": 5}[form]
+    assert maths.sampling.temperature > 0
+
+
+def test_the_tasks_say_what_their_score_is_called() -> None:
+    said = {name: load_task(load_recipe(f"{name}-small").task).metric for name in FAMILIES}
+    assert said == {
+        "rar-last-letter": "exact match",
+        "rar-coin-flip": "accuracy",
+        "s2a-trivia": "accuracy",
+        "bsm-judge": "agreement with people",
+        "cot-gsm8k": "exact match",
+    }
+
+
 @pytest.mark.parametrize("name", shipped_recipes())
 def test_every_recipe_resolves_its_names_and_round_trips(name: str) -> None:
     recipe = load_recipe(name)
     assert recipe.name == name
     assert Recipe.model_validate(recipe.model_dump(mode="json")) == recipe
     load_task(recipe.task)
-    load_method(recipe.method)
+    for method in base_arms(recipe).values():
+        load_method(method)
     assert load_rules(recipe.curate.rules)
 
 
@@ -50,8 +79,7 @@ def test_reported_figures_are_of_known_arms_and_marked() -> None:
         assert task in TASKS
         assert method in METHODS
         for figure in paper.figures:
-            assert figure.arm in ARMS
-            assert figure.method in ("", *METHODS)
+            assert figure.arm in {*ARMS, *map(further_arm, METHODS)}
     published = {f.percent for p in REPORTED.values() for f in p.figures if f.mark != UNVERIFIED}
     assert published == {98.0, 52.77, 7.13}
     assert [key for key, paper in REPORTED.items() if not paper.distils] == [("gsm8k", "cot")]

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from s2d_ray.config import Engine
-from s2d_ray.inference.engine import CompletionEngine
+from s2d_ray.inference.engine import RunningEngine
 from s2d_ray.inference.scripted import ScriptedEngine
 
 
-def start_engine(config: Engine, model: Path, trust_remote_code: bool) -> CompletionEngine:
+def start_engine(config: Engine, model: Path, trust_remote_code: bool) -> RunningEngine:
     """A running engine for the model. Call inside a running event loop."""
     if config.kind == "scripted":
         return ScriptedEngine(config)

@@ -11,9 +11,11 @@ from ray.train.torch import TorchConfig, TorchTrainer
 
 from s2d_ray.artifacts import TRAINING_LOG, Artifact, read_json_lines
 from s2d_ray.config import Recipe
+from s2d_ray.curation.data_card import why_nothing_kept
 from s2d_ray.errors import UserError
 from s2d_ray.models import Model
 from s2d_ray.stages.progress import Meter, shown
+from s2d_ray.terminal import console
 from s2d_ray.training.schedule import total_steps
 
 STATE = "_train"
@@ -23,9 +25,15 @@ STATE = "_train"
 def train(recipe: Recipe, base: Model, distilled: Artifact, model: Artifact, label: str) -> None:
     """The fine-tuned model; goes on from the last checkpoint where an earlier attempt stopped.
 
+    Where curation kept nothing there is no model, and the manifest says why as `skipped`.
     Raises UserError where training failed more often than the recipe allows.
     """
     if model.open():
+        return
+    if not distilled.manifest["kept"]:
+        reason = why_nothing_kept(distilled.manifest)
+        console.print(f"  {label}: {reason}", markup=False)
+        model.finish({"skipped": reason, "seconds": 0.0})
         return
     folder, settings = model.path, recipe.train
     start = time.monotonic()

@@ -30,6 +30,10 @@ class Gsm8k(RowTask):
     instruction: str = "Answer with the final number only."
     """Added to the question for System 1; methods that think get the question without it. May be empty."""
 
+    @property
+    def metric(self) -> str:
+        return "exact match"
+
     def labelled(self, split: Split, seed: int) -> Iterator[LabelledPrompt]:
         """One prompt per question."""
         for row in self.records(split, seed, iter, _question):

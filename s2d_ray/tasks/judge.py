@@ -55,6 +55,10 @@ class Judge(RowTask):
     perturbations: tuple[Literal["swap"], ...] = ("swap",)
     """`swap` also asks with the responses exchanged: the verdict must be exchanged too."""
 
+    @property
+    def metric(self) -> str:
+        return "agreement with people"
+
     def labelled(self, split: Split, seed: int) -> Iterator[LabelledPrompt]:
         """Pairs of the split; MT-Bench only in the test split."""
         for pair in self.records(split, seed, self._read, lambda pair: pair.question):

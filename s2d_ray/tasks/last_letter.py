@@ -38,6 +38,10 @@ class LastLetter(Task):
     """`reverse` also asks for the words in reverse order: the answer must come out reversed."""
 
     @property
+    def metric(self) -> str:
+        return "exact match"
+
+    @property
     def source(self) -> str:
         return f"generated from {self.vocabulary.name if self.vocabulary else NAMES_SOURCE}"
 

@@ -59,6 +59,11 @@ class Task(Strict, ABC):
         return ()
 
     @property
+    def metric(self) -> str:
+        """What the share of correct answers is called in a report."""
+        return "accuracy"
+
+    @property
     @abstractmethod
     def source(self) -> str:
         """Where the prompts come from and under which licence, for the data card."""

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from s2d_ray.artifacts import TRAINING_LOG, Artifact, read_json_lines
+from s2d_ray.artifacts import TRAINING_LOG, Artifact, read_json, read_json_lines
 from s2d_ray.config import Recipe
 from s2d_ray.models import Model
 from s2d_ray.records import DECISIONS, assistant, user
@@ -40,12 +40,12 @@ def recipe(model: Path, **train: Any) -> Recipe:
     )
 
 
-def trained(folder: Path, model: Path, **train: Any) -> tuple[Path, list[dict[str, float]]]:
+def trained(folder: Path, model: Path, rows: int = 24, **train: Any) -> tuple[Path, list[dict[str, float]]]:
     from s2d_ray.stages.train import train as run
 
     base = Model.local("tiny", model)
     made = Artifact(folder / "model", {"made": "by a test"})
-    run(recipe(model, **train), base, distilled(folder / "distilled"), made, "train")
+    run(recipe(model, **train), base, distilled(folder / "distilled", rows), made, "train")
     return folder / "model", read_json_lines(folder / "model" / TRAINING_LOG)
 
 
@@ -130,3 +130,27 @@ def test_the_log_is_json_lines(two_workers: Any) -> None:
     folder, _ = two_workers
     for line in (folder / TRAINING_LOG).read_text().splitlines():
         assert {"step", "loss", "learning_rate", "tokens", "seconds"} <= json.loads(line).keys()
+
+
+def test_fewer_examples_than_a_batch_are_trained_on(tmp_path: Path, tiny_model: Path, local_ray: None) -> None:
+    folder, log = trained(tmp_path, tiny_model, rows=3, workers=2)
+    assert len(log) == 2
+    assert read_json(folder / "manifest.json")["examples"] == 3
+    assert (folder / "model.safetensors").exists()
+
+
+def test_an_empty_set_is_passed_over_in_one_line(
+    tmp_path: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from s2d_ray.stages.train import train as run
+
+    empty = Artifact(tmp_path / "distilled", {"made": "by hand"})
+    empty.open()
+    empty.finish({"rows": 5, "kept": 0, "rejected": {"no majority": 5}, "failed": {}})
+    made = Artifact(tmp_path / "model", {"made": "by a test"})
+    for _ in range(2):  # Finished the second time, and silent.
+        run(recipe(tiny_model), Model.local("tiny", tiny_model), empty, made, "train")
+    told = "Curation kept none of 5 prompts, so there is nothing to train on: 5 rejected (no majority 5)."
+    assert capsys.readouterr().out == f"  train: {told}\n"
+    assert made.manifest["skipped"] == told
+    assert [path.name for path in sorted(made.path.iterdir())] == ["inputs.json", "manifest.json"]
