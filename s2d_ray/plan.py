@@ -87,6 +87,8 @@ def find_distilled(recipe: Recipe, folders: RunFolders, base: Model) -> Distille
         return None
     corpus = Artifact(folders.prompts, corpus_inputs(recipe, prompts.manifest["digest"]))
     main, *_ = _branches(recipe, folders, base, corpus)
+    if not main.trained:
+        return None
     # A stage's inputs hold the fingerprint of the one before: the first that differs is where they part.
     stages = [stage for stage in (corpus, main.candidates, main.distilled, main.model) if stage.finished]
     changes = next(filter(None, (stage.changes for stage in stages)), "")

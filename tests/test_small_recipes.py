@@ -12,7 +12,7 @@ import pytest
 from s2d_ray.config import load_recipe, shipped_recipes
 from s2d_ray.curation.catalogue import load_rules
 from s2d_ray.curation.rule import decide
-from s2d_ray.inference.program_run import Recorder, run_method
+from s2d_ray.inference.program_run import Recorder, run_on_all_forms
 from s2d_ray.records import Candidates, Row
 from s2d_ray.system2.catalogue import load_method
 from s2d_ray.tasks.catalogue import load_task
@@ -91,9 +91,7 @@ async def curated(name: str, script: Reply) -> list[Row]:
     sampling, samples, seed = recipe.generate.sampling, recipe.generate.samples, recipe.seed
     decisions = []
     for prompt in islice(prompts(task, seed), PROMPTS):
-        answered = await run_method(method, prompt, engine, sampling, samples, seed)
-        for variant in task.variants(prompt):
-            answered += await run_method(method, variant.prompt, engine, sampling, samples, seed, variant.name)
+        answered = await run_on_all_forms(method, task, prompt, engine, sampling, samples, seed)
         generate = Recorder(engine, sampling, (prompt.prompt_id,))
         decisions.append(await decide(Candidates(prompt, answered), rules, task, generate))
     return decisions
