@@ -1,25 +1,27 @@
 """One prompt put to System 1, System 2 and, where there is one, the distilled System 1.
 
-In this process and without Ray: one engine at a time, and one sample of each arm.
+In this process and without Ray: one engine, and one sample of each arm.
 """
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from typing import TypeVar
 
 from s2d_ray.artifacts import RunFolders
 from s2d_ray.config import Named, Recipe
 from s2d_ray.errors import UserError
-from s2d_ray.inference.engine import CompletionEngine, EngineDied, EngineError, RunningEngine
+from s2d_ray.inference.engine import CompletionEngine, EngineDied, EngineError
 from s2d_ray.inference.program_run import run_method
 from s2d_ray.inference.start import start_engine
 from s2d_ray.models import Model, resolve_model
-from s2d_ray.plan import SYSTEM1, find_distilled
+from s2d_ray.plan import SYSTEM1, base_arms, find_distilled
 from s2d_ray.records import Prompt, Sample, Step
 from s2d_ray.system2.catalogue import load_method
 from s2d_ray.tasks.catalogue import load_task
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,8 @@ def arms_of(recipe: Recipe, folders: RunFolders) -> list[Arm]:
     Raises UserError where there is no such base model.
     """
     base = resolve_model(recipe.model, recipe.model_revision)
-    arms = [Arm("system1", base, SYSTEM1), Arm("system2", base, recipe.method)]
+    methods = base_arms(recipe)
+    arms = [Arm(name, base, methods[name]) for name in ("system1", "system2")]
     if found := find_distilled(recipe, folders, base):
         note = f"trained on {found.examples} pairs"
         if found.changes:
@@ -86,25 +89,28 @@ def arms_of(recipe: Recipe, folders: RunFolders) -> list[Arm]:
 
 
 async def replies_of(recipe: Recipe, prompt: Prompt, arms: Sequence[Arm]) -> list[Reply]:
-    """What each arm replies, sampled as in evaluation. Neighbouring arms of one model share its engine.
+    """What each arm replies, sampled as in evaluation.
 
-    Raises EngineDied where an engine does not start or ends on the way, and UserError where a method fails.
+    Raises EngineDied where the engine does not start or ends on the way, and UserError where a method fails.
     """
-    replies = []
-    for model, group in groupby(arms, key=lambda arm: arm.model):
-        engine = await _started(recipe, model)
-        try:
-            # One after the other: no arm's seconds hold another's calls.
-            for arm in group:
-                replies.append(await _reply(recipe, prompt, arm, engine))
-        finally:
-            engine.close()
+    replies, loaded = [], arms[0].model
+    engine = await _ready(start_engine(recipe.engine, loaded.folder, recipe.trust_remote_code))
+    try:
+        # One after the other: no arm's seconds hold another's calls.
+        for arm in arms:
+            if arm.model != loaded:
+                await _ready(engine.load(arm.model.folder))
+                loaded = arm.model
+            replies.append(await _reply(recipe, prompt, arm, engine))
+    finally:
+        engine.close()
     return replies
 
 
-async def _started(recipe: Recipe, model: Model) -> RunningEngine:
+async def _ready(start: Awaitable[T]) -> T:
+    """The engine's start, or another model's, with its failure as EngineDied."""
     try:
-        return start_engine(recipe.engine, model.folder, recipe.trust_remote_code)
+        return await start
     except (ImportError, OSError, RuntimeError, ValueError) as error:
         # Ctrl-C ends the engine's processes too: here it is raised, and not taken for a failure of theirs.
         await asyncio.sleep(0)

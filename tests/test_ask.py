@@ -62,12 +62,13 @@ def write_model(folder: Path) -> Path:
 
 
 def overrides(base: Path) -> list[str]:
-    return [f"model={base}", "engine.kind=scripted", "engine.script=tests.methods:script"]
+    settings = ["limit=300", "generate.samples=4", "train.epochs=2"]
+    return [f"model={base}", "engine.kind=scripted", "engine.script=tests.methods:script", *settings]
 
 
 def ask(base: Path, script: Script, *arguments: str, recipe: str = "s2a-geonames") -> Result:
     engine_that_says(script)
-    return CliRunner().invoke(app, ["ask", recipe, *arguments, *overrides(base)])
+    return CliRunner().invoke(app, ["ask", recipe, *overrides(base), *arguments])
 
 
 def replies(result: Result) -> list[dict[str, Any]]:
@@ -120,6 +121,23 @@ def test_without_a_question_a_held_out_prompt_is_asked(base: Path) -> None:
     assert json.loads(result.stdout)["prompt"]["messages"] == [user(held_out[0])]
 
 
+def test_further_methods_of_the_evaluation_are_not_asked(base: Path) -> None:
+    shown = ask(base, lambda turns: "rb", "Edgar Bob", recipe="rar-last-letter-small").stdout
+    assert shown.count("\nSystem ") == 2
+    assert shown.count("Answer: rb") == 2
+
+
+def test_a_pair_is_judged_as_in_evaluation(base: Path) -> None:
+    def judge(turns: list[str]) -> str:
+        return "A: 1\nB: 5" if "Criterion:" in turns[-1] else "1. Correctness: it is right"
+
+    pair = json.dumps({"question": "What is 2 + 2?", "response_a": "5", "response_b": "4"})
+    system1, system2 = replies(ask(base, judge, "--json", pair, recipe="bsm-judge-small"))
+    assert system1["answer"] is None
+    assert [step["name"] for step in system2["steps"]] == ["branch", "solve 1", "solve 1 swapped"]
+    assert system2["answer"] == "tie", "the second response wins in both orders"
+
+
 def test_malformed_output_is_shown_with_its_reason(base: Path) -> None:
     def silent(turns: list[str]) -> str:
         return "" if turns[-1].startswith("Rewrite") else "I cannot say."
@@ -159,6 +177,24 @@ def test_an_engine_that_dies_is_one_line_that_names_the_log(base: Path, tmp_path
     log = tmp_path / "results" / "s2a-geonames" / "logs" / "ask.log"
     assert said == f"the engine is gone (the engine process has ended): what it said is in {log}"
     assert log.read_text() == "a library's last words\n"
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_an_engine_that_does_not_start_is_one_line(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interrupted: bool
+) -> None:
+    async def start(*_: object) -> None:
+        if interrupted:  # Ctrl-C ends the engine's own processes, which then looks like a failed start.
+            os.kill(os.getpid(), signal.SIGINT)
+        raise RuntimeError("Engine core initialization failed.\nSee above.")
+
+    monkeypatch.setattr("s2d_ray.ask.start_engine", start)
+    result = ask(base, model, QUESTION)
+    if interrupted:
+        assert refused(result, 130) == "stopped"
+    else:
+        said = "the engine is gone (it did not start: Engine core initialization failed. See above.)"
+        assert refused(result).startswith(f"{said}: what it said is in {tmp_path}")
 
 
 async def unsound(prompt: Prompt, generate: Generate) -> str:
@@ -229,34 +265,36 @@ def test_the_distilled_model_is_a_third_reply(base: Path, tmp_path: Path) -> Non
 
 
 class LoggedEngine(ScriptedEngine):
-    """Says its name, and writes down what happens to it."""
+    """Writes down which model answers, and its end."""
 
-    def __init__(self, config: Engine, name: str, log: list[str]) -> None:
+    def __init__(self, config: Engine, model: Path, log: list[str]) -> None:
         super().__init__(config)
-        self._name, self._log = name, log
-        log.append(f"{name} started")
+        self._model, self._log = model.name, log
 
     async def complete(self, messages: Sequence[Message], sampling: Sampling, n: int, seed: int) -> list[Completion]:
-        self._log.append(f"{self._name} asked")
+        self._log.append(self._model)
         return await super().complete(messages, sampling, n, seed)
 
+    async def load(self, model: Path) -> None:
+        self._model = model.name
+
     def close(self) -> None:
-        self._log.append(f"{self._name} closed")
+        self._log.append("closed")
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_one_engine_runs_at_a_time_and_none_is_left(
+def test_each_arm_is_asked_on_its_model_and_the_engine_is_closed(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: bool
 ) -> None:
     log: list[str] = []
-    monkeypatch.setattr("s2d_ray.ask.start_engine", lambda config, model, _: LoggedEngine(config, model.name, log))
+
+    async def start(config: Engine, model: Path, _: bool) -> LoggedEngine:
+        return LoggedEngine(config, model, log)
+
+    monkeypatch.setattr("s2d_ray.ask.start_engine", start)
     finish_a_run(base, tmp_path / "runs")
     ask(base, model, QUESTION, *([f"method={__name__}:unsound"] if fails else []))
-    if fails:
-        assert log == ["base started", "base asked", "base closed"]
-    else:
-        both_systems, distilled = ["base asked"] * 3, ["model started", "model asked", "model closed"]
-        assert log == ["base started", *both_systems, "base closed", *distilled]
+    assert log == (["base", "closed"] if fails else ["base", "base", "base", "model", "closed"])
 
 
 @pytest.mark.parametrize(
@@ -280,6 +318,13 @@ def test_a_model_made_from_results_that_were_replaced_says_so(base: Path, tmp_pa
     other.model.rename(folders.model)
     *_, distilled = replies(ask(base, model, "--json", QUESTION))
     assert "by another recipe than this one: distilled: " in distilled["note"]
+
+
+def test_a_run_that_had_nothing_to_train_on_left_no_model(base: Path, tmp_path: Path) -> None:
+    folders = finish_a_run(base, tmp_path / "runs")
+    manifest = folders.model / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"examples": 166', '"skipped": "nothing was kept"'))
+    assert [reply["arm"] for reply in replies(ask(base, model, "--json", QUESTION))] == ["system1", "system2"]
 
 
 @pytest.mark.parametrize("missing", ["model", "prompts"])

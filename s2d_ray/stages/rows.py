@@ -23,7 +23,7 @@ from s2d_ray.artifacts import dataset
 from s2d_ray.config import Engine, Sampling
 from s2d_ray.inference.engine import EngineDied, RunningEngine
 from s2d_ray.inference.start import start_engine
-from s2d_ray.records import Completion, Message, Row, user
+from s2d_ray.records import Completion, Message, Row
 from s2d_ray.stages.progress import Meter, reading, shown
 
 RowFunction = Callable[[Row, Any], Awaitable[list[Row]]]
@@ -183,11 +183,9 @@ class EngineActor:
                 job = self._job
                 assert job.engine is not None
                 first = job.passes[0].model
-                engine = start_engine(job.engine, first, job.trust_remote_code)
+                engine = await start_engine(job.engine, first, job.trust_remote_code)
                 self._engine = _Metered(engine, self._meter, first)
                 self._functions = [turn.build() for turn in job.passes]
-                # The first call compiles what later ones reuse: it belongs to the start.
-                await engine.complete([user("Hello")], Sampling(temperature=0, top_p=1, max_tokens=2), 1, seed=0)
                 self._meter.add(ready=1)
                 self._meter.flush()
 

@@ -78,8 +78,7 @@ class Judge(RowTask):
             raise UserError(
                 'task judge compares two responses: type {"question": "…", "response_a": "…", "response_b": "…"}'
             )
-        question, response_a, response_b = (given[part] for part in PARTS)
-        return _ask(Pair(question, response_a, response_b, verdict=""))
+        return _ask(Pair(given["question"], given["response_a"], given["response_b"], ""))
 
     def parse(self, text: str, prompt: Prompt) -> str | None:
         """The last verdict in double brackets; else the one that the text begins with, or says to be better."""
