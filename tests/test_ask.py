@@ -300,9 +300,9 @@ def test_each_arm_is_asked_on_its_model_and_the_engine_is_closed(
 @pytest.mark.parametrize(
     ("now", "difference"),
     [
-        ("generate.samples=9", "samples: 3 there, 9 now"),
-        ("train.epochs=9", "train.epochs: 1.0 there, 9.0 now"),
-        ("limit=9", "limit: 360 there, 9 now"),
+        ("generate.samples=9", "samples: 4 there, 9 now"),
+        ("train.epochs=9", "train.epochs: 2.0 there, 9.0 now"),
+        ("limit=9", "limit: 300 there, 9 now"),
         ("curate.rules=[unfiltered]", "rules: "),
     ],
 )
