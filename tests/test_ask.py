@@ -262,9 +262,9 @@ def test_one_engine_runs_at_a_time_and_none_is_left(
 @pytest.mark.parametrize(
     ("now", "difference"),
     [
-        ("generate.samples=9", "samples: 4 there, 9 now"),
-        ("train.epochs=9", "train.epochs: 2.0 there, 9.0 now"),
-        ("limit=9", "limit: 300 there, 9 now"),
+        ("generate.samples=9", "samples: 3 there, 9 now"),
+        ("train.epochs=9", "train.epochs: 1.0 there, 9.0 now"),
+        ("limit=9", "limit: 360 there, 9 now"),
         ("curate.rules=[unfiltered]", "rules: "),
     ],
 )
