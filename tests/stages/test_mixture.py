@@ -5,12 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 import pytest
 import yaml
 
 from s2d_ray import pipeline
-from s2d_ray.artifacts import RunFolders, read_json
+from s2d_ray.artifacts import RunFolders, read_json, read_rows
 from s2d_ray.config import load_any
 from s2d_ray.errors import UserError
 from tests.stages.runs import by_id, ids, run, write_corpus, write_recipe
@@ -32,7 +31,7 @@ def mixture(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> tuple
     recipe = write_recipe(folder, tiny_model, folder / "corpus.jsonl", train=TRAIN)
     content = yaml.safe_load(recipe.read_text())
     del content["task"], content["method"]
-    recipe.write_text(yaml.safe_dump(content | {"parts": parts}))
+    recipe.write_text(yaml.safe_dump(content | {"parts": parts}, sort_keys=False))
     said = run(["run", str(recipe)], folder)
     assert "overview.html" in said
     return recipe, folder
@@ -46,7 +45,7 @@ def test_each_part_has_its_own_candidates_targets_and_answers(mixture: tuple[Pat
         assert ids(folders.candidates) == ids(folders.distilled) == prompts
         assert read_json(folders.evaluation / "manifest.json")["arms"] == ["system1", "system2", "distilled"]
     steps = {
-        name: {len(sample["steps"]) for row in pq.read_table(p.candidates).to_pylist() for sample in row["samples"]}
+        name: {len(sample["steps"]) for row in read_rows(p.candidates) for sample in row["samples"]}
         for name, p in parts.items()
     }
     assert steps == {"slow": {2}, "quick": {1}, "unreadable": {1}}
