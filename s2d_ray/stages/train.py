@@ -85,6 +85,8 @@ def train(recipe: AnyRecipe, base: Model, sources: Sequence[Source], model: Arti
 
 def _fit(recipe: AnyRecipe, base: Model, sources: Sequence[Source], folder: Path, meter: object) -> int:
     """Train to the end; the number of examples trained on."""
+    # A checkpoint waits until the controller looks for it: every 2 s by default, longer than some take to write.
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.25")
     settings = recipe.train
     gpu = bool(ray.cluster_resources().get("GPU"))
     cores = 1 if gpu else max(1, (os.cpu_count() or 1) // settings.workers)
