@@ -87,8 +87,9 @@ def test_the_export_loads_in_transformers_and_peft(two_workers: Any, tiny_model:
         from_merged, from_adapter = merged(tokens).logits, adapted(tokens).logits
         with adapted.disable_adapter():
             from_base = adapted(tokens).logits
-    assert torch.allclose(from_merged, from_adapter, atol=0.1)
-    assert not torch.allclose(from_merged, from_base, atol=0.5), "the export does not differ from the base model"
+    learnt, lost = (from_adapter - from_base).norm(), (from_merged - from_adapter).norm()
+    assert learnt > 0.1 * from_base.norm(), "the export does not differ from the base model"
+    assert lost < 0.1 * learnt, "more than bfloat16 rounds away"
 
 
 @pytest.mark.parametrize("lora", [{"rank": 4}, None])
