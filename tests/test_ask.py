@@ -372,7 +372,9 @@ def test_the_real_engine_answers_for_both_models(tiny_model: Path, tmp_path: Pat
     folders = finish_a_run(tiny_model, tmp_path / "runs", *extra)
     shutil.copytree(tiny_model, folders.model, dirs_exist_ok=True)
     command = [sys.executable, "-c", "from s2d_ray.cli import main; main()", "ask", "s2a-geonames", "--json", QUESTION]
-    ended = subprocess.run([*command, *extra], env=environment(), capture_output=True, text=True, timeout=300)
+    ended = subprocess.run(
+        [*command, *overrides(tiny_model), *extra], env=environment(), capture_output=True, text=True, timeout=300
+    )
     assert (ended.returncode, ended.stderr) == (0, "")
     given = json.loads(ended.stdout)["replies"]
     assert [one["arm"] for one in given] == ["system1", "system2", "distilled"]
