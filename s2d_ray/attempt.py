@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from s2d_ray.artifacts import watched, write_json
+from s2d_ray.artifacts import part_of, watched, write_json
 from s2d_ray.errors import UserError
 from s2d_ray.terminal import console
 
@@ -45,6 +45,10 @@ class Work:
     seconds: float
     gpu_seconds: float
     """GPUs that the cluster had given out, over time."""
+
+    def share(self, part: float) -> "Work":
+        """The time of one that it was spent on together with others, who bear the rest."""
+        return Work(part * self.seconds, part * self.gpu_seconds)
 
 
 @contextmanager
@@ -89,6 +93,7 @@ class Attempt:
         self._about = {"attempt": number, **_this_process(), "began": _now()}
         self._state: State = "running"
         self._stage: str | None = None
+        self._round: int | None = None
         self._work: dict[str, dict[str, float]] = {}
         self._on, self._since = "", time.monotonic()
         self._guard, self._over = threading.Lock(), threading.Event()
@@ -116,13 +121,16 @@ class Attempt:
             signal.signal(signal.SIGTERM, before)
 
     @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """The stage that the block runs. Where it fails, the status is written before Ray is left."""
-        self._stage = name
+    def stage(self, name: str, round: int | None = None) -> Iterator[None]:
+        """The stage that the block runs. Where it fails, the status is written before Ray is left.
+
+        `round` is the run's, if it has several.
+        """
+        self._stage, self._round = name, round
         with self.recorded():
             yield
         self._account("")
-        self._stage = None
+        self._stage = self._round = None
 
     @contextmanager
     def recorded(self) -> Iterator[None]:
@@ -165,7 +173,7 @@ class Attempt:
         self._state = state
         status: dict[str, Any] = {"status": state, "attempt": self.number, "ended": _now()}
         if state != "succeeded":
-            status["stage"] = self._stage or "prepare"
+            status |= {"stage": "prepare"} | self._where()
         if error is not None:
             status["error"] = error
         write_json(self._folder / STATUS, status)
@@ -205,9 +213,14 @@ class Attempt:
             if name is not None:
                 self._on = name
 
+    def _where(self) -> dict[str, Any]:
+        """The stage, with the round and the part of a mixture where there are any."""
+        where = {"stage": self._stage, "round": self._round, "part": part_of(Path(self._on))}
+        return {key: value for key, value in where.items() if value is not None}
+
     def _write(self, state: State) -> None:
         with self._guard:
-            content = {**self._about, "state": state, "stage": self._stage, "seen": _now(), "work": self._work}
+            content = {**self._about, "state": state, **self._where(), "seen": _now(), "work": self._work}
             write_json(_file(self._folder, self.number), content)
 
 

@@ -1,27 +1,35 @@
 """The `s2d` command: read the arguments, call the pipeline, print one line for an error."""
 
+import asyncio
+import json
 import os
+import re
 import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 import yaml
+from rich.live import Live
+from rich.spinner import Spinner
 from rich.table import Table
 
 from s2d_ray import pipeline
 from s2d_ray.artifacts import RunFolders, read_json
-from s2d_ray.attempt import Attempt, attempting, ray_job
-from s2d_ray.config import Recipe, load_recipe, shipped_recipes
+from s2d_ray.ask import arms_of, prompt_of, replies_of
+from s2d_ray.ask_view import show_replies
+from s2d_ray.attempt import attempting, ray_job
+from s2d_ray.config import AnyRecipe, Mixture, Named, Recipe, load_any, load_recipe, shipped_recipes
 from s2d_ray.doctor import findings
 from s2d_ray.errors import UserError
 from s2d_ray.estimate import estimate, measure_run, measure_sample
 from s2d_ray.evaluation.ledger import ledger_table
-from s2d_ray.plan import Plan
+from s2d_ray.inference.engine import EngineDied
 from s2d_ray.tasks.catalogue import load_task
 from s2d_ray.terminal import console
 
@@ -40,6 +48,14 @@ Root = Annotated[Path, typer.Option(help="Folder under which each recipe has its
 Limit = Annotated[int | None, typer.Option(min=1, help="Unlabelled prompts, and held-out prompts per subset, at most.")]
 Until = Annotated[str | None, typer.Option(help=f"Last stage to run: {', '.join(pipeline.STAGES)}.")]
 Overwrite = Annotated[bool, typer.Option(help="Start over instead of reusing or refusing what is there.")]
+QuestionAndOverrides = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[QUESTION] [KEY=VALUE]...",
+        help="What to ask, in quotes (a held-out prompt without it), and recipe keys to override, dotted.",
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the replies as JSON.")]
 Debug = Annotated[bool, typer.Option(help="Show the traceback of an error.")]
 DEFAULT_ROOT = Path("runs")
 STOPPED = 130
@@ -83,6 +99,55 @@ def _stage_command(name: str) -> Callable[..., None]:
 
 for _name in pipeline.STAGES:
     app.command(_name)(_stage_command(_name))
+
+
+@app.command()
+def ask(
+    recipe: RecipeName,
+    words: QuestionAndOverrides = None,
+    root: Root = DEFAULT_ROOT,
+    json_: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Show what System 1, System 2 and the distilled model, once there is one, do with one prompt."""
+    with errors_in_one_line(debug):
+        question, overrides = _question_and_overrides(words or ())
+        resolved = load_recipe(recipe, overrides)
+        pipeline.check(resolved)
+        prompt = prompt_of(resolved, question)
+        folders = RunFolders(root.resolve() / resolved.name)
+        arms = arms_of(resolved, folders)
+        log = folders.logs / "ask.log"
+        try:
+            with quiet(log), _spinner("asking; an engine takes a while to start"):
+                replies = asyncio.run(replies_of(resolved, prompt, arms))
+        except EngineDied as error:
+            raise UserError(f"the engine is gone ({error}): what it said is in {log}") from error
+        if json_:
+            content = {"recipe": resolved.name, "prompt": asdict(prompt), "replies": [asdict(r) for r in replies]}
+            print(json.dumps(content, indent=2, ensure_ascii=False))
+        else:
+            show_replies(prompt, replies, console)
+
+
+def _spinner(text: str) -> Live:
+    """Turns while a block runs on a terminal; shows nothing elsewhere."""
+    # Redirection would bring what libraries print past `quiet`.
+    return Live(Spinner("dots", text), console=console, transient=True, redirect_stdout=False, redirect_stderr=False)
+
+
+def _question_and_overrides(words: Sequence[str]) -> tuple[str | None, list[str]]:
+    overrides = [word for word in words if _is_override(word)]
+    questions = [word for word in words if word not in overrides]
+    if len(questions) > 1:
+        raise UserError(f"write the question in quotes, as one word of the command: '{' '.join(questions)}'")
+    return (questions[0] if questions else None), overrides
+
+
+def _is_override(word: str) -> bool:
+    """Whether it is a key and its value; `x=5. What is 2x?` is a question, since x is no key of a recipe."""
+    key = re.match(r"(\w+)(\.\w+)*=", word)
+    return key is not None and (key[1] in Recipe.model_fields or not re.search(r"\s", word))
 
 
 @app.command()
@@ -142,30 +207,42 @@ def plan(
                 found = measure_sample(resolved)
         else:
             found = measure_run(resolved, folders)
-        _print_ledger(folders)
+        _print_ledgers(resolved, folders)
         gpu = (tokens_per_second, teraflops, gpu_memory_gib)
         for part in estimate(resolved, found, prompts, params_b, *gpu, price_per_gpu_hour):
             console.print(part)
 
 
-def _resolve(name: str, overrides: Sequence[str] | None, limit: int | None) -> Recipe:
+def _resolve(name: str, overrides: Sequence[str] | None, limit: int | None) -> AnyRecipe:
     extra = [] if limit is None else [f"limit={limit}"]
-    recipe = load_recipe(name, [*(overrides or ()), *extra])
+    recipe = load_any(name, [*(overrides or ()), *extra])
     pipeline.check(recipe)
     return recipe
 
 
-def _whole(recipe: Recipe) -> dict[str, object]:
-    """The recipe with the defaults of its task filled in too."""
-    task = load_task(recipe.task)
-    return recipe.model_dump(mode="json") | {"task": {"name": recipe.task.name, **task.model_dump(mode="json")}}
+def _whole(recipe: AnyRecipe) -> dict[str, Any]:
+    """The recipe with the defaults of its tasks filled in too; what it is about comes first."""
+    whole = recipe.model_dump(mode="json")
+    head = {key: whole.pop(key) for key in ("name", "description")}
+    if isinstance(recipe, Mixture):
+        parts = whole.pop("parts")
+        return (
+            head | {"parts": {name: parts[name] | {"task": _task(recipe.parts[name].task)} for name in parts}} | whole
+        )
+    del whole["task"]
+    return head | {"task": _task(recipe.task), "method": whole.pop("method")} | whole
 
 
-def _run_stages(recipe: Recipe, root: Path, stages: Sequence[str], overwrite: bool) -> None:
+def _task(section: Named) -> dict[str, Any]:
+    return {"name": section.name, **load_task(section).model_dump(mode="json")}
+
+
+def _run_stages(recipe: AnyRecipe, root: Path, stages: Sequence[str], overwrite: bool) -> None:
     folders = _folders(recipe, root)
+    taken: dict[str, float] = {}
     begin = time.monotonic()
     with attempting(folders.base) as attempt:
-        plan = pipeline.prepare(recipe, folders, stages, overwrite)
+        plans = pipeline.prepare(recipe, folders, stages, overwrite)
         # Ray takes seconds to import: not before everything is known to be right.
         from s2d_ray.stages.cluster import gpus_counted, joined
 
@@ -180,32 +257,34 @@ def _run_stages(recipe: Recipe, root: Path, stages: Sequence[str], overwrite: bo
             attempt.stopped_by_sigterm(),
             gpus_counted(attempt.use_gpus),
         ):
-            taken = {name: _run_stage(name, plan, attempt) for name in stages}
+            for plan in pipeline.rounds(plans, stages):
+                for name in stages:
+                    start = time.monotonic()
+                    number = plan.round if len(plans) > 1 else None
+                    console.print(f"[bold]{name}[/bold]" + (f" (round {number})" if number else ""))
+                    with attempt.stage(name, number):
+                        pipeline.STAGES[name](plan)
+                    taken[name] = taken.get(name, 0.0) + time.monotonic() - start
     for name, seconds in taken.items():
         console.print(f"  {name:10} {seconds:7.1f} s")
     console.print(f"  {'in all':10} {time.monotonic() - begin:7.1f} s")
     if "report" in stages:
-        _print_ledger(folders)
-        console.print(f"report: {folders.report / 'report.html'}")
+        page = "overview.html" if plans[0].has_overview else "report.html"
+        console.print(f"report: {folders.report / page}")
 
 
-def _print_ledger(folders: RunFolders) -> None:
-    """What the run cost, where it has been reported."""
-    report = folders.report / "report.json"
-    if report.exists():
-        console.print(ledger_table(read_json(report)["ledger"]))
+def _print_ledgers(recipe: AnyRecipe, folders: RunFolders) -> None:
+    """What each part and round cost, where it has been reported."""
+    for number in range(1, recipe.rounds + 1):
+        for part in recipe.recipes():
+            report = folders.round(number).part(part).report / "report.json"
+            if report.exists():
+                where = [part] if part else []
+                where += [f"round {number}"] if recipe.rounds > 1 else []
+                console.print(ledger_table(read_json(report)["ledger"], ", ".join(where)))
 
 
-def _run_stage(name: str, plan: Plan, attempt: Attempt) -> float:
-    """The seconds that it took."""
-    start = time.monotonic()
-    console.print(f"[bold]{name}[/bold]")
-    with attempt.stage(name):
-        pipeline.STAGES[name](plan)
-    return time.monotonic() - start
-
-
-def _folders(recipe: Recipe, root: Path) -> RunFolders:
+def _folders(recipe: AnyRecipe, root: Path) -> RunFolders:
     if ray_job() and not root.is_absolute():
         raise UserError(f"a Ray job's working folder is temporary: give --root as a path from /, not {root}")
     return RunFolders(root.resolve() / recipe.name)
@@ -219,7 +298,7 @@ def quiet(log: Path) -> Iterator[None]:
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("a") as file:
-        kept, shown_in = (os.dup(1), os.dup(2)), console.file
+        kept, shown_in = (os.dup(1), os.dup(2)), None if console.file is sys.stdout else console.file
         console.file = os.fdopen(os.dup(1), "w", buffering=1)
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
@@ -227,7 +306,7 @@ def quiet(log: Path) -> Iterator[None]:
             yield
         finally:
             console.file.close()
-            console.file = shown_in
+            console.file = shown_in  # type: ignore[assignment] # None: whatever sys.stdout is at the time
             for original, number in zip(kept, (1, 2), strict=True):
                 os.dup2(original, number)
                 os.close(original)

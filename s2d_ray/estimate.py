@@ -3,6 +3,7 @@
 Measured on a finished run, or on a sample of prompts that goes through the same stages into a temporary folder.
 """
 
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from safetensors import safe_open
 from s2d_ray import pipeline
 from s2d_ray.artifacts import MANIFEST, RunFolders, read_rows
 from s2d_ray.attempt import work_done
-from s2d_ray.config import Recipe
+from s2d_ray.config import AnyRecipe, Mixture
 from s2d_ray.errors import UserError
 from s2d_ray.evaluation.ledger import Tokens, step_tokens
 from s2d_ray.evaluation.sizing import (
@@ -28,10 +29,11 @@ from s2d_ray.evaluation.sizing import (
     training_seconds,
 )
 from s2d_ray.models import resolve_model
-from s2d_ray.plan import Branch, Plan, make_plan
+from s2d_ray.plan import Branch, Part, Plan, make_plans
 from s2d_ray.training.encoding import encode
 from s2d_ray.training.schedule import total_steps
 
+NO_TOKENS = Tokens(0, 0, 0, 0)
 PAIRS_READ = 500
 """Curated pairs whose length is measured."""
 
@@ -40,8 +42,10 @@ PAIRS_READ = 500
 class Measured:
     """What the prompts of one branch took."""
 
+    arm: str
+    """The arm that learns its pairs, with those of the other parts of a mixture."""
     method: str
-    """With the control that it belongs to, if it does."""
+    """With the part and the control that it belongs to, if it does."""
     prompts: int
     steps: Mapping[str, Tokens]
     """Of the method, over all prompts; empty where the branch uses another's answers."""
@@ -49,6 +53,8 @@ class Measured:
     """Of rules that ask the model."""
     kept: int
     tokens_per_pair: float
+    max_examples: int | None
+    """Pairs that are trained on at most."""
     gpu_seconds: float | None
     """Of generating; None where no GPU took part."""
 
@@ -68,37 +74,42 @@ class Phase:
         return self.gpu_seconds / self.gpus / 3600
 
 
-def measure_run(recipe: Recipe, folders: RunFolders) -> list[Measured]:
-    """From a run that has its distilled set. Raises UserError where there is none."""
-    if not (folders.distilled / MANIFEST).exists():
+def measure_run(recipe: AnyRecipe, folders: RunFolders) -> list[Measured]:
+    """From the first round of a run that has its distilled sets. Raises UserError where there are none."""
+    if not all((folders.part(part).distilled / MANIFEST).exists() for part in recipe.recipes()):
         raise UserError(
             f"no curated run of {recipe.name} in {folders.base} to measure: measure a sample of 32 prompts with "
             f"--measure 32, or first `s2d run {recipe.name} --until curate`"
         )
-    plan = make_plan(recipe, folders)
+    plan = make_plans(recipe, folders)[0]
     spent = work_done(folders.base)
     measured = []
-    for branch in plan.branches:
-        branch.distilled.require()
-        work = spent.get(str(branch.candidates.path.relative_to(folders.base)))
-        measured.append(_measured(plan, branch, work.gpu_seconds or None if work else None))
+    for part in plan.parts:
+        for branch in part.branches:
+            branch.distilled.require()
+            work = spent.get(str(branch.candidates.path.relative_to(folders.base)))
+            measured.append(_measured(plan, part, branch, work.gpu_seconds or None if work else None))
     return measured
 
 
-def measure_sample(recipe: Recipe) -> list[Measured]:
+def measure_sample(recipe: AnyRecipe) -> list[Measured]:
     """From the recipe's prompts, as many as its limit says, on one engine. Starts Ray."""
     recipe = recipe.model_copy(update={"engine": recipe.engine.model_copy(update={"min_engines": 1, "max_engines": 1})})
     with tempfile.TemporaryDirectory() as root:
         folders = RunFolders(Path(root) / recipe.name)
         stages = ("generate", "curate")
-        plan = pipeline.prepare(recipe, folders, stages)
+        plan = pipeline.prepare(recipe, folders, stages)[0]
         from s2d_ray.stages.cluster import has_gpus, joined
 
         with joined(folders.logs):
             for stage in stages:
                 pipeline.STAGES[stage](plan)
             gpus = recipe.engine.tensor_parallel if has_gpus() else 0
-        return [_measured(plan, branch, _without_start(branch, gpus)) for branch in plan.branches]
+        return [
+            _measured(plan, part, branch, _without_start(branch, gpus))
+            for part in plan.parts
+            for branch in part.branches
+        ]
 
 
 def _without_start(branch: Branch, gpus: int) -> float | None:
@@ -107,18 +118,23 @@ def _without_start(branch: Branch, gpus: int) -> float | None:
     return gpus * made["tokens_now"] / made["tokens_per_second"] if gpus and made["tokens_now"] else None
 
 
-def _measured(plan: Plan, branch: Branch, gpu_seconds: float | None) -> Measured:
+def _measured(plan: Plan, part: Part, branch: Branch, gpu_seconds: float | None) -> Measured:
     curated = branch.distilled.manifest
-    control = "" if branch.arm == "distilled" else f" (control {branch.arm})"
     return Measured(
-        method=branch.method.name + control,
+        arm=branch.arm,
+        method=_named(f"{part.name} {branch.method.name}".strip(), branch.arm),
         prompts=curated["rows"],
         steps=step_tokens(branch.candidates.path) if branch.generates else {},
         rule_calls=step_tokens(branch.distilled.path),
         kept=curated["kept"],
         tokens_per_pair=_tokens_per_pair(plan, branch.distilled.path),
+        max_examples=branch.max_examples,
         gpu_seconds=gpu_seconds if branch.generates else None,
     )
+
+
+def _named(method: str, arm: str) -> str:
+    return method if arm == "distilled" else f"{method} (control {arm})"
 
 
 def _tokens_per_pair(plan: Plan, distilled: Path) -> float:
@@ -127,7 +143,7 @@ def _tokens_per_pair(plan: Plan, distilled: Path) -> float:
     tokenizer = AutoTokenizer.from_pretrained(plan.base.folder, trust_remote_code=plan.recipe.trust_remote_code)
     pairs = islice(read_rows(distilled / "status=kept", ["messages"]), PAIRS_READ)
     lengths = [len(encode(row["messages"], tokenizer)) for row in pairs]
-    return sum(lengths) / len(lengths)
+    return sum(lengths) / len(lengths) if lengths else 0.0
 
 
 def parameters_of(model: Path) -> int:
@@ -140,7 +156,7 @@ def parameters_of(model: Path) -> int:
 
 
 def estimate(
-    recipe: Recipe,
+    recipe: AnyRecipe,
     measured: Sequence[Measured],
     prompts: int,
     params_b: float | None,
@@ -149,38 +165,42 @@ def estimate(
     gpu_memory_gib: float,
     price_per_gpu_hour: float | None,
 ) -> list[Table | str]:
-    """What to print for `s2d plan`: what was measured, and what that makes of so many prompts.
+    """What to print for `s2d plan`: what was measured, and what that makes of so many prompts in each part.
 
     Raises UserError where no GPU was measured and no speed is given, or training fits on no number of GPUs.
     """
     own = parameters_of(resolve_model(recipe.model, recipe.model_revision).folder)
     parameters = own if params_b is None else params_b * 1e9
-    speed = tokens_per_second or measured_speed(measured[0], own, teraflops) * own / parameters
+    speed = tokens_per_second or measured_speed(measured, own, teraflops) * own / parameters
     found = phases(recipe, measured, prompts, parameters, Gpu(speed, teraflops, gpu_memory_gib))
+    of_each = " of each part" if isinstance(recipe, Mixture) else ""
+    rounds = f", each of up to {recipe.rounds} rounds" if recipe.rounds > 1 else ""
     return [
-        f"measured: {recipe.name}, {measured[0].prompts:,} prompts",
+        f"measured: {recipe.name}",
         tokens_table(measured),
         *(pairs_line(branch) for branch in measured),
-        f"planned: {prompts:,} prompts, {parameters / 1e9:.3g} billion parameters, {speed:,.0f} tokens/s on a GPU",
+        f"planned: {prompts:,} prompts{of_each}, {parameters / 1e9:.3g} billion parameters, "
+        f"{speed:,.0f} tokens/s on a GPU{rounds}",
         phases_table(found, price_per_gpu_hour),
     ]
 
 
-def measured_speed(measured: Measured, parameters: float, teraflops: float) -> float:
+def measured_speed(measured: Sequence[Measured], parameters: float, teraflops: float) -> float:
     """Tokens per second that one GPU generated with a model of so many parameters.
 
     Raises UserError where no GPU took part.
     """
-    if not measured.gpu_seconds:
+    seconds = sum(branch.gpu_seconds or 0.0 for branch in measured)
+    if not seconds:
         raise UserError(
             "no GPU took part in what was measured: give --tokens-per-second, what one GPU generates with the model "
             "that you plan for"
         )
-    spent = _sum(measured.steps)
-    return generation_speed(spent.computed, spent.generated, measured.gpu_seconds, parameters, teraflops)
+    spent = sum((_sum(branch.steps) for branch in measured if branch.gpu_seconds), NO_TOKENS)
+    return generation_speed(spent.computed, spent.generated, seconds, parameters, teraflops)
 
 
-def phases(recipe: Recipe, branches: Sequence[Measured], prompts: int, parameters: float, gpu: Gpu) -> list[Phase]:
+def phases(recipe: AnyRecipe, branches: Sequence[Measured], prompts: int, parameters: float, gpu: Gpu) -> list[Phase]:
     """Each stage of each branch over so many prompts; evaluation, whose prompts do not grow, is left out."""
     engines = recipe.engine.max_engines * max(recipe.engine.tensor_parallel, engine_gpus(parameters, gpu))
     found: list[Phase] = []
@@ -189,11 +209,15 @@ def phases(recipe: Recipe, branches: Sequence[Measured], prompts: int, parameter
             if calls.calls:
                 seconds = generating_seconds(calls.computed, calls.generated, parameters, gpu)
                 found.append(Phase(stage, branch.method, engines, prompts / branch.prompts * seconds))
-        found.append(_training(recipe, branch, prompts, parameters, gpu))
+    for arm in dict.fromkeys(branch.arm for branch in branches):
+        together = [branch for branch in branches if branch.arm == arm and branch.kept]
+        if together:
+            found.append(_training(recipe, together, prompts, parameters, gpu))
     return found
 
 
-def _training(recipe: Recipe, branch: Measured, prompts: int, parameters: float, gpu: Gpu) -> Phase:
+def _training(recipe: AnyRecipe, branches: Sequence[Measured], prompts: int, parameters: float, gpu: Gpu) -> Phase:
+    """One training on the pairs of one branch, or of one of each part of a mixture."""
     settings = recipe.train
     workers = training_gpus(parameters, settings, gpu)
     if workers is None:
@@ -201,16 +225,17 @@ def _training(recipe: Recipe, branch: Measured, prompts: int, parameters: float,
             f"training {parameters / 1e9:g} billion parameters with train.zero_stage={settings.zero_stage} does "
             f"not fit a GPU of {gpu.memory_gib:g} GiB: train.zero_stage=3 shares the weights out"
         )
-    pairs = round(prompts * branch.kept / branch.prompts)
-    pairs = min(pairs, settings.max_examples or pairs)
-    steps = total_steps(pairs, settings.batch_size, settings.epochs, settings.max_steps)
-    tokens = steps * settings.batch_size * branch.tokens_per_pair
+    pairs = [min(round(prompts * b.kept / b.prompts), b.max_examples or sys.maxsize) for b in branches]
+    tokens_per_pair = sum(n * b.tokens_per_pair for n, b in zip(pairs, branches, strict=True)) / sum(pairs)
+    steps = total_steps(sum(pairs), settings.batch_size, settings.epochs, settings.max_steps)
+    tokens = steps * settings.batch_size * tokens_per_pair
     seconds = training_seconds(tokens, parameters, settings.lora is not None, gpu)
-    return Phase("train", branch.method, max(settings.workers, workers), seconds)
+    method = branches[0].method if len(branches) == 1 else _named("all parts", branches[0].arm)
+    return Phase("train", method, max(settings.workers, workers), seconds)
 
 
 def _sum(steps: Mapping[str, Tokens]) -> Tokens:
-    return sum(steps.values(), Tokens(0, 0, 0, 0))
+    return sum(steps.values(), NO_TOKENS)
 
 
 def tokens_table(branches: Sequence[Measured]) -> Table:
@@ -227,7 +252,7 @@ def tokens_table(branches: Sequence[Measured]) -> Table:
 
 def pairs_line(branch: Measured) -> str:
     """What became of a branch's prompts."""
-    kept = f"{branch.kept / branch.prompts:.0%} of the prompts kept"
+    kept = f"{branch.kept / branch.prompts:.0%} of {branch.prompts:,} prompts kept"
     return f"{branch.method}: {kept}, {branch.tokens_per_pair:.1f} tokens in a training pair"
 
 

@@ -98,6 +98,19 @@ def test_a_failure_is_recorded_with_stage_and_error(tmp_path: Path) -> None:
     assert status(tmp_path) == {"status": "failed", "attempt": 2, "stage": "prepare", "error": "no such model"}
 
 
+def test_a_status_names_the_round_and_the_part_of_a_mixture(tmp_path: Path) -> None:
+    artifact = Artifact(tmp_path / "round-2" / "parts" / "judge" / "candidates", {})
+    with pytest.raises(UserError), attempting(tmp_path) as attempt, attempt.stage("generate", 2):
+        artifact.open()
+        attempt.use_gpus(0)
+        raise UserError("no luck")
+    where = {"stage": "generate", "round": 2, "part": "judge"}
+    assert status(tmp_path) == {"status": "failed", "attempt": 1, **where, "error": "no luck"}
+    about = read_json(tmp_path / "attempts" / "00001.json")
+    assert work_done(tmp_path).keys() == {"round-2/parts/judge/candidates"}
+    assert about["state"] == "failed"
+
+
 def test_there_is_no_status_while_an_attempt_is_at_work(tmp_path: Path) -> None:
     with attempting(tmp_path):
         pass

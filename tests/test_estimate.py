@@ -13,12 +13,12 @@ from rich.console import Console
 from safetensors.numpy import save_file
 
 from s2d_ray.artifacts import RunFolders, read_rows, write_json
-from s2d_ray.config import Recipe, load_recipe
+from s2d_ray.config import Mixture, Recipe, load_recipe
 from s2d_ray.errors import UserError
 from s2d_ray.estimate import Measured, estimate, measure_run, measure_sample, parameters_of, phases
 from s2d_ray.evaluation.ledger import Tokens
 from s2d_ray.evaluation.sizing import Gpu
-from s2d_ray.plan import make_plan
+from s2d_ray.plan import make_plans
 from s2d_ray.records import (
     CANDIDATES,
     DECISIONS,
@@ -34,10 +34,15 @@ from tests.stages.runs import write_corpus, write_recipe
 
 PROMPTS = 20
 # Per prompt: 1000 read of which 800 cached, 50 generated; 0.5 kept.
-MAIN = Measured(
-    "s2a", 100, {"a": Tokens(100, 90_000, 80_000, 3_000), "b": Tokens(100, 10_000, 0, 2_000)}, {}, 50, 60, 8
+STEPS = {"a": Tokens(100, 90_000, 80_000, 3_000), "b": Tokens(100, 10_000, 0, 2_000)}
+MAIN = Measured("distilled", "s2a", 100, STEPS, {}, 50, 60, None, 8)
+VOTED = replace(
+    MAIN,
+    arm="distilled_system1",
+    method="direct (control)",
+    steps={},
+    rule_calls={"universal": Tokens(50, 5_000, 0, 500)},
 )
-VOTED = replace(MAIN, method="direct (control)", steps={}, rule_calls={"universal": Tokens(50, 5_000, 0, 500)})
 
 
 def recipe(**sections: object) -> Recipe:
@@ -47,7 +52,7 @@ def recipe(**sections: object) -> Recipe:
 def test_each_stage_of_each_branch_grows_with_the_prompts() -> None:
     settings = {"epochs": 2, "batch_size": 10, "micro_batch_size": 10, "workers": 2}
     wanted = recipe(train=settings, engine={"max_engines": 4, "tensor_parallel": 2})
-    generate, train, curate, train_too = phases(wanted, [MAIN, VOTED], 100_000, 7e9, Gpu(1000, 400, 80))
+    generate, curate, train, train_too = phases(wanted, [MAIN, VOTED], 100_000, 7e9, Gpu(1000, 400, 80))
     # 1000 times 5000 tokens at 1000/s, and 2 x 7e9 x 1000 x 20,000 FLOPs at 4e14/s.
     assert (generate.stage, generate.method, generate.gpus) == ("generate", "s2a", 8)
     assert generate.gpu_seconds == pytest.approx(5000 + 700)
@@ -63,13 +68,34 @@ def test_each_stage_of_each_branch_grows_with_the_prompts() -> None:
 def test_a_limit_on_steps_or_examples_limits_training() -> None:
     gpu = Gpu(1000, 400, 80)
 
-    def trained(**settings: object) -> float:
+    def trained(max_examples: int | None = None, **settings: object) -> float:
         batch = {"epochs": 1, "batch_size": 10, "micro_batch_size": 10}
-        return phases(recipe(train=batch | settings), [MAIN], 100_000, 7e9, gpu)[-1].gpu_seconds
+        branch = replace(MAIN, max_examples=max_examples)
+        return phases(recipe(train=batch | settings), [branch], 100_000, 7e9, gpu)[-1].gpu_seconds
 
     assert trained(max_steps=100) == pytest.approx(100 * 10 * 60 * 4 * 7e9 / 4e14)
     assert trained(max_examples=500) == pytest.approx(500 * 60 * 4 * 7e9 / 4e14)
     assert trained(lora=None, zero_stage=3, max_steps=100) == pytest.approx(100 * 10 * 60 * 6 * 7e9 / 4e14)
+
+
+def test_the_parts_of_a_mixture_are_trained_together() -> None:
+    part = {"task": "prompts", "method": "s2a"}
+    settings = {"epochs": 1, "batch_size": 10, "micro_batch_size": 10}
+    wanted = Mixture.model_validate(
+        {"name": "mine", "model": "m", "parts": {"one": part, "two": part}, "train": settings}
+    )
+    two = replace(MAIN, method="two s2a", tokens_per_pair=90, max_examples=100)
+    three = replace(two, method="three s2a", kept=0, tokens_per_pair=0)
+    found = phases(wanted, [MAIN, two, three], 1_000, 7e9, Gpu(1000, 400, 80))
+    assert [(phase.stage, phase.method) for phase in found] == [
+        ("generate", "s2a"),
+        ("generate", "two s2a"),
+        ("generate", "three s2a"),
+        ("train", "all parts"),
+    ]
+    # 500 pairs of 60 tokens and 100 of 90.
+    assert found[-1].gpu_seconds == pytest.approx((500 * 60 + 100 * 90) * 4 * 7e9 / 4e14)
+    assert phases(wanted, [three], 1_000, 7e9, Gpu(1000, 400, 80))[1:] == []
 
 
 def test_a_model_that_does_not_fit_takes_more_gpus_or_is_refused() -> None:
@@ -94,8 +120,8 @@ def run(tmp_path: Path, tiny_model: Path) -> tuple[Recipe, RunFolders]:
 
 def finish(loaded: Recipe, folders: RunFolders) -> int:
     """Write the run's folders; the number of prompts."""
-    plan = make_plan(loaded, folders)
-    [branch] = plan.branches
+    [plan] = make_plans(loaded, folders)
+    [branch] = plan.parts[0].branches
     prompts = [prompt_from_row(row) for row in read_rows(folders.prompts)]
     steps = (Step("rewrite", "r", "stop", 90, 60, 9, 1.0), Step("respond", "a", "stop", 10, 0, 1, 1.0))
     rows = [candidates_to_row(Candidates(p, [Sample("a", steps=steps)])) for p in prompts]

@@ -131,9 +131,9 @@ def _in_tokens(work: Mapping[str, Work], generated: int) -> float | None:
     return generated * sum(seconds.values()) / seconds["generate"] if seconds.get("generate") else None
 
 
-def ledger_table(ledger: Mapping[str, Any]) -> Table:
-    """The ledger in report.json as a person reads it in a terminal."""
-    table = Table("ledger", box=None, pad_edge=False)
+def ledger_table(ledger: Mapping[str, Any], where: str = "") -> Table:
+    """The ledger in report.json as a person reads it in a terminal; `where` names the part and the round."""
+    table = Table(f"ledger ({where})" if where else "ledger", box=None, pad_edge=False)
     for column in ("calls", "read", "cached", "generated", "per accepted example"):
         table.add_column(column, justify="right")
     for step, tokens in ledger["steps"].items():
