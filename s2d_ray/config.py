@@ -123,17 +123,32 @@ class Lora(Strict):
     dropout: float = Field(0.0, ge=0, lt=1)
 
 
+def _worker_range(value: object) -> object:
+    ends = value if isinstance(value, list | tuple) else [value, value]
+    whole = all(isinstance(end, int) and not isinstance(end, bool) and end >= 1 for end in ends)
+    if len(ends) != 2 or not whole or ends[0] > ends[1]:
+        raise ValueError("a number of workers from 1, or [min, max]")
+    return tuple(ends) if isinstance(value, list) else value
+
+
 class Train(Strict):
     """Fine-tuning of the base model on the curated pairs, loss on the answer only."""
 
-    workers: int = Field(1, ge=1)
-    """Training processes; one GPU each where there are GPUs."""
+    workers: Annotated[int | tuple[int, int], BeforeValidator(_worker_range)] = 1
+    """Training processes; one GPU each where there are GPUs. `[min, max]` is elastic: as many as the cluster has room
+    for, fewer when a node is lost and more when one comes, each time from the last checkpoint. The batches stay the
+    same."""
     zero_stage: Literal[0, 1, 2, 3] = 2
     """DeepSpeed ZeRO: what is sharded over the workers (1 optimizer, 2 and gradients, 3 and parameters)."""
+    offload: Literal["none", "optimizer", "parameters"] = "none"
+    """What is kept in the CPU's memory to spare the GPU's: the optimizer's state (with ZeRO), or the parameters too
+    (with ZeRO-3). Slower."""
     lora: Lora | None = Lora()
     """Adapters; `null` fine-tunes every parameter."""
     learning_rate: float = Field(5e-4, gt=0)
-    """Peak, reached after the warm-up, then falling linearly to zero."""
+    """Peak, reached after the warm-up."""
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    """How the learning rate goes on after the warm-up: down to zero in a straight line or along a cosine, or not."""
     warmup_share: float = Field(0.1, ge=0, lt=1)
     """Share of all steps in which the learning rate rises."""
     weight_decay: float = Field(0.0, ge=0)
@@ -144,29 +159,37 @@ class Train(Strict):
     max_examples: int | None = Field(None, ge=1)
     """Examples at most, the first by id; unset uses all. In a mixture, of each part."""
     batch_size: int = Field(16, ge=1)
-    """Examples per optimizer step over all workers."""
+    """Examples per optimizer step over all workers, however many there are."""
     micro_batch_size: int = Field(8, ge=1)
-    """Examples per worker and forward pass, packed into one row; fewer take less memory."""
+    """Examples per worker and forward pass at most, packed into one row without padding; fewer take less memory.
+    Gradients are accumulated until `batch_size` is reached."""
     max_length: int = Field(512, ge=8)
     """Tokens of prompt and target; longer examples are left out and counted."""
     gradient_clipping: float = Field(1.0, gt=0)
     """Largest norm of the gradient."""
     checkpoint_steps: int = Field(10, ge=1)
     """Optimizer steps between checkpoints: what a crash can cost."""
+    keep_checkpoints: int = Field(2, ge=1)
+    """Checkpoints kept during the training, the latest ones; none is left when it is finished."""
     max_failures: int = Field(3, ge=0)
-    """Worker crashes that are survived by going on from the last checkpoint."""
+    """Losses of a worker or its node that are survived by going on from the last checkpoint. Preemptions that Ray is
+    told of do not count."""
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
     """Number format of the frozen or sharded weights; optimizer state is float32."""
 
+    @property
+    def max_workers(self) -> int:
+        """Workers at most."""
+        return self.workers if isinstance(self.workers, int) else self.workers[1]
+
     @model_validator(mode="after")
-    def _divisible(self) -> Self:
-        if self.batch_size % self.workers:
-            raise ValueError(f"batch_size {self.batch_size} is not a multiple of workers {self.workers}")
-        share = self.batch_size // self.workers
-        if share % min(self.micro_batch_size, share):
-            raise ValueError(
-                f"batch_size/workers = {share} is not a multiple of micro_batch_size {self.micro_batch_size}"
-            )
+    def _fits(self) -> Self:
+        if self.batch_size < self.max_workers:
+            raise ValueError(f"batch_size {self.batch_size} has no example for each of {self.max_workers} workers")
+        if self.offload == "optimizer" and self.zero_stage == 0:
+            raise ValueError("offload optimizer needs zero_stage 1, 2 or 3")
+        if self.offload == "parameters" and self.zero_stage != 3:
+            raise ValueError("offload parameters needs zero_stage 3")
         return self
 
 

@@ -110,6 +110,7 @@ def engine_arguments(config: Engine, model: Path, trust_remote_code: bool) -> di
     on_cpu = not _has_gpu()
     arguments: dict[str, Any] = {
         "model": str(model),
+        "load_format": "safetensors",
         "dtype": config.dtype,
         "max_model_len": config.max_model_len,
         "max_num_seqs": config.max_sequences,

@@ -3,6 +3,7 @@
 import os
 import shutil
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +23,8 @@ from s2d_ray.training.schedule import total_steps
 
 STATE = "_train"
 """Checkpoints, inside the model's folder until it is finished."""
+RESIZE_SECONDS = 60.0
+"""How often an elastic training looks whether there is room for more workers. Each resize costs a restart."""
 
 
 class Source(NamedTuple):
@@ -67,7 +70,7 @@ def train(recipe: AnyRecipe, base: Model, sources: Sequence[Source], model: Arti
         examples = _fit(recipe, base, sources, folder, meter)
     log = read_json_lines(folder / TRAINING_LOG)
     seconds = time.monotonic() - start
-    tokens = sum(entry["tokens"] for entry in log)
+    tokens, padding = (sum(entry[name] for entry in log) for name in ("tokens", "padding"))
     model.finish(
         {
             "examples": examples,
@@ -75,6 +78,8 @@ def train(recipe: AnyRecipe, base: Model, sources: Sequence[Source], model: Arti
             "steps": len(log),
             "tokens": tokens,
             "tokens_per_second": tokens / log[-1]["seconds"],
+            "padded_share": padding / (tokens + padding),
+            "steps_by_workers": dict(Counter(str(entry["workers"]) for entry in log)),
             "first_loss": log[0]["loss"],
             "last_loss": log[-1]["loss"],
             "seconds": seconds,
@@ -89,7 +94,7 @@ def _fit(recipe: AnyRecipe, base: Model, sources: Sequence[Source], folder: Path
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.25")
     settings = recipe.train
     gpu = bool(ray.cluster_resources().get("GPU"))
-    cores = 1 if gpu else max(1, (os.cpu_count() or 1) // settings.workers)
+    cores = 1 if gpu else max(1, (os.cpu_count() or 1) // settings.max_workers)
 
     found = [(sorted((s.distilled.path / "status=kept").glob("*.parquet")), s.max_examples) for s in sources]
 
@@ -97,7 +102,8 @@ def _fit(recipe: AnyRecipe, base: Model, sources: Sequence[Source], folder: Path
         # DeepSpeed looks for its accelerator when it is imported.
         if not gpu:
             os.environ["DS_ACCELERATOR"] = "cpu"
-        from s2d_ray.training.loop import Pairs, TrainJob, train_worker
+        from s2d_ray.training.job import Pairs, TrainJob
+        from s2d_ray.training.loop import train_worker
 
         pairs = [Pairs(files, most) for files, most in found if files]
         job = TrainJob(settings, recipe.seed, base.folder, recipe.trust_remote_code, pairs, folder)
@@ -107,14 +113,17 @@ def _fit(recipe: AnyRecipe, base: Model, sources: Sequence[Source], folder: Path
         worker,
         torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
         scaling_config=ray.train.ScalingConfig(
-            num_workers=settings.workers, use_gpu=gpu, resources_per_worker={"CPU": cores} | ({"GPU": 1} if gpu else {})
+            num_workers=settings.workers,
+            elastic_resize_monitor_interval_s=RESIZE_SECONDS,
+            use_gpu=gpu,
+            resources_per_worker={"CPU": cores} | ({"GPU": 1} if gpu else {}),
         ),
         run_config=ray.train.RunConfig(
             # The same name and storage again is how Ray Train knows that this is a continuation.
             name=STATE,
             storage_path=str(folder.resolve()),
             failure_config=ray.train.FailureConfig(max_failures=settings.max_failures),
-            checkpoint_config=ray.train.CheckpointConfig(num_to_keep=2),
+            checkpoint_config=ray.train.CheckpointConfig(num_to_keep=settings.keep_checkpoints),
         ),
     )
     try:

@@ -1,0 +1,112 @@
+"""An elastic training on a cluster of several nodes, of which one is lost or one more comes."""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+from ray.cluster_utils import Cluster
+
+from s2d_ray.artifacts import TRAINING_LOG, read_json, read_json_lines
+from tests.training.trial import trained
+
+pytestmark = [pytest.mark.ray, pytest.mark.train]
+
+CORES = max(1, (os.cpu_count() or 1) // 2)
+"""What a worker asks for where there are two at most."""
+SETTINGS = {
+    "dtype": "float32",
+    "learning_rate": 1e-3,
+    "batch_size": 6,
+    "micro_batch_size": 1,
+    "epochs": 1000,
+    "checkpoint_steps": 5,
+}
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    """A head without cores; nodes are added by the test."""
+    head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": 2**27}
+    made = Cluster(initialize_head=True, head_node_args=head)
+    ray.init(address=made.address, namespace="s2d", log_to_driver=False)
+    yield made
+    ray.shutdown()
+    made.shutdown()
+
+
+def add_node(cluster: Cluster) -> Any:
+    node = cluster.add_node(num_cpus=CORES, object_store_memory=2**27)
+    cluster.wait_for_nodes()
+    return node
+
+
+def steps_of(log: Path, workers: int) -> int:
+    """Steps logged so far on so many workers."""
+    try:
+        return sum(entry["workers"] == workers for entry in read_json_lines(log))
+    except (FileNotFoundError, ValueError):
+        return 0
+
+
+def meanwhile(happened: Callable[[], bool], then: Callable[[], object]) -> Future[object]:
+    """Do something in a thread once something has happened."""
+
+    def wait_and_act() -> object:
+        deadline = time.monotonic() + 300
+        while not happened():
+            assert time.monotonic() < deadline, "did not happen in time"
+            time.sleep(0.05)
+        return then()
+
+    with_one_thread = ThreadPoolExecutor(1)
+    future = with_one_thread.submit(wait_and_act)
+    with_one_thread.shutdown(wait=False)
+    return future
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"zero_stage": 2, "lora": {"rank": 4}},
+        pytest.param({"zero_stage": 3, "lora": {"rank": 4}}, marks=pytest.mark.long),
+        pytest.param({"zero_stage": 2, "lora": None}, marks=pytest.mark.long),
+        pytest.param({"zero_stage": 3, "lora": None}, marks=pytest.mark.long),
+    ],
+)
+def test_a_lost_node_leaves_the_training_to_the_others(
+    settings: dict[str, Any], cluster: Cluster, tmp_path: Path, tiny_model: Path
+) -> None:
+    add_node(cluster)
+    lost = add_node(cluster)
+    log = tmp_path / "elastic" / "model" / TRAINING_LOG
+    loss = meanwhile(lambda: steps_of(log, 2) >= 12, lambda: cluster.remove_node(lost, allow_graceful=False))
+    folder, found = trained(tmp_path / "elastic", tiny_model, workers=[1, 2], max_steps=40, **settings, **SETTINGS)
+    loss.result()
+    steps = read_json(folder / "manifest.json")["steps_by_workers"]
+    assert [entry["step"] for entry in found] == list(range(1, 41))
+    assert [entry["workers"] for entry in found] == [2] * steps["2"] + [1] * steps["1"]
+    assert steps["2"] >= 10, "more than the steps since the last checkpoint were done again"
+    _, alone = trained(tmp_path / "alone", tiny_model, workers=1, max_steps=40, **settings, **SETTINGS)
+    for expected, entry in zip(alone, found, strict=True):
+        assert entry["loss"] == pytest.approx(expected["loss"], rel=0.01)
+
+
+@pytest.mark.long
+def test_a_node_that_comes_is_taken_in(
+    cluster: Cluster, tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("s2d_ray.stages.train.RESIZE_SECONDS", 2.0)
+    add_node(cluster)
+    log = tmp_path / "model" / TRAINING_LOG
+    came = meanwhile(lambda: steps_of(log, 1) >= 6, lambda: add_node(cluster))
+    settings = SETTINGS | {"batch_size": 64, "max_steps": 100}
+    folder, found = trained(tmp_path, tiny_model, rows=64, workers=[1, 2], **settings)
+    came.result()
+    steps = read_json(folder / "manifest.json")["steps_by_workers"]
+    assert [entry["step"] for entry in found] == list(range(1, 101))
+    assert [entry["workers"] for entry in found] == [1] * steps["1"] + [2] * steps["2"]
