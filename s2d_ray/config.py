@@ -69,12 +69,22 @@ class Engine(Strict):
     """`vllm` (its CPU build where there is no GPU), or `scripted` for trials without a model."""
     script: str = "s2d_ray.inference.scripted:echo"
     """For `scripted`: `module:function` of (messages, random generator), returning the model's text."""
-    min_engines: int = Field(1, ge=0)
-    """Engine actors kept while a stage runs."""
+    min_engines: int = Field(1, ge=1)
+    """Engine actors that a stage starts with and keeps. Before and after a stage, and where nothing is left to
+    do, there are none: what they held is free for training."""
     max_engines: int = Field(1, ge=1)
     """Engine actors at most; Ray Data scales between the two with the backlog."""
     tensor_parallel: int = Field(1, ge=1)
-    """GPUs that one copy of the model is split over."""
+    """GPUs that each layer of the model is split over."""
+    pipeline_parallel: int = Field(1, ge=1)
+    """Groups of layers on GPUs of their own: an engine takes tensor_parallel × pipeline_parallel GPUs, all on one
+    node unless `extra.distributed_executor_backend` is `ray`."""
+    cpus: int | None = Field(None, ge=1)
+    """CPU cores of one engine where there is no GPU, set aside for it by Ray. Unset: one, so that engines are
+    placed whatever else runs, and a sole engine (`max_engines: 1`) computes with all cores of its machine."""
+    call_timeout: float = Field(600.0, gt=0)
+    """Seconds that one call may take, waiting included; its row fails then. Where the engine gave no token to any
+    call in that time it counts as dead, and another is started."""
     max_model_len: int = Field(1024, ge=16)
     """Tokens of prompt and answer together at most; longer prompts fail as rows."""
     max_sequences: int = Field(128, ge=1)
@@ -93,6 +103,17 @@ class Engine(Strict):
     extra: dict[str, Any] = {}
     """Further vLLM engine arguments, passed as they are."""
 
+    @property
+    def gpus(self) -> int:
+        """GPUs of one engine."""
+        return self.tensor_parallel * self.pipeline_parallel
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.min_engines > self.max_engines:
+            raise ValueError(f"min_engines {self.min_engines} is more than max_engines {self.max_engines}")
+        return self
+
 
 class Generate(Strict):
     """System 2 over the unlabelled prompts."""
@@ -102,8 +123,9 @@ class Generate(Strict):
     sampling: Sampling = Sampling()
     commit_rows: int = Field(32, ge=1)
     """Prompts per output part: what a crash can cost at most, per engine and part in flight."""
-    concurrent_rows: int = Field(96, ge=1)
-    """Prompts in flight per engine; enough to keep `max_sequences` busy."""
+    concurrent_rows: int | None = Field(None, ge=1)
+    """Prompts in flight per engine at most; unset: twice `engine.max_sequences`. There are fewer where fewer keep the
+    engine full, by what it reports as running and waiting."""
     max_failed_share: float = Field(0.1, ge=0, le=1)
     """The stage stops with an error when more than this share of the prompts failed."""
 

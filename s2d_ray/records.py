@@ -4,7 +4,7 @@ A prompt has no place for a label: only `LabelledPrompt`, which evaluation alone
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any, TypedDict
 
@@ -206,10 +206,21 @@ def sample_from_row(row: Row) -> Sample:
     return Sample(row["text"], row["variant"], row["error"], [Step(**step) for step in row["steps"]])
 
 
+def sample_to_row(sample: Sample) -> Row:
+    """A sample as stored in the `samples` column."""
+    # Not `asdict`: it copies deeply, which is most of what a row costs outside the engine.
+    return {
+        "text": sample.text,
+        "variant": sample.variant,
+        "error": sample.error,
+        "steps": [{name: getattr(step, name) for name in Step.__slots__} for step in sample.steps],
+    }
+
+
 def candidates_to_row(candidates: Candidates) -> Row:
     """A row of schema `CANDIDATES`."""
     return prompt_to_row(candidates.prompt) | {
-        "samples": [asdict(sample) for sample in candidates.samples],
+        "samples": [sample_to_row(sample) for sample in candidates.samples],
         "error": candidates.error,
     }
 

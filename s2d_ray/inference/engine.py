@@ -1,6 +1,7 @@
 """What gives completions: one interface for vLLM and for the scripted engine of trials and tests."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -24,8 +25,24 @@ class CompletionEngine(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """What an engine says of itself."""
+
+    running: int
+    """Sequences that it works on."""
+    waiting: int
+    """Sequences that wait until it has room for them."""
+    progressed: float
+    """When it last gave a token, by `time.monotonic`."""
+
+
 class RunningEngine(CompletionEngine, Protocol):
     """An engine in the hands of whoever started it."""
+
+    def activity(self) -> Activity:
+        """What it is doing, as of its last report."""
+        ...
 
     async def load(self, model: Path) -> None:
         """Answer with the weights of another model of the same architecture and tokenizer from now on.

@@ -3,29 +3,58 @@
 The function is given by name in the recipe, sees the chat and a seeded random generator, and returns text.
 """
 
+import asyncio
+import inspect
 import re
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from random import Random
 
 from s2d_ray.config import Engine, Sampling
 from s2d_ray.imports import import_object
+from s2d_ray.inference.engine import Activity
 from s2d_ray.records import Completion, Message
 
-Script = Callable[[Sequence[Message], Random], str]
+Script = Callable[[Sequence[Message], Random], str | Awaitable[str]]
+"""May be async: what it awaits is the time that the engine takes."""
 
 
 class ScriptedEngine:
-    """Completions from a script; tokens are counted as words."""
+    """Completions from a script; tokens are counted as words. Works on `max_sequences` at once, as a real engine."""
 
     def __init__(self, config: Engine) -> None:
         self._script: Script = import_object(config.script)
+        self._places = asyncio.Semaphore(config.max_sequences)
+        self._running = self._in_flight = 0
+        self._progressed = time.monotonic()
 
     async def complete(self, messages: Sequence[Message], sampling: Sampling, n: int, seed: int) -> list[Completion]:
         """`n` completions, the same for the same messages and seed."""
         read = sum(len(m["content"].split()) for m in messages)
-        texts = [self._script(messages, Random(f"{seed}/{index}")) for index in range(n)]
+        if n == 1:  # By far the most frequent: no task is made for it.
+            return [_completion(await self._say(messages, f"{seed}/0"), sampling, read)]
+        texts = await asyncio.gather(*(self._say(messages, f"{seed}/{index}") for index in range(n)))
         return [_completion(text, sampling, read) for text in texts]
+
+    async def _say(self, messages: Sequence[Message], seed: str) -> str:
+        self._in_flight += 1
+        try:
+            async with self._places:
+                self._running += 1
+                try:
+                    said = self._script(messages, Random(seed))
+                    text = await said if inspect.isawaitable(said) else said
+                finally:
+                    self._running -= 1
+        finally:
+            self._in_flight -= 1
+        self._progressed = time.monotonic()
+        return text
+
+    def activity(self) -> Activity:
+        """Where its sequences are now."""
+        return Activity(self._running, self._in_flight - self._running, self._progressed)
 
     async def load(self, model: Path) -> None:
         """A script is the same whatever the model."""
@@ -38,10 +67,11 @@ def _completion(text: str, sampling: Sampling, read: int) -> Completion:
     """The text up to the first stop text and within the token limit, as a real engine would end it."""
     for stop in sampling.stop:
         text = text.partition(stop)[0]
-    words = re.findall(r"\s*\S+", text)
-    if len(words) > sampling.max_tokens:
+    count = len(text.split())
+    if count > sampling.max_tokens:
+        words = re.findall(r"\s*\S+", text)
         return Completion("".join(words[: sampling.max_tokens]), "length", read, 0, sampling.max_tokens)
-    return Completion(text, "stop", read, 0, len(words))
+    return Completion(text, "stop", read, 0, count)
 
 
 def echo(messages: Sequence[Message], random: Random) -> str:

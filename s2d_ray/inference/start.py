@@ -5,11 +5,19 @@ from pathlib import Path
 from s2d_ray.config import Engine, Sampling
 from s2d_ray.inference.engine import RunningEngine
 from s2d_ray.inference.scripted import ScriptedEngine
+from s2d_ray.inference.timed import TimedEngine
 from s2d_ray.records import user
 
 
 async def start_engine(config: Engine, model: Path, trust_remote_code: bool) -> RunningEngine:
-    """A running engine for the model, past its first call, which compiles what later ones reuse."""
+    """A running engine for the model, past its first call, which compiles what later ones reuse.
+
+    From then on its calls are limited to `call_timeout`.
+    """
+    return TimedEngine(await _start(config, model, trust_remote_code), config.call_timeout)
+
+
+async def _start(config: Engine, model: Path, trust_remote_code: bool) -> RunningEngine:
     if config.kind == "scripted":
         return ScriptedEngine(config)
     # vLLM is imported where it is used: it takes seconds, and needs its settings in the environment first.

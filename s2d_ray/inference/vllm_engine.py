@@ -2,13 +2,14 @@
 
 import asyncio
 import os
+import time
 from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 from s2d_ray.config import Engine, Sampling
-from s2d_ray.inference.engine import EngineDied, EngineError
+from s2d_ray.inference.engine import Activity, EngineDied, EngineError
 from s2d_ray.inference.orphans import own_engine
 from s2d_ray.records import Completion, Message
 
@@ -23,6 +24,7 @@ class VllmEngine:
         own_engine()
         self._config, self._trust_remote_code = config, trust_remote_code
         self._request_ids = count()
+        self._in_flight = 0
         self._start(model)
 
     def _start(self, model: Path) -> None:
@@ -30,7 +32,10 @@ class VllmEngine:
         from vllm.engine.arg_utils import AsyncEngineArgs
         from vllm.v1.engine.async_llm import AsyncLLM
 
-        self._engine = AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
+        self._report = SchedulerReport()
+        self._engine = AsyncLLM.from_engine_args(
+            AsyncEngineArgs(**arguments), stat_loggers=[lambda config, index: self._report]
+        )
         self._tokenizer = self._engine.get_tokenizer()
         self._model = model
 
@@ -46,6 +51,7 @@ class VllmEngine:
             raise EngineError(f"the prompt has {len(tokens)} tokens; max_model_len is {self._config.max_model_len}")
         parameters = sampling_parameters(sampling, n, seed if self._config.seeded else None, room)
         request = asyncio.ensure_future(self._request(tokens, parameters))
+        self._in_flight += parameters.n
         try:
             # vLLM leaves a request waiting for ever whose engine dies before it took the request.
             while not (await asyncio.wait({request}, timeout=LIVENESS_SECONDS))[0]:
@@ -55,6 +61,7 @@ class VllmEngine:
         except EngineDeadError as error:
             raise EngineDied(str(error)) from error
         finally:
+            self._in_flight -= parameters.n
             request.cancel()
         cached = final.num_cached_tokens or 0
         completions = [
@@ -68,6 +75,11 @@ class VllmEngine:
         ):
             final = output
         return final
+
+    def activity(self) -> Activity:
+        """By vLLM's scheduler after its last step; what it has not taken up by then is waiting."""
+        running = min(self._report.running, self._in_flight)
+        return Activity(running, self._in_flight - running, self._report.progressed)
 
     async def load(self, model: Path) -> None:
         """Other weights into the running engine, in a second; a new engine where they do not suffice."""
@@ -86,6 +98,30 @@ class VllmEngine:
     def close(self) -> None:
         """End the engine process."""
         self._engine.shutdown()
+
+
+class SchedulerReport:
+    """What vLLM reports after each step, as one of its stat loggers."""
+
+    def __init__(self) -> None:
+        self.running = 0
+        self.progressed = time.monotonic()
+
+    def record(self, scheduler_stats: Any, iteration_stats: Any, mm_cache_stats: Any = None, engine_idx: int = 0) -> None:
+        """Called by vLLM; either of the first two may be None."""
+        if scheduler_stats is not None:
+            self.running = scheduler_stats.num_running_reqs
+        if iteration_stats is not None and iteration_stats.num_generation_tokens:
+            self.progressed = time.monotonic()
+
+    def log(self) -> None:
+        """Called by vLLM; nothing to print."""
+
+    def log_engine_initialized(self) -> None:
+        """Called by vLLM; nothing to print."""
+
+    def record_sleep_state(self, sleep: int = 0, level: int = 0) -> None:
+        """Called by vLLM; its engine never sleeps here."""
 
 
 def same_embeddings(one: Path, other: Path) -> bool:
@@ -115,6 +151,7 @@ def engine_arguments(config: Engine, model: Path, trust_remote_code: bool) -> di
         "max_model_len": config.max_model_len,
         "max_num_seqs": config.max_sequences,
         "tensor_parallel_size": config.tensor_parallel,
+        "pipeline_parallel_size": config.pipeline_parallel,
         "enable_prefix_caching": True,
         "enforce_eager": on_cpu if config.compile is None else not config.compile,
         "trust_remote_code": trust_remote_code,
@@ -122,7 +159,9 @@ def engine_arguments(config: Engine, model: Path, trust_remote_code: bool) -> di
     }
     if not on_cpu:
         return arguments | {"gpu_memory_utilization": config.gpu_memory} | config.extra
-    if config.max_engines == 1:
+    if config.cpus is not None:
+        os.environ |= {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": str(config.cpus)}
+    elif config.max_engines == 1:
         cores = ",".join(str(core) for core in sorted(os.sched_getaffinity(0)))
         os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", cores)
     arguments["kv_cache_memory_bytes"] = int(config.kv_cache_gib * 2**30)

@@ -5,7 +5,6 @@ An arm is a model and a method, and nothing else. The models take turns in one e
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from functools import partial
 from math import ceil
 
@@ -17,8 +16,9 @@ from s2d_ray.config import Named, Recipe
 from s2d_ray.inference.engine import CompletionEngine, EngineDied
 from s2d_ray.inference.program_run import run_on_all_forms
 from s2d_ray.models import Model
-from s2d_ray.records import ANSWERS, LABELLED, Row, labelled_from_row, labelled_to_row
-from s2d_ray.stages.rows import Pass, RowFunction, RowJob, forget_checkpoint, process_rows
+from s2d_ray.records import ANSWERS, LABELLED, Row, labelled_from_row, labelled_to_row, sample_to_row
+from s2d_ray.stages.parts import forget_checkpoint
+from s2d_ray.stages.rows import Pass, RowFunction, RowJob, process_rows
 from s2d_ray.system2.catalogue import load_method
 from s2d_ray.tasks.catalogue import load_task
 from s2d_ray.tasks.corpus import held_out
@@ -69,7 +69,7 @@ def _answer_row(recipe: Recipe, arms: Arms) -> RowFunction:
                 samples = await run_on_all_forms(
                     method, task, prompt, engine, settings.sampling, settings.samples, recipe.seed
                 )
-                given["samples"] = [asdict(sample) for sample in samples]
+                given["samples"] = [sample_to_row(sample) for sample in samples]
             except EngineDied:
                 raise
             except Exception as error:  # A bad row is data here too: it counts as not answered.

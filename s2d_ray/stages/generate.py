@@ -12,7 +12,8 @@ from s2d_ray.inference.engine import CompletionEngine, EngineDied, EngineError
 from s2d_ray.inference.program_run import run_on_all_forms
 from s2d_ray.models import Model
 from s2d_ray.records import CANDIDATES, Candidates, Row, candidates_to_row, prompt_from_row
-from s2d_ray.stages.rows import Pass, RowFunction, RowJob, forget_checkpoint, process_rows
+from s2d_ray.stages.parts import forget_checkpoint
+from s2d_ray.stages.rows import Pass, RowFunction, RowJob, process_rows
 from s2d_ray.system2.catalogue import load_method
 from s2d_ray.tasks.catalogue import load_task
 
