@@ -7,7 +7,6 @@ one resumed. Other inputs: refused with the difference, unless the caller asks t
 import json
 import os
 import platform
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -17,12 +16,15 @@ from hashlib import blake2b
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Protocol
+from uuid import uuid4
 
+import pyarrow as pa
 import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
 from s2d_ray.errors import UserError
 from s2d_ray.records import Row
+from s2d_ray.storage import RemotePath, cache_dir, filesystem, remove
 
 INPUTS = "inputs.json"
 MANIFEST = "manifest.json"
@@ -86,7 +88,7 @@ class Artifact:
                 write_json(self.path / INPUTS, self.inputs)
         except OSError as error:
             raise UserError(
-                f"cannot write to {self.path}: {error.strerror}; choose another folder with --root"
+                f"cannot write to {self.path}: {error.strerror or error}; choose another folder with --root"
             ) from error
         self._refuse_others()
         if not self.finished and (watcher := _watcher.get()):
@@ -112,11 +114,12 @@ class Artifact:
         return "; ".join(differences(read_json(self.path / INPUTS), json.loads(json.dumps(self.inputs))))
 
     def _discard(self) -> None:
-        # Moved away first: a crash on the way must not leave half of the old results.
-        aside = self.path.with_name(f".{self.path.name}.discarded")
-        shutil.rmtree(aside, ignore_errors=True)
-        self.path.rename(aside)
-        shutil.rmtree(aside, ignore_errors=True)
+        # A crash on the way must not leave half of the old results to go on from.
+        write_json(self.path / INPUTS, {"discarded": True})
+        for path in self.path.iterdir():
+            if path.name != INPUTS:
+                remove(path)
+        (self.path / INPUTS).unlink()
 
     @property
     def fingerprint(self) -> str:
@@ -183,9 +186,13 @@ def read_json(path: Path) -> Any:
 
 def write_json(path: Path, content: object) -> None:
     """Write a JSON file at once or not at all, so that a crash leaves no half-written one."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
-    os.replace(partial, path)
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    if isinstance(path, RemotePath):
+        path.write_text(text)
+    else:
+        partial = path.with_name(f".{path.name}.partial")
+        partial.write_text(text)
+        os.replace(partial, path)
 
 
 def read_json_lines(path: Path) -> list[Any]:
@@ -195,19 +202,38 @@ def read_json_lines(path: Path) -> list[Any]:
 
 def part_files(folder: Path) -> list[Path]:
     """The Parquet parts of a folder, in name order; names with a leading `_` or `.` are not results."""
-    parts = (path.relative_to(folder) for path in folder.rglob("*.parquet"))
-    return sorted(folder / part for part in parts if not any(name.startswith(("_", ".")) for name in part.parts))
+    parts = sorted(path.relative_to(folder) for path in folder.rglob("*.parquet"))
+    return [folder / part for part in parts if not any(name.startswith(("_", ".")) for name in part.parts)]
 
 
 def dataset(folder: Path) -> pads.Dataset:
     """A folder's Parquet parts as one dataset, for counting and filtering without reading it whole."""
-    return pads.dataset([str(path) for path in part_files(folder)], format="parquet")
+    files = [filesystem(path)[1] for path in part_files(folder)]
+    return pads.dataset(files, format="parquet", filesystem=filesystem(folder)[0])
+
+
+def parquet_file(path: Path) -> pq.ParquetFile:
+    """A Parquet file, opened."""
+    system, name = filesystem(path)
+    return pq.ParquetFile(name, filesystem=system)
+
+
+def write_table(path: Path, table: pa.Table, scratch: Path | None = None) -> None:
+    """Write a Parquet file at once or not at all; `scratch` is a folder beside it for what is half written."""
+    if isinstance(path, RemotePath):
+        buffer = pa.BufferOutputStream()
+        pq.write_table(table, buffer)
+        path.write_bytes(buffer.getvalue())
+    else:
+        partial = (scratch or path.parent) / f".{uuid4().hex}.partial"
+        pq.write_table(table, partial)
+        os.replace(partial, path)
 
 
 def read_rows(folder: Path, columns: list[str] | None = None) -> Iterator[Row]:
     """Every row of a folder's Parquet parts, a batch in memory at a time."""
     for path in part_files(folder):
-        for batch in pq.ParquetFile(path).iter_batches(columns=columns):
+        for batch in parquet_file(path).iter_batches(columns=columns):
             yield from batch.to_pylist()
 
 
@@ -258,8 +284,8 @@ class RunFolders:
 
     @property
     def logs(self) -> Path:
-        """What Ray, vLLM and DeepSpeed say."""
-        return self.base / "logs"
+        """What Ray, vLLM and DeepSpeed say; on this machine, wherever the results are."""
+        return cache_dir() / "logs" / self.base.key if isinstance(self.base, RemotePath) else self.base / "logs"
 
     def control(self, name: str) -> "RunFolders":
         """The folders of a control arm, laid out as the run's own."""

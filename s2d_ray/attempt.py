@@ -236,7 +236,9 @@ def _take(folder: Path, silence: float) -> int:
                 _file(folder, newest + 1).touch(exist_ok=False)
                 return newest + 1
     except OSError as error:
-        raise UserError(f"cannot write to {folder}: {error.strerror}; choose another folder with --root") from error
+        raise UserError(
+            f"cannot write to {folder}: {error.strerror or error}; choose another folder with --root"
+        ) from error
 
 
 def _refuse_beside(folder: Path, number: int, silence: float) -> None:

@@ -30,6 +30,7 @@ from s2d_ray.errors import UserError
 from s2d_ray.estimate import estimate, measure_run, measure_sample
 from s2d_ray.evaluation.ledger import ledger_table
 from s2d_ray.inference.engine import EngineDied
+from s2d_ray.storage import location
 from s2d_ray.tasks.catalogue import load_task
 from s2d_ray.terminal import console
 
@@ -44,7 +45,9 @@ RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="A shipped nam
 Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Recipe keys to override, dotted.")
 ]
-Root = Annotated[Path, typer.Option(help="Folder under which each recipe has its results folder.")]
+Root = Annotated[
+    str, typer.Option(help="Where each recipe has its results folder: a path, s3://bucket/path or gs://bucket/path.")
+]
 Limit = Annotated[int | None, typer.Option(min=1, help="Unlabelled prompts, and held-out prompts per subset, at most.")]
 Until = Annotated[str | None, typer.Option(help=f"Last stage to run: {', '.join(pipeline.STAGES)}.")]
 Overwrite = Annotated[bool, typer.Option(help="Start over instead of reusing or refusing what is there.")]
@@ -57,7 +60,7 @@ QuestionAndOverrides = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the replies as JSON.")]
 Debug = Annotated[bool, typer.Option(help="Show the traceback of an error.")]
-DEFAULT_ROOT = Path("runs")
+DEFAULT_ROOT = "runs"
 STOPPED = 130
 """Exit code after Ctrl-C or SIGTERM, as shells have it."""
 
@@ -115,7 +118,7 @@ def ask(
         resolved = load_recipe(recipe, overrides)
         pipeline.check(resolved)
         prompt = prompt_of(resolved, question)
-        folders = RunFolders(root.resolve() / resolved.name)
+        folders = _folders(resolved, root)
         arms = arms_of(resolved, folders)
         log = folders.logs / "ask.log"
         try:
@@ -237,7 +240,7 @@ def _task(section: Named) -> dict[str, Any]:
     return {"name": section.name, **load_task(section).model_dump(mode="json")}
 
 
-def _run_stages(recipe: AnyRecipe, root: Path, stages: Sequence[str], overwrite: bool) -> None:
+def _run_stages(recipe: AnyRecipe, root: str, stages: Sequence[str], overwrite: bool) -> None:
     folders = _folders(recipe, root)
     taken: dict[str, float] = {}
     begin = time.monotonic()
@@ -284,10 +287,11 @@ def _print_ledgers(recipe: AnyRecipe, folders: RunFolders) -> None:
                 console.print(ledger_table(read_json(report)["ledger"], ", ".join(where)))
 
 
-def _folders(recipe: AnyRecipe, root: Path) -> RunFolders:
-    if ray_job() and not root.is_absolute():
+def _folders(recipe: AnyRecipe, root: str) -> RunFolders:
+    base = location(root)
+    if ray_job() and not base.is_absolute():
         raise UserError(f"a Ray job's working folder is temporary: give --root as a path from /, not {root}")
-    return RunFolders(root.resolve() / recipe.name)
+    return RunFolders(base.resolve() / recipe.name)
 
 
 @contextmanager
@@ -320,7 +324,8 @@ def errors_in_one_line(debug: bool) -> Iterator[None]:
     except (UserError, OSError) as error:
         if debug:
             traceback.print_exc()
-        message = str(error) if isinstance(error, UserError) else f"{error.filename or ''}: {error.strerror or error}"
+        of_file = isinstance(error, OSError) and error.filename
+        message = f"{error.filename}: {error.strerror}" if of_file else str(error)
         print(f"s2d: {' '.join(message.split())}", file=sys.stderr)
         raise typer.Exit(1) from error
     except (KeyboardInterrupt, SystemExit) as stop:  # SystemExit: SIGTERM while Ray is being joined.

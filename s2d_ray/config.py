@@ -15,6 +15,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from s2d_ray.errors import UserError
+from s2d_ray.storage import NameOrLocation
 
 M = TypeVar("M", bound=BaseModel)
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
@@ -255,8 +256,8 @@ class Settings(Strict):
     name: str = Field(pattern=NAME)
     """Names the results folder."""
     description: str = ""
-    model: str
-    """`smollm2-135m-instruct` (embedded), a Hugging Face folder, or a hub name."""
+    model: NameOrLocation
+    """`smollm2-135m-instruct` (embedded), a Hugging Face folder here or at `s3://…` or `gs://…`, or a hub name."""
     model_revision: str | None = None
     """Branch, tag or commit on the hub."""
     trust_remote_code: bool = False

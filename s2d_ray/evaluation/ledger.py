@@ -8,10 +8,9 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from rich.table import Table
 
-from s2d_ray.artifacts import part_files
+from s2d_ray.artifacts import parquet_file, part_files
 from s2d_ray.attempt import Work
 from s2d_ray.records import CALL_COUNTS
 
@@ -68,7 +67,7 @@ def step_tokens(folder: Path) -> dict[str, Tokens]:
     """Tokens of each step over a folder of rows of schema `CANDIDATES` or `DECISIONS`, reading only the counts."""
     total: dict[str, Tokens] = {}
     for path in part_files(folder):
-        file = pq.ParquetFile(path)
+        file = parquet_file(path)
         # The name between the levels of a nested column depends on who wrote the file.
         leaves = [file.schema.column(i).path for i in range(len(file.schema))]
         wanted = [leaf for leaf in leaves if leaf.rpartition(".")[2] in CALL_COUNTS]

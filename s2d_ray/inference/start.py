@@ -7,6 +7,7 @@ from s2d_ray.inference.engine import RunningEngine
 from s2d_ray.inference.scripted import ScriptedEngine
 from s2d_ray.inference.timed import TimedEngine
 from s2d_ray.records import user
+from s2d_ray.storage import local_copy
 
 
 async def start_engine(config: Engine, model: Path, trust_remote_code: bool) -> RunningEngine:
@@ -23,6 +24,6 @@ async def _start(config: Engine, model: Path, trust_remote_code: bool) -> Runnin
     # vLLM is imported where it is used: it takes seconds, and needs its settings in the environment first.
     from s2d_ray.inference.vllm_engine import VllmEngine
 
-    engine = VllmEngine(config, model, trust_remote_code)
+    engine = VllmEngine(config, local_copy(model), trust_remote_code)
     await engine.complete([user("Hello")], Sampling(temperature=0, top_p=1, max_tokens=2), 1, seed=0)
     return engine

@@ -12,6 +12,7 @@ from s2d_ray.config import Engine, Sampling
 from s2d_ray.inference.engine import Activity, EngineDied, EngineError
 from s2d_ray.inference.orphans import own_engine
 from s2d_ray.records import Completion, Message
+from s2d_ray.storage import local_copy
 
 LIVENESS_SECONDS = 5.0
 """How often a waiting call looks whether its engine still lives."""
@@ -83,6 +84,7 @@ class VllmEngine:
 
     async def load(self, model: Path) -> None:
         """Other weights into the running engine, in a second; a new engine where they do not suffice."""
+        model = await asyncio.to_thread(local_copy, model)
         if not same_embeddings(self._model, model):
             # A reload leaves a tied output layer as it was (vLLM 0.29 on CPU packs it once).
             self.close()

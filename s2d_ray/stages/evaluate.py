@@ -9,9 +9,8 @@ from functools import partial
 from math import ceil
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from s2d_ray.artifacts import Artifact
+from s2d_ray.artifacts import Artifact, write_table
 from s2d_ray.config import Named, Recipe
 from s2d_ray.inference.engine import CompletionEngine, EngineDied
 from s2d_ray.inference.program_run import run_on_all_forms
@@ -39,7 +38,7 @@ def evaluate(recipe: Recipe, models: Sequence[tuple[Model, Arms]], evaluation: A
     source = folder / "_held_out"
     source.mkdir(exist_ok=True)
     table = pa.Table.from_pylist([labelled_to_row(item) for item in items], schema=LABELLED)
-    pq.write_table(table, source / "part-0.parquet")
+    write_table(source / "part-0.parquet", table)
     job = RowJob(
         # One engine for all: a model takes a second to load into it, an engine half a minute to start.
         passes=[Pass(model.folder, partial(_answer_row, recipe, dict(arms))) for model, arms in models],

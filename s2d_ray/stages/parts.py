@@ -5,9 +5,6 @@ is left, whatever the size of the corpus; and a part that is made twice, after a
 there once.
 """
 
-import os
-import shutil
-import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,10 +14,10 @@ from typing import Any, TypedDict
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from s2d_ray.artifacts import part_files, read_json, write_json
+from s2d_ray.artifacts import parquet_file, part_files, read_json, write_json, write_table
 from s2d_ray.records import Row
+from s2d_ray.storage import location, remove
 
 CHECKPOINT = "_checkpoint"
 LAYOUT = "layout.json"
@@ -66,7 +63,7 @@ def remaining(source: Path, target: Path, rows_per_part: int) -> Remaining:
     if not (checkpoint / LAYOUT).exists():
         write_json(checkpoint / LAYOUT, {"rows_per_part": rows_per_part})
     parts = list(_parts(source, int(read_json(checkpoint / LAYOUT)["rows_per_part"])))
-    done = {entry.name for entry in os.scandir(checkpoint)}
+    done = {mark.name for mark in checkpoint.iterdir()}
     left = [part for part in parts if part["name"] not in done]
     rows = sum(map(rows_of, left))
     return Remaining(left, rows, sum(map(rows_of, parts)) - rows)
@@ -91,7 +88,7 @@ def _parts(source: Path, rows_per_part: int) -> Iterator[Part]:
 
 
 def _count(path: Path) -> int:
-    return int(pq.read_metadata(path).num_rows)
+    return int(parquet_file(path).metadata.num_rows)
 
 
 def read_part(part: Part) -> list[Row]:
@@ -101,7 +98,7 @@ def read_part(part: Part) -> list[Row]:
 
 def _read(piece: Slice) -> Iterator[pa.Table]:
     first, last = piece["first"], piece["first"] + piece["rows"]
-    with pq.ParquetFile(piece["path"]) as file:
+    with parquet_file(location(piece["path"])) as file:
         begin = 0
         for group in range(file.num_row_groups):
             end = begin + file.metadata.row_group(group).num_rows
@@ -119,10 +116,9 @@ def commit_part(target: Path, part: Part, table: pa.Table, partition_by: str | N
     written = set[Path]()
     for folder, rows in _folders(target, table, partition_by):
         folder.mkdir(exist_ok=True)
-        partial = target / CHECKPOINT / f".{uuid.uuid4().hex}.partial"
-        pq.write_table(rows, partial)
-        written.add(folder / f"{part['name']}.parquet")
-        os.replace(partial, folder / f"{part['name']}.parquet")
+        path = folder / f"{part['name']}.parquet"
+        write_table(path, rows, target / CHECKPOINT)
+        written.add(path)
     if partition_by:
         # An attempt that ended before its mark may have put rows where they are not any more.
         for path in {*target.glob(f"{partition_by}=*/{part['name']}.parquet")} - written:
@@ -146,4 +142,4 @@ def parts_done(target: Path) -> int:
 
 def forget_checkpoint(target: Path) -> None:
     """Remove what only a resume needs, once the manifest is written."""
-    shutil.rmtree(target / CHECKPOINT, ignore_errors=True)
+    remove(target / CHECKPOINT)

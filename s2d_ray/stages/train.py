@@ -1,7 +1,6 @@
 """Train: Ray Train runs DeepSpeed workers over the distilled pairs and survives their loss."""
 
 import os
-import shutil
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from s2d_ray.curation.data_card import why_nothing_kept
 from s2d_ray.errors import UserError
 from s2d_ray.models import Model
 from s2d_ray.stages.progress import Meter, shown
+from s2d_ray.storage import filesystem, local_copy, remove
 from s2d_ray.terminal import console
 from s2d_ray.training.schedule import total_steps
 
@@ -85,7 +85,7 @@ def train(recipe: AnyRecipe, base: Model, sources: Sequence[Source], model: Arti
             "seconds": seconds,
         }
     )
-    shutil.rmtree(folder / STATE, ignore_errors=True)
+    remove(folder / STATE)
 
 
 def _fit(recipe: AnyRecipe, base: Model, sources: Sequence[Source], folder: Path, meter: object) -> int:
@@ -96,7 +96,8 @@ def _fit(recipe: AnyRecipe, base: Model, sources: Sequence[Source], folder: Path
     gpu = bool(ray.cluster_resources().get("GPU"))
     cores = 1 if gpu else max(1, (os.cpu_count() or 1) // settings.max_workers)
 
-    found = [(sorted((s.distilled.path / "status=kept").glob("*.parquet")), s.max_examples) for s in sources]
+    kept = [(s.distilled.path / "status=kept", s.max_examples) for s in sources if s.examples]
+    system, path = filesystem(folder)
 
     def worker() -> None:
         # DeepSpeed looks for its accelerator when it is imported.
@@ -105,8 +106,8 @@ def _fit(recipe: AnyRecipe, base: Model, sources: Sequence[Source], folder: Path
         from s2d_ray.training.job import Pairs, TrainJob
         from s2d_ray.training.loop import train_worker
 
-        pairs = [Pairs(files, most) for files, most in found if files]
-        job = TrainJob(settings, recipe.seed, base.folder, recipe.trust_remote_code, pairs, folder)
+        pairs = [Pairs(sorted(local_copy(part).glob("*.parquet")), most) for part, most in kept]
+        job = TrainJob(settings, recipe.seed, local_copy(base.folder), recipe.trust_remote_code, pairs, folder)
         train_worker(job, Meter(meter))
 
     trainer = TorchTrainer(
@@ -121,7 +122,8 @@ def _fit(recipe: AnyRecipe, base: Model, sources: Sequence[Source], folder: Path
         run_config=ray.train.RunConfig(
             # The same name and storage again is how Ray Train knows that this is a continuation.
             name=STATE,
-            storage_path=str(folder.resolve()),
+            storage_path=path,
+            storage_filesystem=system,
             failure_config=ray.train.FailureConfig(max_failures=settings.max_failures),
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=settings.keep_checkpoints),
         ),

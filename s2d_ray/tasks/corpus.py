@@ -4,9 +4,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from s2d_ray.artifacts import Artifact, Json
+from s2d_ray.artifacts import Artifact, Json, write_table
 from s2d_ray.config import Recipe, smaller
 from s2d_ray.records import PROMPTS, LabelledPrompt, Row, content_id, prompt_to_row
 from s2d_ray.tasks.catalogue import load_task
@@ -25,7 +24,7 @@ def write_corpus(recipe: Recipe, folder: Path, overwrite: bool) -> Artifact:
     digest = _digest(rows)
     artifact = Artifact(folder, corpus_inputs(recipe, digest))
     if not artifact.open(overwrite):
-        pq.write_table(pa.Table.from_pylist(rows, schema=PROMPTS), folder / "part-0.parquet")
+        write_table(folder / "part-0.parquet", pa.Table.from_pylist(rows, schema=PROMPTS))
         artifact.finish({"rows": len(rows), "source": task.source, "digest": digest})
     return artifact
 

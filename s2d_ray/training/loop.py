@@ -4,6 +4,7 @@ Ray Train starts it on each worker, and again from the last checkpoint, on as ma
 worker is lost or one can be added.
 """
 
+import io
 import json
 import tempfile
 import time
@@ -16,6 +17,7 @@ import torch
 from transformers import AutoTokenizer
 
 from s2d_ray.artifacts import TRAINING_LOG
+from s2d_ray.storage import RemotePath, filled
 from s2d_ray.training.export import export
 from s2d_ray.training.job import TrainJob, load_pairs
 from s2d_ray.training.schedule import total_steps
@@ -50,8 +52,10 @@ def train_worker(job: TrainJob, meter: Meter) -> None:
         log.write(number + 1, trainer.step(number))
         last = number + 1 == steps
         if last or (number + 1) % settings.checkpoint_steps == 0:
+            log.save()
             _checkpoint(trainer, number + 1, len(pairs))
-    export(trainer.engine, job.model, tokenizer, settings, job.output, rank)
+    with filled(job.output) as folder:
+        export(trainer.engine, job.model, tokenizer, settings, folder, rank)
     log.close()
 
 
@@ -79,13 +83,13 @@ class _Log:
         self._file: TextIO | None = None
         if rank != 0:
             return
-        path = output / TRAINING_LOG
+        self._path = output / TRAINING_LOG
         kept: list[dict[str, Any]] = []
         with suppress(FileNotFoundError):
             # Steps after the checkpoint are about to be done again.
-            kept = [entry for entry in map(json.loads, path.read_text().splitlines()) if entry["step"] <= done]
+            kept = [entry for entry in map(json.loads, self._path.read_text().splitlines()) if entry["step"] <= done]
         self._start = time.monotonic() - (kept[-1]["seconds"] if kept else 0.0)
-        self._file = path.open("w")
+        self._file = io.StringIO() if isinstance(self._path, RemotePath) else self._path.open("w")
         self._file.writelines(json.dumps(entry) + "\n" for entry in kept)
         self._meter.add(ready=1)
         self._meter.restart(steps=done)
@@ -99,6 +103,11 @@ class _Log:
         self._file.flush()
         self._meter.add(steps=1, tokens=step.tokens)
         self._meter.show(loss=step.loss)
+
+    def save(self) -> None:
+        """Before a checkpoint: object storage has no appending, so there the whole log is written anew."""
+        if isinstance(self._file, io.StringIO):
+            self._path.write_text(self._file.getvalue())
 
     def close(self) -> None:
         if self._file is not None:
