@@ -324,8 +324,7 @@ def errors_in_one_line(debug: bool) -> Iterator[None]:
     except (UserError, OSError) as error:
         if debug:
             traceback.print_exc()
-        of_file = isinstance(error, OSError) and error.filename
-        message = f"{error.filename}: {error.strerror}" if of_file else str(error)
+        message = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)
         print(f"s2d: {' '.join(message.split())}", file=sys.stderr)
         raise typer.Exit(1) from error
     except (KeyboardInterrupt, SystemExit) as stop:  # SystemExit: SIGTERM while Ray is being joined.

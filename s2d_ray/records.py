@@ -228,3 +228,8 @@ def candidates_to_row(candidates: Candidates) -> Row:
 def candidates_from_row(row: Row) -> Candidates:
     """The candidates of a row of schema `CANDIDATES`."""
     return Candidates(prompt_from_row(row), [sample_from_row(s) for s in row["samples"]], row["error"])
+
+
+def kind_of(error: str) -> str:
+    """What went wrong with a row, for people and logs: without the message of an exception, which may quote a prompt."""
+    return error.partition(":")[0]

@@ -62,13 +62,13 @@ class RemotePath(PosixPath):
         return self
 
     def exists(self) -> bool:
-        return self._kind() != pafs.FileType.NotFound
+        return bool(self._kind() != pafs.FileType.NotFound)
 
     def is_file(self) -> bool:
-        return self._kind() == pafs.FileType.File
+        return bool(self._kind() == pafs.FileType.File)
 
     def is_dir(self) -> bool:
-        return self._kind() == pafs.FileType.Directory
+        return bool(self._kind() == pafs.FileType.Directory)
 
     def _kind(self) -> Any:
         return self.system.get_file_info(self.key).type

@@ -11,7 +11,7 @@ from s2d_ray.errors import UserError
 from s2d_ray.inference.engine import CompletionEngine, EngineDied, EngineError
 from s2d_ray.inference.program_run import run_on_all_forms
 from s2d_ray.models import Model
-from s2d_ray.records import CANDIDATES, Candidates, Row, candidates_to_row, prompt_from_row
+from s2d_ray.records import CANDIDATES, Candidates, Row, candidates_to_row, kind_of, prompt_from_row
 from s2d_ray.stages.parts import forget_checkpoint
 from s2d_ray.stages.rows import Pass, RowFunction, RowJob, process_rows
 from s2d_ray.system2.catalogue import load_method
@@ -39,10 +39,13 @@ def generate(recipe: Recipe, method: Named, model: Model, corpus: Artifact, cand
     rows = dataset(folder)
     total, failed = rows.count_rows(), rows.count_rows(filter=pads.field("error") != "")
     if total and failed / total > settings.max_failed_share:
-        raise UserError(
+        first = _first_error(rows)
+        error = UserError(
             f"{failed} of {total} prompts failed, more than max_failed_share {settings.max_failed_share}; "
-            f"the first reason: {_first_error(rows)}; the rows are in {folder}"
+            f"the first reason: {kind_of(first)} (--debug shows it whole); the rows are in {folder}"
         )
+        error.add_note(f"the first reason: {first}")
+        raise error
     candidates.finish(
         {
             "rows": total,
