@@ -1,6 +1,5 @@
 """An elastic training on a cluster of several nodes, of which one is lost or one more comes."""
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,10 +13,8 @@ from ray.cluster_utils import Cluster
 from s2d_ray.artifacts import TRAINING_LOG, read_json, read_json_lines
 from tests.training.trial import trained
 
-pytestmark = [pytest.mark.ray, pytest.mark.train]
+pytestmark = [pytest.mark.ray, pytest.mark.train, pytest.mark.long]
 
-CORES = max(1, (os.cpu_count() or 1) // 2)
-"""What a worker asks for where there are two at most."""
 SETTINGS = {
     "dtype": "float32",
     "learning_rate": 1e-3,
@@ -30,7 +27,7 @@ SETTINGS = {
 
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
-    """A head without cores; nodes are added by the test."""
+    """A head without cores; the test adds nodes, each with room for one worker."""
     head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": 2**27}
     made = Cluster(initialize_head=True, head_node_args=head)
     ray.init(address=made.address, namespace="s2d", log_to_driver=False)
@@ -40,7 +37,7 @@ def cluster() -> Iterator[Cluster]:
 
 
 def add_node(cluster: Cluster) -> Any:
-    node = cluster.add_node(num_cpus=CORES, object_store_memory=2**27)
+    node = cluster.add_node(num_cpus=1, object_store_memory=2**27)
     cluster.wait_for_nodes()
     return node
 
@@ -73,9 +70,9 @@ def meanwhile(happened: Callable[[], bool], then: Callable[[], object]) -> Futur
     "settings",
     [
         {"zero_stage": 2, "lora": {"rank": 4}},
-        pytest.param({"zero_stage": 3, "lora": {"rank": 4}}, marks=pytest.mark.long),
-        pytest.param({"zero_stage": 2, "lora": None}, marks=pytest.mark.long),
-        pytest.param({"zero_stage": 3, "lora": None}, marks=pytest.mark.long),
+        {"zero_stage": 3, "lora": {"rank": 4}},
+        {"zero_stage": 2, "lora": None},
+        {"zero_stage": 3, "lora": None},
     ],
 )
 def test_a_lost_node_leaves_the_training_to_the_others(
@@ -96,7 +93,6 @@ def test_a_lost_node_leaves_the_training_to_the_others(
         assert entry["loss"] == pytest.approx(expected["loss"], rel=0.01)
 
 
-@pytest.mark.long
 def test_a_node_that_comes_is_taken_in(
     cluster: Cluster, tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
