@@ -112,8 +112,9 @@ def _fit(recipe: AnyRecipe, base: Model, sources: Sequence[Source], folder: Path
     trainer = TorchTrainer(
         worker,
         torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
-        scaling_config=ray.train.ScalingConfig(
-            num_workers=settings.workers,
+        # Ray's annotations still are those of its older trainer.
+        scaling_config=ray.train.ScalingConfig(  # type: ignore[call-arg]
+            num_workers=settings.workers,  # type: ignore[arg-type]
             elastic_resize_monitor_interval_s=RESIZE_SECONDS,
             use_gpu=gpu,
             resources_per_worker={"CPU": cores} | ({"GPU": 1} if gpu else {}),

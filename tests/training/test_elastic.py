@@ -15,7 +15,7 @@ from tests.training.trial import trained
 
 pytestmark = [pytest.mark.ray, pytest.mark.train, pytest.mark.long]
 
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
     "dtype": "float32",
     "learning_rate": 1e-3,
     "batch_size": 6,
