@@ -147,11 +147,10 @@ class Lora(Strict):
 
 
 def _worker_range(value: object) -> object:
-    ends = value if isinstance(value, list | tuple) else [value, value]
-    whole = all(isinstance(end, int) and not isinstance(end, bool) and end >= 1 for end in ends)
-    if len(ends) != 2 or not whole or ends[0] > ends[1]:
-        raise ValueError("a number of workers from 1, or [min, max]")
-    return tuple(ends) if isinstance(value, list) else value
+    match value if isinstance(value, list | tuple) else [value, value]:
+        case [int(least), int(most)] if 1 <= least <= most:
+            return value if isinstance(value, int) else (least, most)
+    raise ValueError("a number of workers from 1, or [min, max]")
 
 
 class Train(Strict):

@@ -70,8 +70,11 @@ def check_model_folder(folder: Path) -> None:
     for needed, hint in (("config.json", "the model's configuration"), ("tokenizer_config.json", "its tokenizer")):
         if not (folder / needed).is_file():
             raise UserError(f"{folder} is not a Hugging Face model folder: it has no {needed} ({hint})")
-    if not list(folder.glob("*.safetensors")):
-        raise UserError(f"{folder} has no *.safetensors weights; pickled weights are not loaded: convert them first")
+    if not list(folder.glob("model*.safetensors")):
+        raise UserError(f"{folder} has no model*.safetensors; pickled weights are not loaded: convert them first")
+    if (folder / "adapter_config.json").exists():
+        # transformers would load the adapter, pickled or not, onto a base model that it names.
+        raise UserError(f"{folder} holds an adapter: merge it into its base model first")
 
 
 def _identity(folder: Path) -> str:

@@ -94,7 +94,7 @@ def _fit(recipe: AnyRecipe, base: Model, sources: Sequence[Source], folder: Path
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.25")
     settings = recipe.train
     gpu = bool(ray.cluster_resources().get("GPU"))
-    cores = 1 if gpu else max(1, (os.cpu_count() or 1) // settings.max_workers)
+    cores = 1 if gpu else max(1, _cores_of_a_node() // settings.max_workers)
 
     kept = [(s.distilled.path / "status=kept", s.max_examples) for s in sources if s.examples]
     system, path = filesystem(folder)
@@ -113,8 +113,9 @@ def _fit(recipe: AnyRecipe, base: Model, sources: Sequence[Source], folder: Path
     trainer = TorchTrainer(
         worker,
         torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
-        scaling_config=ray.train.ScalingConfig(
-            num_workers=settings.workers,
+        # Ray's annotations still are those of its older trainer.
+        scaling_config=ray.train.ScalingConfig(  # type: ignore[call-arg]
+            num_workers=settings.workers,  # type: ignore[arg-type]
             elastic_resize_monitor_interval_s=RESIZE_SECONDS,
             use_gpu=gpu,
             resources_per_worker={"CPU": cores} | ({"GPU": 1} if gpu else {}),
@@ -134,3 +135,9 @@ def _fit(recipe: AnyRecipe, base: Model, sources: Sequence[Source], folder: Path
     except ray.train.TrainingFailedError as error:
         reason = str(error).strip().splitlines()[-1]
         raise UserError(f"training failed {settings.max_failures + 1} times, last: {reason}") from error
+
+
+def _cores_of_a_node() -> int:
+    """That training workers on the largest node may use; a local Ray counts more slots than there are cores."""
+    largest: float = max(node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"])
+    return min(int(largest), os.cpu_count() or 1)

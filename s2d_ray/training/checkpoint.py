@@ -62,7 +62,7 @@ def load(engine: Any, adam: torch.optim.Optimizer, folder: Path) -> int:
 
     All workers take part. Each reads everything, and keeps the part that is its own.
     """
-    files = [safe_open(path, framework="pt") for path in sorted(folder.glob("*.safetensors"))]
+    files: list[Any] = [safe_open(path, framework="pt") for path in sorted(folder.glob("*.safetensors"))]
     holder = {name: file for file in files for name in file.keys()}  # noqa: SIM118
     for name, parameter in _trained(engine):
         for key in (VALUE, *MOMENTS):

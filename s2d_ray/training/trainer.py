@@ -70,8 +70,8 @@ class Trainer:
         torch.manual_seed(hash((self._seed, number, self._rank)) % 2**63)
         for group in self._adam.param_groups:
             group["lr"] = learning_rate
-        loss = torch.zeros(1, dtype=torch.float64)
-        computed = 0
+        # The sum of the loss, and the tokens computed.
+        totals = torch.zeros(2, dtype=torch.float64, device=self.engine.device)
         for indices in mine:
             # DeepSpeed waits for every worker in each micro-batch: one without examples takes part all the same.
             row = pack([self._example(i) for i in indices or [min(batch, key=self._lengths.__getitem__)]])
@@ -79,12 +79,12 @@ class Trainer:
             # DeepSpeed averages over workers and micro-batches; the loss is a sum over both.
             self.engine.backward(share * self._workers * len(mine))
             self.engine.step()
-            loss += share.detach().cpu()
-            computed += len(row.input_ids)
-        totals = torch.tensor([loss.item(), computed], dtype=torch.float64, device=self.engine.device)
+            totals[0] += share.detach()
+            totals[1] += len(row.input_ids)
         torch.distributed.all_reduce(totals)
         tokens = sum(self._lengths[i] for i in batch)
-        return Step(totals[0].item(), learning_rate, tokens, int(totals[1].item()) - tokens)
+        loss, computed = totals.tolist()
+        return Step(loss, learning_rate, tokens, int(computed) - tokens)
 
     def _example(self, index: int) -> Encoded:
         row = self._pairs[index]
@@ -109,7 +109,7 @@ def check_packable(model: Any, micro_batch_size: int) -> None:
     """
     if model._is_stateful and micro_batch_size > 1:
         raise ValueError(
-            f"{type(model).__name__} has recurrent layers, which see all of a row: train.micro_batch_size=1"
+            f"{type(model).__name__} has recurrent layers, which see all of a row: set train.micro_batch_size=1"
         )
 
 

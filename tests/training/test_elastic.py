@@ -1,36 +1,36 @@
 """An elastic training on a cluster of several nodes, of which one is lost or one more comes."""
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
-import ray
-from ray.cluster_utils import Cluster
 
 from s2d_ray.artifacts import TRAINING_LOG, read_json, read_json_lines
 from tests.training.trial import trained
 
-pytestmark = [pytest.mark.ray, pytest.mark.train]
+T = TypeVar("T")
+pytestmark = [pytest.mark.ray, pytest.mark.train, pytest.mark.long]
 
-CORES = max(1, (os.cpu_count() or 1) // 2)
-"""What a worker asks for where there are two at most."""
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
     "dtype": "float32",
     "learning_rate": 1e-3,
     "batch_size": 6,
     "micro_batch_size": 1,
     "epochs": 1000,
     "checkpoint_steps": 5,
+    "keep_checkpoints": 1,
 }
 
 
 @pytest.fixture
-def cluster() -> Iterator[Cluster]:
-    """A head without cores; nodes are added by the test."""
+def cluster() -> Iterator[Any]:
+    """A Ray cluster of a head without cores; the test adds nodes, each with room for one worker."""
+    import ray
+    from ray.cluster_utils import Cluster
+
     head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": 2**27}
     made = Cluster(initialize_head=True, head_node_args=head)
     ray.init(address=made.address, namespace="s2d", log_to_driver=False)
@@ -39,8 +39,8 @@ def cluster() -> Iterator[Cluster]:
     made.shutdown()
 
 
-def add_node(cluster: Cluster) -> Any:
-    node = cluster.add_node(num_cpus=CORES, object_store_memory=2**27)
+def add_node(cluster: Any) -> Any:
+    node = cluster.add_node(num_cpus=1, object_store_memory=2**27)
     cluster.wait_for_nodes()
     return node
 
@@ -53,10 +53,10 @@ def steps_of(log: Path, workers: int) -> int:
         return 0
 
 
-def meanwhile(happened: Callable[[], bool], then: Callable[[], object]) -> Future[object]:
+def meanwhile(happened: Callable[[], bool], then: Callable[[], T]) -> Future[T]:
     """Do something in a thread once something has happened."""
 
-    def wait_and_act() -> object:
+    def wait_and_act() -> T:
         deadline = time.monotonic() + 300
         while not happened():
             assert time.monotonic() < deadline, "did not happen in time"
@@ -73,32 +73,36 @@ def meanwhile(happened: Callable[[], bool], then: Callable[[], object]) -> Futur
     "settings",
     [
         {"zero_stage": 2, "lora": {"rank": 4}},
-        pytest.param({"zero_stage": 3, "lora": {"rank": 4}}, marks=pytest.mark.long),
-        pytest.param({"zero_stage": 2, "lora": None}, marks=pytest.mark.long),
-        pytest.param({"zero_stage": 3, "lora": None}, marks=pytest.mark.long),
+        {"zero_stage": 3, "lora": {"rank": 4}},
+        {"zero_stage": 2, "lora": None},
+        {"zero_stage": 3, "lora": None},
     ],
 )
 def test_a_lost_node_leaves_the_training_to_the_others(
-    settings: dict[str, Any], cluster: Cluster, tmp_path: Path, tiny_model: Path
+    settings: dict[str, Any], cluster: Any, tmp_path: Path, tiny_model: Path
 ) -> None:
     add_node(cluster)
     lost = add_node(cluster)
-    log = tmp_path / "elastic" / "model" / TRAINING_LOG
-    loss = meanwhile(lambda: steps_of(log, 2) >= 12, lambda: cluster.remove_node(lost, allow_graceful=False))
+    model = tmp_path / "elastic" / "model"
+
+    def lose_a_node() -> int:
+        cluster.remove_node(lost, allow_graceful=False)
+        return len(list((model / "_train").glob("checkpoint_*")))
+
+    kept = meanwhile(lambda: steps_of(model / TRAINING_LOG, 2) >= 22, lose_a_node)
     folder, found = trained(tmp_path / "elastic", tiny_model, workers=[1, 2], max_steps=40, **settings, **SETTINGS)
-    loss.result()
+    assert kept.result() <= 2, "one of four is kept, and the next may be in the making"
     steps = read_json(folder / "manifest.json")["steps_by_workers"]
     assert [entry["step"] for entry in found] == list(range(1, 41))
     assert [entry["workers"] for entry in found] == [2] * steps["2"] + [1] * steps["1"]
-    assert steps["2"] >= 10, "more than the steps since the last checkpoint were done again"
+    assert steps["2"] >= 15, "more was done again than since the last checkpoint, or the one before if it was not noted"
     _, alone = trained(tmp_path / "alone", tiny_model, workers=1, max_steps=40, **settings, **SETTINGS)
     for expected, entry in zip(alone, found, strict=True):
         assert entry["loss"] == pytest.approx(expected["loss"], rel=0.01)
 
 
-@pytest.mark.long
 def test_a_node_that_comes_is_taken_in(
-    cluster: Cluster, tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+    cluster: Any, tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("s2d_ray.stages.train.RESIZE_SECONDS", 2.0)
     add_node(cluster)
