@@ -50,10 +50,10 @@ async def rows_through(engine: ScriptedEngine, admission: Admission, calls: int)
     return most
 
 
-@pytest.mark.parametrize(("calls", "rows"), [(1, 9), (4, 3)])
+@pytest.mark.parametrize(("calls", "rows"), [(1, 8), (4, 2)])
 async def test_rows_enter_until_a_whole_batch_waits(calls: int, rows: int) -> None:
     engine = engine_of(max_sequences=4)
-    # 4 calls that run, 4 that wait, and the row that was let in last.
+    # 4 calls that run and 4 that wait.
     assert await rows_through(engine, Admission(engine, max_rows=100, max_sequences=4), calls) == rows
 
 
@@ -82,7 +82,7 @@ async def test_a_slow_call_fails_alone_and_gives_its_place_back() -> None:
     with pytest.raises(EngineError, match=r"no answer within 0\.5 s \(engine\.call_timeout\)"):
         await slow_call
     assert (engine.activity().running, engine.activity().waiting) == (0, 0)
-    assert await asyncio.gather(ask(timed, 0.1), ask(timed, 0.1)) == ["done", "done"]
+    assert {*await asyncio.gather(ask(timed, 0.1), ask(timed, 0.1))} == {"done"}
 
 
 async def test_an_engine_that_gives_nothing_at_all_counts_as_dead() -> None:
