@@ -3,6 +3,7 @@
 report.json is complete; the other two are drawn from it and know nothing else.
 """
 
+import heapq
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -42,6 +43,9 @@ COMPARISONS = (
 )
 CURVE_POINTS = 400
 """Points of a loss curve at most: more cannot be told apart on a page."""
+
+PRECISION_PROMPTS = 100_000
+"""Labelled prompts, the first by id, that the precision of targets is computed from: more only take memory."""
 
 Comparisons = Mapping[str, Mapping[str, Paired]]
 
@@ -213,9 +217,9 @@ def _decisions(folders: RunFolders) -> Iterator[Row]:
 
 
 def _precision(recipe: Recipe, task: Task, folders: RunFolders) -> dict[str, Any] | None:
-    references = {
-        item.prompt.prompt_id: item.references for item in task.items("train", recipe.seed) if item.references
-    }
+    labelled = (item for item in task.items("train", recipe.seed) if item.references)
+    chosen = heapq.nsmallest(PRECISION_PROMPTS, labelled, key=lambda item: item.prompt.prompt_id)
+    references = {item.prompt.prompt_id: item.references for item in chosen}
     found = precision(_decisions(folders), references, task) if references else None
     return asdict(found) if found else None
 

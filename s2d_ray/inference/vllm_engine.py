@@ -109,7 +109,9 @@ class SchedulerReport:
         self.running = 0
         self.progressed = time.monotonic()
 
-    def record(self, scheduler_stats: Any, iteration_stats: Any, mm_cache_stats: Any = None, engine_idx: int = 0) -> None:
+    def record(
+        self, scheduler_stats: Any, iteration_stats: Any, mm_cache_stats: Any = None, engine_idx: int = 0
+    ) -> None:
         """Called by vLLM; either of the first two may be None."""
         if scheduler_stats is not None:
             self.running = scheduler_stats.num_running_reqs

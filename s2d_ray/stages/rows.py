@@ -121,7 +121,7 @@ def _by_engines(parts: Dataset, target: Path, job: RowJob, meter: Any) -> Datase
     )
 
 
-def _placement(engine: Engine) -> dict[str, int]:
+def _placement(engine: Engine) -> dict[str, Any]:
     """What Ray sets aside for one engine, all of it on one node."""
     if engine.kind == "vllm" and ray.cluster_resources().get("GPU"):
         return {"num_cpus": 1, "num_gpus": engine.gpus}
@@ -130,10 +130,11 @@ def _placement(engine: Engine) -> dict[str, int]:
 
 def _by_tasks(parts: Dataset, target: Path, job: RowJob, meter: Any) -> Dataset:
     def answer(batch: pa.Table) -> pa.Table:
-        async def rows(part: Part) -> list[list[Row]]:
-            return [await function(row, None) for row in read_part(part)]
+        decide, progress = job.passes[0].build(), Meter(meter)
 
-        function, progress = job.passes[0].build(), Meter(meter)
+        async def rows(part: Part) -> list[list[Row]]:
+            return [await decide(row, None) for row in read_part(part)]
+
         parts: list[Part] = batch.to_pylist()
         for part in parts:
             commit_part(target, part, _table(asyncio.run(rows(part)), job.output), job.partition_by)

@@ -5,6 +5,7 @@ Without a reference column evaluation reports how often the distilled model answ
 
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Literal, Self
 
@@ -16,6 +17,7 @@ from pydantic import Field, model_validator
 from s2d_ray.errors import UserError
 from s2d_ray.records import LabelledPrompt, Prompt, Row, content_id, user
 from s2d_ray.storage import Location, filesystem
+from s2d_ray.tasks.distinct import Seen
 from s2d_ray.tasks.normalisation import NORMALISATIONS
 from s2d_ray.tasks.task import Split, Task
 
@@ -106,17 +108,17 @@ class Prompts(Task):
 
     def _read(self, path: Path) -> Iterator[LabelledPrompt]:
         columns = list(dict.fromkeys(filter(None, (self.text_column, self.id_column, self.reference_column))))
-        seen: set[str] = set()
-        for file, row in _rows(_open(path, columns), columns):
-            item = self._item(row, file)
-            if item.prompt.prompt_id not in seen:
-                seen.add(item.prompt.prompt_id)
-                yield item
-            elif self.id_column is not None:
-                raise UserError(
-                    f"{file}: {self.id_column} {item.prompt.prompt_id} occurs more than once; make ids unique"
-                )
-        if not seen:
+        empty = True
+        with closing(Seen()) as seen:
+            for file, row in _rows(_open(path, columns), columns):
+                item, empty = self._item(row, file), False
+                if seen.add(item.prompt.prompt_id):
+                    yield item
+                elif self.id_column is not None:
+                    raise UserError(
+                        f"{file}: {self.id_column} {item.prompt.prompt_id} occurs more than once; make ids unique"
+                    )
+        if empty:
             raise UserError(f"{path} has no rows")
 
     def _item(self, row: Row, file: str) -> LabelledPrompt:

@@ -5,6 +5,7 @@ Tasks over rows share the options that say where the rows are and how they are s
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from importlib import resources
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
@@ -14,6 +15,7 @@ from pydantic import Field, model_validator
 from s2d_ray.errors import UserError
 from s2d_ray.records import LabelledPrompt, content_id
 from s2d_ray.storage import NameOrLocation, local_copy, location
+from s2d_ray.tasks.distinct import Seen
 from s2d_ray.tasks.normalisation import caseless
 from s2d_ray.tasks.task import Split, Task
 
@@ -69,11 +71,10 @@ class RowTask(Task, ABC):
 
     def items(self, split: Split, seed: int) -> Iterator[LabelledPrompt]:
         """The split's prompts, each once. Raises UserError where the data is missing or has another layout."""
-        seen: set[str] = set()
-        for item in self.labelled(split, seed):
-            if item.prompt.prompt_id not in seen:
-                seen.add(item.prompt.prompt_id)
-                yield item
+        with closing(Seen()) as seen:
+            for item in self.labelled(split, seed):
+                if seen.add(item.prompt.prompt_id):
+                    yield item
 
     def records(
         self, split: Split, seed: int, read: Callable[[Iterable[Row]], Iterable[T]], question: Callable[[T], str]

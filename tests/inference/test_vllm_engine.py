@@ -1,6 +1,7 @@
 """The real vLLM on a tiny random model."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
@@ -9,8 +10,9 @@ import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from s2d_ray.config import Engine, Named, Sampling
-from s2d_ray.inference.engine import EngineDied, EngineError
+from s2d_ray.inference.engine import Activity, EngineDied, EngineError
 from s2d_ray.inference.program_run import run_method
+from s2d_ray.inference.timed import TimedEngine
 from s2d_ray.inference.vllm_engine import VllmEngine
 from s2d_ray.records import Message, Prompt, user
 from s2d_ray.system2.catalogue import load_method
@@ -64,6 +66,8 @@ def test_completions_of_the_real_engine(tiny_model: Path, tmp_path: Path) -> Non
         # The engine goes on after a request that it could not serve.
         assert await engine.complete(chat, GREEDY, 1, seed=1) == await engine.complete(chat, GREEDY, 1, seed=1)
 
+        await watch_a_burst(engine)
+
         method = load_method(Named(name="s2a", prompts="few_shot"))
         [sample] = await run_method(method, Prompt("id", chat), engine, GREEDY, 1, seed=0)
         assert [step.name for step in sample.steps] in (["rewrite"], ["rewrite", "respond"])
@@ -79,6 +83,32 @@ def test_completions_of_the_real_engine(tiny_model: Path, tmp_path: Path) -> Non
         assert (await engine.complete(long, GREEDY, 1, seed=0))[0].text == first.text
 
     with_engine(tiny_model, work)
+
+
+async def watch_a_burst(engine: VllmEngine) -> None:
+    """More calls than it takes at once (16): it says so, and that it is done; one that is too slow is aborted."""
+    endless = Sampling(temperature=1.0, top_p=1, max_tokens=900)
+    before = time.monotonic()
+    burst = [asyncio.ensure_future(engine.complete([user("Lyon?")], endless, 2, seed=i)) for i in range(20)]
+    seen = list[Activity]()
+    while not any(call.done() for call in burst) and len(seen) < 2000:
+        await asyncio.sleep(0.01)
+        seen.append(engine.activity())
+    assert max(now.running for now in seen) == 16
+    assert all(now.running + now.waiting == 40 for now in seen[:-1])
+    for call in burst:
+        call.cancel()
+    with pytest.raises(EngineError, match="no answer within"):
+        other = asyncio.ensure_future(engine.complete([user("Lyon?")], endless, 1, seed=0))
+        try:
+            await TimedEngine(engine, 0.05).complete([user("Lyon?")], endless, 1, seed=1)
+        finally:
+            other.cancel()
+    # Those that were cancelled no longer take places: this one is the only one.
+    await engine.complete([user("Lyon?")], GREEDY, 1, seed=0)
+    now = engine.activity()
+    assert (now.running, now.waiting) == (0, 0)
+    assert before < now.progressed
 
 
 def greedy_text(model: Path, messages: list[Message]) -> str:
