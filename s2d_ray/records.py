@@ -231,5 +231,5 @@ def candidates_from_row(row: Row) -> Candidates:
 
 
 def kind_of(error: str) -> str:
-    """What went wrong with a row, for people and logs: without the message of an exception, which may quote a prompt."""
+    """What went wrong with a row, for logs: without the message of an exception, which may quote a prompt."""
     return error.partition(":")[0]
