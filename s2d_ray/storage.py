@@ -238,10 +238,13 @@ def local_copy(path: Path) -> Path:
     """The same file or folder on this machine: the path itself, or a copy that all processes here share.
 
     It is fetched again once the original has changed, and then takes the place of the copy before.
+    Raises UserError where a file's name leads out of the folder.
     """
     if not isinstance(path, RemotePath):
         return path
     infos = [path.system.get_file_info(path.key)] if path.is_file() else path.entries(recursive=True)
+    if any(".." in info.path.split("/") for info in infos):
+        raise UserError(f"{path} holds names with a part `..`, which lead out of it: nothing of it is fetched")
     state = "\n".join(sorted(f"{info.path} {info.size} {info.mtime_ns}" for info in infos if info.is_file))
     copies = cache_dir() / "copies" / _digest(str(path))
     copy = copies / _digest(state)

@@ -26,14 +26,15 @@ def local_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A real S3 server on this machine, with what the environment needs to reach it."""
-    with s3_server(tmp_path_factory.mktemp("s3") / "server.log"):
-        yield
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A real S3 server on this machine, with what the environment needs to reach it; the log of its requests."""
+    log = tmp_path_factory.mktemp("s3") / "server.log"
+    with s3_server(log):
+        yield log
 
 
 @pytest.fixture
-def remote(s3: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RemotePath:
+def remote(s3: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RemotePath:
     """A folder in object storage, and a cache of its own for copies."""
     monkeypatch.setenv("S2D_CACHE", str(tmp_path / "cache"))
     return RemotePath("s3:", "results", tmp_path.name)

@@ -16,7 +16,7 @@ SECRET = "a-secret-that-is-nowhere-written"
 
 @contextmanager
 def s3_server(log: Path) -> Iterator[None]:
-    """While the block runs, the environment names a server with the empty bucket `results`."""
+    """While the block runs, the environment names a server with the empty bucket `results`; `log` has its requests."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

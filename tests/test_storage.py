@@ -2,10 +2,12 @@
 
 import os
 import pickle
+import shutil
 import threading
 import time
 from pathlib import Path
 
+import boto3
 import pyarrow as pa
 import pytest
 
@@ -13,10 +15,13 @@ from s2d_ray.artifacts import INPUTS, MANIFEST, Artifact, RunFolders, part_files
 from s2d_ray.attempt import Replaced, attempting, work_done
 from s2d_ray.config import Named
 from s2d_ray.errors import UserError
+from s2d_ray.evaluation.overview import write_overview
+from s2d_ray.evaluation.report import write_report
 from s2d_ray.models import Model, resolve_model
 from s2d_ray.stages.parts import commit_part, forget_checkpoint, read_part, remaining
 from s2d_ray.storage import ABANDONED_SECONDS, RemotePath, filesystem, filled, local_copy, location, remove
 from s2d_ray.tasks.catalogue import load_task
+from tests.evaluation.test_report import ARMS, RECIPE, Toy, write_run
 from tests.object_storage import SECRET
 
 
@@ -92,7 +97,7 @@ def test_no_credentials_travel_with_a_storage(remote: RemotePath) -> None:
     assert SECRET.encode() not in pickle.dumps((remote, system))
 
 
-def test_a_bucket_that_is_not_there_is_one_clear_line(s3: None) -> None:
+def test_a_bucket_that_is_not_there_is_one_clear_line(s3: Path) -> None:
     with (
         pytest.raises(UserError, match=r"cannot write to s3://no-such-bucket/runs: .*bucket does not exist"),
         attempting(location("s3://no-such-bucket/runs")),
@@ -208,7 +213,7 @@ def test_a_claim_left_behind_does_not_block_for_ever(remote: RemotePath, monkeyp
     assert [path.name for path in remote.iterdir()] == ["file"]
 
 
-def test_a_folder_is_copied_once_and_again_when_it_changes(remote: RemotePath) -> None:
+def test_a_folder_is_copied_once_and_again_when_it_changes(remote: RemotePath, s3: Path) -> None:
     with filled(remote / "model") as folder:
         (folder / "adapter").mkdir()
         (folder / "config.json").write_text("{}")
@@ -221,13 +226,30 @@ def test_a_folder_is_copied_once_and_again_when_it_changes(remote: RemotePath) -
         thread.join()
     [copy] = set(copies)
     assert copy.name == "model" and (copy / "adapter" / "weights").read_text() == "one"
-    before = (copy / "config.json").stat().st_ino
-    assert (local_copy(remote / "model") / "config.json").stat().st_ino == before
+    assert local_copy(remote / "model") == copy
+    assert s3.read_text().count(f"GET /results/{remote.name}/model/adapter/weights ") == 1
     (remote / "model" / "adapter" / "weights").write_text("other")
     again = local_copy(remote / "model")
     assert (again / "adapter" / "weights").read_text() == "other" and not copy.exists()
     assert local_copy(remote / "model" / "config.json").read_text() == "{}"
     assert local_copy(copy) == copy
+
+
+def test_names_that_lead_out_of_a_folder_are_refused(remote: RemotePath) -> None:
+    boto3.client("s3").put_object(Bucket="results", Key=f"{remote.name}/model/../../out.json", Body=b"{}")
+    with pytest.raises(UserError, match="lead out of it"):
+        local_copy(remote / "model")
+
+
+def test_reports_are_the_same_wherever_the_results_are(remote: RemotePath, tmp_path: Path) -> None:
+    here = write_run(tmp_path / "trial", Toy(), ARMS[:3])
+    with filled(remote / "trial") as folder:
+        shutil.copytree(here.base, folder, dirs_exist_ok=True)
+    there = RunFolders(remote / "trial")
+    assert write_report(RECIPE, Toy(), there) == write_report(RECIPE, Toy(), here)
+    assert (there.report / "report.html").read_text() == (here.report / "report.html").read_text()
+    [line] = write_overview(RECIPE, [{"": there}], remote / "overview")["lines"]
+    assert line["report"] == "../trial/report/report.html"
 
 
 def test_a_model_is_the_same_model_wherever_it_is(remote: RemotePath, tmp_path: Path) -> None:
