@@ -252,7 +252,7 @@ def local_copy(path: Path) -> Path:
         if not copy.exists():
             shutil.rmtree(copies, ignore_errors=True)
             partial = copies / "partial"
-            partial.mkdir(parents=True)
+            (partial if path.is_file() else partial / path.name).mkdir(parents=True)
             pafs.copy_files(path.key, str(partial / path.name), path.system, pafs.LocalFileSystem())
             partial.rename(copy)
     return copy / path.name

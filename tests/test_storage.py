@@ -231,6 +231,7 @@ def test_a_folder_is_copied_once_and_again_when_it_changes(remote: RemotePath, s
     (remote / "model" / "adapter" / "weights").write_text("other")
     again = local_copy(remote / "model")
     assert (again / "adapter" / "weights").read_text() == "other" and not copy.exists()
+    assert [file.name for file in local_copy(remote / "model" / "adapter").iterdir()] == ["weights"]
     assert local_copy(remote / "model" / "config.json").read_text() == "{}"
     assert local_copy(copy) == copy
 

@@ -41,6 +41,11 @@ def logged(folder: Path) -> Iterator[tuple[str, bytes]]:
                 yield str(path), path.read_bytes()
 
 
+def log_lines(folders: RunFolders) -> list[str]:
+    log = folders.model / TRAINING_LOG
+    return log.read_text().splitlines() if log.exists() else []
+
+
 def check_secrets(remote: RemotePath, folders: RunFolders, *printed: str) -> None:
     """No credentials in what was written anywhere, and no prompts in the logs."""
     logs = [*logged(folders.logs), *(("printed", text.encode()) for text in printed)]
@@ -83,13 +88,14 @@ def test_training_goes_on_after_a_kill_to_the_report(remote: RemotePath, tmp_pat
     folders = RunFolders(remote / "runs" / "trial")
 
     process = start(["run", str(recipe), "--until", "train"], remote / "runs")
-    wait_for(lambda: (folders.model / TRAINING_LOG).exists(), process)
-    before = (folders.model / TRAINING_LOG).read_text().splitlines()
+    # The log is written with each checkpoint, just before it: the second time there is one to go on from.
+    wait_for(lambda: len(log_lines(folders)) >= 4, process)
+    before = log_lines(folders)
     kill_driver(process)
 
     printed = run(["run", str(recipe)], remote / "runs")
     log = read_json_lines(folders.model / TRAINING_LOG)
-    assert (folders.model / TRAINING_LOG).read_text().splitlines()[:2] == before[:2], "training began anew"
+    assert log_lines(folders)[:2] == before[:2], "training began anew"
     assert [entry["step"] for entry in log] == list(range(1, read_json(folders.model / "manifest.json")["steps"] + 1))
     assert not (folders.model / "_train").exists()
     assert (folders.model / "model.safetensors").is_file()
