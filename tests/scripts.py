@@ -5,8 +5,11 @@ import time
 from collections.abc import Sequence
 from random import Random
 
+from s2d_ray.curation.majority import Majority
+from s2d_ray.curation.rule import Ballot, Kept, Rejected
 from s2d_ray.records import Message, Prompt, user
 from s2d_ray.system2.program import Generate
+from s2d_ray.tasks.task import Task
 
 
 def oracle(messages: Sequence[Message], random: Random) -> str:
@@ -40,3 +43,11 @@ async def ask_twice(prompt: Prompt, generate: Generate) -> str:
     [first] = await generate(prompt.messages, step="first")
     [second] = await generate([user(first.text)], step="second")
     return second.text
+
+
+class SlowRule(Majority):
+    """Majority, slowly enough to be killed on the way."""
+
+    async def decide(self, ballot: Ballot, kept: Kept | None, task: Task, generate: Generate | None) -> Kept | Rejected:
+        time.sleep(0.05)
+        return await super().decide(ballot, kept, task, generate)

@@ -17,7 +17,7 @@ import pytest
 
 from s2d_ray.artifacts import read_json
 from s2d_ray.pipeline import STAGES
-from tests.stages.runs import REPOSITORY, ids, write_corpus, write_recipe
+from tests.stages.runs import PATIENCE, REPOSITORY, ids, write_corpus, write_recipe
 from tests.stages.test_resume import FEW_PARTS, committed
 
 pytestmark = pytest.mark.ray
@@ -49,7 +49,7 @@ class Head:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=240,
+            timeout=PATIENCE,
         )
 
     def submit(self, job: str, *arguments: object, wait: bool = True) -> subprocess.CompletedProcess[str]:
@@ -82,12 +82,12 @@ def head() -> Iterator[Head]:
         )
         found = Head(f"http://127.0.0.1:{dashboard}", environment)
         try:
-            wait_for(lambda: found.ray("list").returncode == 0 or process.poll() is not None, 120)
+            wait_for(lambda: found.ray("list").returncode == 0 or process.poll() is not None, PATIENCE)
             assert process.poll() is None, Path(log.name).read_text()
             yield found
         finally:
             process.send_signal(signal.SIGTERM)
-            process.wait(timeout=60)
+            process.wait(timeout=PATIENCE)
 
 
 def wait_for(happened: Callable[[], bool], seconds: float) -> None:
@@ -125,7 +125,7 @@ def test_a_stopped_job_goes_on_when_it_is_submitted_again(head: Head, tmp_path: 
     candidates = tmp_path / "trial" / "candidates"
     submitted = head.submit("run", recipe, "--until", "curate", "--root", tmp_path, wait=False)
     [submission] = set(re.findall(r"raysubmit_\w+", submitted.stdout))
-    wait_for(lambda: committed(candidates) >= FEW_PARTS, 120)
+    wait_for(lambda: committed(candidates) >= FEW_PARTS, PATIENCE)
 
     second = head.submit("curate", recipe, "--root", tmp_path)
     assert second.returncode == 1
