@@ -15,6 +15,7 @@ from tests.stages.runs import PATIENCE, ids
 
 CPUS = max(3, os.cpu_count() or 1)
 """Of a worker node: training takes one for each core of the machine, generating up to three at once."""
+STORE_BYTES = 100 * 2**20
 NOTICE = {
     # A lost node is noticed after seconds instead of half a minute; one that is merely slow is given its time.
     "health_check_initial_delay_ms": 0,
@@ -23,7 +24,7 @@ NOTICE = {
 
 
 @contextmanager
-def nodes(workers: int, object_store_memory: int = 100 * 2**20) -> Iterator[Cluster]:
+def nodes(workers: int, object_store_memory: int = STORE_BYTES) -> Iterator[Cluster]:
     """A head on which nothing is computed, and so many workers; all end with the block."""
     store = {"object_store_memory": object_store_memory}
     head = {"num_cpus": 0, "include_dashboard": False, "_system_config": NOTICE}
@@ -36,7 +37,7 @@ def nodes(workers: int, object_store_memory: int = 100 * 2**20) -> Iterator[Clus
         cluster.shutdown()
 
 
-def add(cluster: Cluster, object_store_memory: int = 100 * 2**20) -> Node:
+def add(cluster: Cluster, object_store_memory: int = STORE_BYTES) -> Node:
     """One more worker node."""
     node: Node = cluster.add_node(num_cpus=CPUS, object_store_memory=object_store_memory)
     return node
