@@ -324,7 +324,7 @@ def errors_in_one_line(debug: bool) -> Iterator[None]:
         print(f"s2d: {' '.join(message.split())}", file=sys.stderr)
         raise typer.Exit(1) from error
     except (KeyboardInterrupt, SystemExit) as stop:  # SystemExit: SIGTERM while Ray is being joined.
-        print("s2d: stopped; the same command goes on from here", file=sys.stderr)
+        print("s2d: stopped", file=sys.stderr)
         raise typer.Exit(STOPPED) from stop
 
 

@@ -39,8 +39,9 @@ def curate(
         commit_rows=recipe.generate.commit_rows if needs_engine else COMMIT_ROWS,
         partition_by="status",
     )
-    process_rows(job, candidates.path, folder, label)
+    work = process_rows(job, candidates.path, folder, label)
     counts = count_outcomes(outcome_rows(folder, ["reason", "vote_share"]))
+    work.require_each_once(counts["rows"], folder)
     write_data_card(folder, recipe, rules, counts, candidates.inputs, load_task(recipe.task).source)
     distilled.finish({**counts, "seconds": time.monotonic() - start})
     forget_checkpoint(folder)

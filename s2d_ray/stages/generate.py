@@ -37,6 +37,7 @@ def generate(recipe: Recipe, method: Named, model: Model, corpus: Artifact, cand
     work = process_rows(job, corpus.path, folder, label)
     rows = dataset(folder)
     total, failed = rows.count_rows(), rows.count_rows(filter=pads.field("error") != "")
+    work.require_each_once(total, folder)
     if total and failed / total > settings.max_failed_share:
         raise UserError(
             f"{failed} of {total} prompts failed, more than max_failed_share {settings.max_failed_share}; "

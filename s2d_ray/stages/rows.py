@@ -21,6 +21,7 @@ from ray.data.checkpoint import CheckpointConfig
 
 from s2d_ray.artifacts import dataset
 from s2d_ray.config import Engine, Sampling
+from s2d_ray.errors import UserError
 from s2d_ray.inference.engine import EngineDied, RunningEngine
 from s2d_ray.inference.start import start_engine
 from s2d_ray.records import Completion, Message, Row
@@ -74,6 +75,17 @@ class Work:
     """Generated now."""
     seconds: float
     """From the first engine being ready to the last row, so without start-up."""
+
+    def require_each_once(self, found: int, folder: Path) -> None:
+        """Raises UserError where the folder holds more or fewer rows than were to be worked on.
+
+        Ray commits a part from the worker that wrote it: one whose cluster had lost its driver may come too late.
+        """
+        if found != (wanted := self.rows + self.resumed):
+            raise UserError(
+                f"{folder} has {found} rows for {wanted} prompts: workers of an earlier attempt wrote to it too; "
+                "start it over with --overwrite"
+            )
 
 
 def process_rows(job: RowJob, source: Path, target: Path, label: str) -> Work:
