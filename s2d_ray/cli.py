@@ -269,6 +269,7 @@ def _run_stages(recipe: AnyRecipe, root: Path, stages: Sequence[str], overwrite:
         console.print(f"  {name:10} {seconds:7.1f} s")
     console.print(f"  {'in all':10} {time.monotonic() - begin:7.1f} s")
     if "report" in stages:
+        _print_ledgers(recipe, folders)
         page = "overview.html" if plans[0].has_overview else "report.html"
         console.print(f"report: {folders.report / page}")
 
