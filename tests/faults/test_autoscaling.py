@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import pytest
 from ray._private.services import get_node_ip_address
-from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE_ID
+from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE_ID, FakeMultiNodeProvider
 
 from tests.faults.nodes import CPUS, STORE_BYTES, each_once, wait_for
 from tests.jobs.test_submit import RAY, free_port
@@ -40,16 +40,25 @@ def autoscaling(address: str) -> dict[str, Any]:
         "max_workers": 2,
         "idle_timeout_minutes": IDLE_MINUTES,
         "provider": {
-            "type": "fake_multinode",
+            # By its module: what `fake_multinode` stands for wants a file that is not in Ray's wheel.
+            "type": "external",
+            "module": f"{FakeMultiNodeProvider.__module__}.{FakeMultiNodeProvider.__name__}",
             "gcs_address": address,
             "head_node_id": FAKE_HEAD_NODE_ID,
             "launch_multiple": True,
+            "use_node_id_as_ip": True,
+            "disable_node_updaters": True,
+            "disable_launch_config_check": True,
         },
         "available_node_types": {
             "ray.head.default": {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
             "worker": {"resources": worker, "node_config": {}, "min_workers": 0, "max_workers": 2},
         },
         "head_node_type": "ray.head.default",
+        **{f"{where}setup_commands": [] for where in ("", "head_", "worker_")},
+        **{f"{which}_start_ray_commands": [] for which in ("head", "worker")},
+        "file_mounts": {},
+        "cluster_synced_files": [],
     }
 
 
