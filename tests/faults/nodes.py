@@ -16,10 +16,13 @@ from tests.stages.runs import PATIENCE, ids
 CPUS = max(3, os.cpu_count() or 1)
 """Of a worker node: training takes one for each core of the machine, generating up to three at once."""
 STORE_BYTES = 100 * 2**20
-NOTICE = {
-    # A lost node is noticed after seconds instead of half a minute; one that is merely slow is given its time.
+SETTINGS = {
+    # A lost node is noticed after seconds instead of half a minute.
     "health_check_initial_delay_ms": 0,
     "health_check_period_ms": 500,
+    # One that is merely slow is given its time.
+    "agent_register_timeout_ms": 300_000,
+    "worker_register_timeout_seconds": 300,
 }
 
 
@@ -27,7 +30,7 @@ NOTICE = {
 def nodes(workers: int, object_store_memory: int = STORE_BYTES) -> Iterator[Cluster]:
     """A head on which nothing is computed, and so many workers; all end with the block."""
     store = {"object_store_memory": object_store_memory}
-    head = {"num_cpus": 0, "include_dashboard": False, "_system_config": NOTICE}
+    head = {"num_cpus": 0, "include_dashboard": False, "_system_config": SETTINGS}
     cluster = Cluster(initialize_head=True, head_node_args=head | store)
     try:
         for _ in range(workers):

@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,8 +15,8 @@ from ray._private.services import get_node_ip_address
 from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE_ID, FakeMultiNodeProvider
 
 from tests.faults.nodes import CPUS, STORE_BYTES, each_once, wait_for
-from tests.jobs.test_submit import RAY, free_port
-from tests.stages.runs import PATIENCE, finished, start, write_corpus, write_recipe
+from tests.jobs.test_submit import BUSY_MACHINE, RAY, end, free_port, wait_for_head
+from tests.stages.runs import finished, start, write_corpus, write_recipe
 
 pytestmark = pytest.mark.ray
 IDLE_MINUTES = 0.1
@@ -77,6 +76,7 @@ def growing() -> Iterator[Growing]:
                 f"--dashboard-agent-listen-port={free_port()}",
             ],
             env=os.environ
+            | BUSY_MACHINE
             | {
                 "RAY_FAKE_CLUSTER": "1",
                 "RAY_enable_autoscaler_v2": "1",
@@ -87,19 +87,11 @@ def growing() -> Iterator[Growing]:
             stdout=log,
             stderr=subprocess.STDOUT,
         )
-        below: list[psutil.Process] = []
         try:
-            wait_for(lambda: "This command will now block" in Path(log.name).read_text() or head.poll() is not None)
-            assert head.poll() is None, Path(log.name).read_text()
+            wait_for_head(head, Path(log.name))
             yield Growing(address, lambda: _raylets(head.pid))
         finally:
-            if head.poll() is None:
-                below = psutil.Process(head.pid).children(recursive=True)
-            head.send_signal(signal.SIGTERM)
-            head.wait(timeout=PATIENCE)
-            for process in below:  # The fake machines are nobody's to end but the autoscaler's.
-                if process.is_running():
-                    process.kill()
+            end(head)
 
 
 def _raylets(head: int) -> int:
