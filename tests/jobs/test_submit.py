@@ -25,8 +25,8 @@ from tests.stages.test_resume import FEW_PARTS, committed
 pytestmark = pytest.mark.ray
 ROWS = 600
 """Generated for long enough that another job is refused meanwhile."""
-BUSY_MACHINE = {"RAY_raylet_start_wait_time_s": "300", "RAY_agent_register_timeout_ms": "300000"}
-"""A head gives up on its own processes after half a minute otherwise."""
+BUSY_MACHINE = {"RAY_agent_register_timeout_ms": "300000"}
+"""A raylet gives up on its own agents after half a minute otherwise."""
 RAY = [sys.executable, "-m", "ray.scripts.scripts"]
 
 
