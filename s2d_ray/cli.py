@@ -272,6 +272,7 @@ def _run_stages(recipe: AnyRecipe, root: str, stages: Sequence[str], overwrite: 
         console.print(f"  {name:10} {seconds:7.1f} s")
     console.print(f"  {'in all':10} {time.monotonic() - begin:7.1f} s")
     if "report" in stages:
+        _print_ledgers(recipe, folders)
         page = "overview.html" if plans[0].has_overview else "report.html"
         console.print(f"report: {folders.report / page}")
 
@@ -328,7 +329,7 @@ def errors_in_one_line(debug: bool) -> Iterator[None]:
         print(f"s2d: {' '.join(message.split())}", file=sys.stderr)
         raise typer.Exit(1) from error
     except (KeyboardInterrupt, SystemExit) as stop:  # SystemExit: SIGTERM while Ray is being joined.
-        print("s2d: stopped; the same command goes on from here", file=sys.stderr)
+        print("s2d: stopped", file=sys.stderr)
         raise typer.Exit(STOPPED) from stop
 
 

@@ -7,9 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 
+from s2d_ray.curation.majority import Majority
+from s2d_ray.curation.rule import Ballot, Kept, Rejected
 from s2d_ray.inference.engine import EngineDied
 from s2d_ray.records import Message, Prompt, user
 from s2d_ray.system2.program import Generate
+from s2d_ray.tasks.task import Task
 
 
 def oracle(messages: Sequence[Message], random: Random) -> str:
@@ -90,3 +93,11 @@ async def long_tailed(messages: Sequence[Message], random: Random) -> str:
     began = time.monotonic()
     await asyncio.sleep(2.0 if random.random() < 0.04 else 0.05)
     return f"{began} {time.monotonic()}"
+
+
+class SlowRule(Majority):
+    """Majority, slowly enough to be killed on the way."""
+
+    async def decide(self, ballot: Ballot, kept: Kept | None, task: Task, generate: Generate | None) -> Kept | Rejected:
+        time.sleep(0.05)
+        return await super().decide(ballot, kept, task, generate)

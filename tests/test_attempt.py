@@ -217,6 +217,7 @@ def test_an_attempt_that_cannot_give_a_sign_of_life_stops_before_it_counts_as_de
 def test_time_is_counted_for_the_artifact_that_is_made_over_all_attempts(tmp_path: Path) -> None:
     candidates = Artifact(tmp_path / "candidates", {})
     control = Artifact(tmp_path / "controls" / "votes" / "candidates", {})
+    begin = time.monotonic()
     with attempting(tmp_path, beat=0.05) as attempt:
         candidates.open()  # As before the stages: nothing is made yet.
         time.sleep(0.3)
@@ -224,6 +225,7 @@ def test_time_is_counted_for_the_artifact_that_is_made_over_all_attempts(tmp_pat
         with attempt.stage("generate"):
             candidates.open()
             time.sleep(0.3)
+    first = time.monotonic() - begin
     with attempting(tmp_path) as attempt, attempt.stage("generate"):
         candidates.open()
         time.sleep(0.2)
@@ -234,11 +236,13 @@ def test_time_is_counted_for_the_artifact_that_is_made_over_all_attempts(tmp_pat
         time.sleep(0.3)
         assert candidates.open(), "what is finished takes no time"
         time.sleep(0.1)
+    both = time.monotonic() - begin
     found = work_done(tmp_path)
     assert found.keys() == {"candidates", "controls/votes/candidates"}
-    assert found["candidates"].seconds == pytest.approx(0.5, abs=0.1)
-    assert found["candidates"].gpu_seconds == pytest.approx(2.4, abs=0.6)
-    assert found["controls/votes/candidates"].seconds == pytest.approx(0.1, abs=0.08)
+    # At least what was slept for it, at most what was not slept for something else: a busy machine takes longer.
+    assert 0.5 <= found["candidates"].seconds <= both - 0.8
+    assert 8 * 0.3 <= found["candidates"].gpu_seconds <= 8 * (first - 0.3)
+    assert 0.1 <= found["controls/votes/candidates"].seconds <= both - 1.2
 
 
 def test_the_file_tells_a_person_who_is_at_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

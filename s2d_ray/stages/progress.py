@@ -97,7 +97,7 @@ def shown(label: str, total: int, unit: str, done: int = 0) -> Iterator[Any]:
     `total` and `done` (already there from an earlier attempt) count `unit`s, the name of the sum shown.
     The meter can be read (`reading`) until the block ends.
     """
-    # Here, so that no other node's loss takes it along.
+    # On the driver's own node: the loss of any other must not take the meter, and the stage with it.
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     actor = MeterActor.options(scheduling_strategy=here).remote()  # type: ignore[attr-defined]
     stop = threading.Event()

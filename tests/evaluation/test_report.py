@@ -134,7 +134,7 @@ def write_model(folder: Path, skipped: str = "") -> None:
     if skipped:
         finish(folder, [], ANSWERS, {"skipped": skipped, "seconds": 0.0})
         return
-    manifest = {"examples": 79, "left_out_too_long": 1, "steps": 3, "tokens": 900}
+    manifest: dict[str, float] = {"examples": 79, "left_out_too_long": 1, "steps": 3, "tokens": 900}
     manifest |= {"seconds": 30.0, "tokens_per_second": 30.0}
     finish(folder, [], ANSWERS, manifest)
     # A crash after step 2 went back to step 1, so 2 was logged twice.

@@ -9,20 +9,24 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import psutil
 import pytest
 
 from s2d_ray.artifacts import read_json
 from s2d_ray.pipeline import STAGES
-from tests.stages.runs import REPOSITORY, ids, write_corpus, write_recipe
+from tests.stages.runs import PATIENCE, REPOSITORY, ids, write_corpus, write_recipe
 from tests.stages.test_resume import FEW_PARTS, committed
 
 pytestmark = pytest.mark.ray
 ROWS = 600
 """Generated for long enough that another job is refused meanwhile."""
+BUSY_MACHINE = {"RAY_agent_register_timeout_ms": "300000"}
+"""A raylet gives up on its own agents after half a minute otherwise."""
 RAY = [sys.executable, "-m", "ray.scripts.scripts"]
 
 
@@ -49,7 +53,7 @@ class Head:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=240,
+            timeout=PATIENCE,
         )
 
     def submit(self, job: str, *arguments: object, wait: bool = True) -> subprocess.CompletedProcess[str]:
@@ -66,7 +70,7 @@ def head() -> Iterator[Head]:
     with TemporaryDirectory(prefix="r", dir="/tmp") as folder, open(Path(folder) / "log", "w") as log:
         token = Path(folder) / "token"
         token.write_text(secrets.token_hex(32))
-        environment = os.environ | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
+        environment = os.environ | BUSY_MACHINE | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
         # A head that this process was told of would be joined instead.
         environment.pop("RAY_ADDRESS", None)
         process = subprocess.Popen(
@@ -82,12 +86,30 @@ def head() -> Iterator[Head]:
         )
         found = Head(f"http://127.0.0.1:{dashboard}", environment)
         try:
-            wait_for(lambda: found.ray("list").returncode == 0 or process.poll() is not None, 120)
-            assert process.poll() is None, Path(log.name).read_text()
+            wait_for_head(process, Path(log.name))
+            wait_for(lambda: found.ray("list").returncode == 0, PATIENCE)
             yield found
         finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait(timeout=60)
+            end(process)
+
+
+def wait_for_head(process: subprocess.Popen[bytes], log: Path) -> None:
+    """Until `ray start --block` has started all; fails where it ends instead."""
+    wait_for(lambda: "This command will now block" in log.read_text() or process.poll() is not None, PATIENCE)
+    assert process.poll() is None, log.read_text()
+
+
+def end(head: subprocess.Popen[bytes]) -> None:
+    """End a head with all that it started, whatever state it is in."""
+    below = psutil.Process(head.pid).children(recursive=True) if head.poll() is None else []
+    head.send_signal(signal.SIGTERM)
+    with suppress(subprocess.TimeoutExpired):
+        head.wait(timeout=30)
+    for process in below:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    head.kill()
+    head.wait()
 
 
 def wait_for(happened: Callable[[], bool], seconds: float) -> None:
@@ -125,7 +147,7 @@ def test_a_stopped_job_goes_on_when_it_is_submitted_again(head: Head, tmp_path: 
     candidates = tmp_path / "trial" / "candidates"
     submitted = head.submit("run", recipe, "--until", "curate", "--root", tmp_path, wait=False)
     [submission] = set(re.findall(r"raysubmit_\w+", submitted.stdout))
-    wait_for(lambda: committed(candidates) >= FEW_PARTS, 120)
+    wait_for(lambda: committed(candidates) >= FEW_PARTS, PATIENCE)
 
     second = head.submit("curate", recipe, "--root", tmp_path)
     assert second.returncode == 1

@@ -126,3 +126,15 @@ def test_where_nothing_is_kept_the_run_goes_on_to_its_report(tmp_path: Path, tin
     finished = read_json(base / "evaluation" / "manifest.json")["finished"]
     run_here(recipe, tmp_path, *stages)
     assert read_json(base / "evaluation" / "manifest.json")["finished"] == finished, "it was evaluated again"
+
+
+def test_parts_that_an_earlier_attempt_wrote_too_late_are_noticed(
+    tmp_path: Path, tiny_model: Path, local_ray: None
+) -> None:
+    recipe = write_recipe(tmp_path, tiny_model, write_corpus(tmp_path / "corpus.jsonl", 20))
+    folder = run_here(recipe, tmp_path, "generate") / "candidates"
+    rows = read_json(folder / "manifest.json")["rows"]
+    # As of workers whose parts came after the next attempt had looked which there are.
+    (folder / "manifest.json").unlink()
+    with pytest.raises(UserError, match=f"has {2 * rows} rows for {rows} prompts: .* --overwrite"):
+        run_here(recipe, tmp_path, "generate")
