@@ -52,7 +52,7 @@ def save(engine: Any, adam: torch.optim.Optimizer, folder: Path, done: int) -> N
             files, mine = files + 1, {}
     save_file(mine, folder / f"state-{rank}-{files}.safetensors")
     if rank == 0:
-        # Adam's own count is smaller where DeepSpeed passed over a step with an overflow.
+        # Adam counts for itself: DeepSpeed passes over an overflow, and takes an empty step first without ZeRO.
         adam_steps = next(int(state["step"]) for state in adam.state.values())
         write_json(folder / STEPS, {"done": done, "adam": adam_steps})
 

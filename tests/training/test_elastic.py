@@ -53,18 +53,18 @@ def steps_of(log: Path, workers: int) -> int:
         return 0
 
 
-def meanwhile(happened: Callable[[], bool], then: Callable[[], T]) -> Future[T]:
-    """Do something in a thread once something has happened."""
+def wait_for(happened: Callable[[], bool]) -> None:
+    """Until it has happened."""
+    deadline = time.monotonic() + 300
+    while not happened():
+        assert time.monotonic() < deadline, "did not happen in time"
+        time.sleep(0.05)
 
-    def wait_and_act() -> T:
-        deadline = time.monotonic() + 300
-        while not happened():
-            assert time.monotonic() < deadline, "did not happen in time"
-            time.sleep(0.05)
-        return then()
 
+def in_background(training: Callable[[], T]) -> Future[T]:
+    """Train in a thread: Ray starts nodes in the main one only."""
     with_one_thread = ThreadPoolExecutor(1)
-    future = with_one_thread.submit(wait_and_act)
+    future = with_one_thread.submit(training)
     with_one_thread.shutdown(wait=False)
     return future
 
@@ -84,19 +84,18 @@ def test_a_lost_node_leaves_the_training_to_the_others(
     add_node(cluster)
     lost = add_node(cluster)
     model = tmp_path / "elastic" / "model"
-
-    def lose_a_node() -> int:
-        cluster.remove_node(lost, allow_graceful=False)
-        return len(list((model / "_train").glob("checkpoint_*")))
-
-    kept = meanwhile(lambda: steps_of(model / TRAINING_LOG, 2) >= 22, lose_a_node)
-    folder, found = trained(tmp_path / "elastic", tiny_model, workers=[1, 2], max_steps=40, **settings, **SETTINGS)
-    assert kept.result() <= 2, "one of four is kept, and the next may be in the making"
+    settings = settings | SETTINGS | {"max_steps": 40}
+    training = in_background(lambda: trained(tmp_path / "elastic", tiny_model, workers=[1, 2], **settings))
+    wait_for(lambda: training.done() or steps_of(model / TRAINING_LOG, 2) >= 22)
+    cluster.remove_node(lost, allow_graceful=False)
+    kept = len(list((model / "_train").glob("checkpoint_*")))
+    assert kept <= 2, "one of four is kept, and the next may be in the making"
+    folder, found = training.result(timeout=600)
     steps = read_json(folder / "manifest.json")["steps_by_workers"]
     assert [entry["step"] for entry in found] == list(range(1, 41))
     assert [entry["workers"] for entry in found] == [2] * steps["2"] + [1] * steps["1"]
     assert steps["2"] >= 15, "more was done again than since the last checkpoint, or the one before if it was not noted"
-    _, alone = trained(tmp_path / "alone", tiny_model, workers=1, max_steps=40, **settings, **SETTINGS)
+    _, alone = trained(tmp_path / "alone", tiny_model, workers=1, **settings)
     for expected, entry in zip(alone, found, strict=True):
         assert entry["loss"] == pytest.approx(expected["loss"], rel=0.01)
 
@@ -107,10 +106,11 @@ def test_a_node_that_comes_is_taken_in(
     monkeypatch.setattr("s2d_ray.stages.train.RESIZE_SECONDS", 2.0)
     add_node(cluster)
     log = tmp_path / "model" / TRAINING_LOG
-    came = meanwhile(lambda: steps_of(log, 1) >= 6, lambda: add_node(cluster))
     settings = SETTINGS | {"batch_size": 64, "max_steps": 100}
-    folder, found = trained(tmp_path, tiny_model, rows=64, workers=[1, 2], **settings)
-    came.result()
+    training = in_background(lambda: trained(tmp_path, tiny_model, rows=64, workers=[1, 2], **settings))
+    wait_for(lambda: training.done() or steps_of(log, 1) >= 6)
+    add_node(cluster)
+    folder, found = training.result(timeout=600)
     steps = read_json(folder / "manifest.json")["steps_by_workers"]
     assert [entry["step"] for entry in found] == list(range(1, 101))
     assert [entry["workers"] for entry in found] == [1] * steps["1"] + [2] * steps["2"]
