@@ -122,7 +122,8 @@ class Generate(Strict):
     """Runs of the method per prompt."""
     sampling: Sampling = Sampling()
     commit_rows: int = Field(32, ge=1)
-    """Prompts per output part: what a crash can cost at most, per engine and part in flight."""
+    """Prompts per output part. A crash costs what the parts at work hold, per engine at most four times
+    `concurrent_rows`."""
     concurrent_rows: int | None = Field(None, ge=1)
     """Prompts in flight per engine at most; unset: twice `engine.max_sequences`. There are fewer where fewer keep the
     engine full, by what it reports as running and waiting."""

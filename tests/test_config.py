@@ -203,6 +203,18 @@ def test_a_value_out_of_range_is_refused_by_its_key(minimal: str, override: str,
     assert f"recipe {minimal}: {problem}" in refusal(minimal, override)
 
 
+def test_an_engine_takes_a_gpu_for_each_split_of_the_model(minimal: str) -> None:
+    assert load_recipe(minimal).engine.gpus == 1
+    assert load_recipe(minimal, ["engine.tensor_parallel=4", "engine.pipeline_parallel=2"]).engine.gpus == 8
+
+
+def test_fewer_engines_at_most_than_at_least_are_refused(minimal: str) -> None:
+    assert "min_engines 3 is more than max_engines 2" in refusal(
+        minimal, "engine.min_engines=3", "engine.max_engines=2"
+    )
+    assert "engine.min_engines" in refusal(minimal, "engine.min_engines=0")
+
+
 def test_a_micro_batch_larger_than_a_workers_share_is_fine(minimal: str) -> None:
     assert load_recipe(minimal, ["train.workers=4", "train.micro_batch_size=8"]).train.workers == 4
 
