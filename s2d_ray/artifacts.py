@@ -16,7 +16,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import pyarrow.dataset as pads
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from s2d_ray.errors import UserError
@@ -165,16 +165,17 @@ def part_files(folder: Path) -> list[Path]:
     return sorted(folder / part for part in parts if not any(name.startswith(("_", ".")) for name in part.parts))
 
 
-def dataset(folder: Path) -> pads.Dataset:
-    """A folder's Parquet parts as one dataset, for counting and filtering without reading it whole."""
-    return pads.dataset([str(path) for path in part_files(folder)], format="parquet")
+def read_batches(folder: Path, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+    """A folder's Parquet parts, a batch and one file's footer in memory at a time."""
+    for path in part_files(folder):
+        with pq.ParquetFile(path) as file:
+            yield from file.iter_batches(columns=columns)
 
 
 def read_rows(folder: Path, columns: list[str] | None = None) -> Iterator[Row]:
     """Every row of a folder's Parquet parts, a batch in memory at a time."""
-    for path in part_files(folder):
-        for batch in pq.ParquetFile(path).iter_batches(columns=columns):
-            yield from batch.to_pylist()
+    for batch in read_batches(folder, columns):
+        yield from batch.to_pylist()
 
 
 @dataclass(frozen=True)
