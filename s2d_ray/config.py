@@ -77,8 +77,7 @@ class Engine(Strict):
     tensor_parallel: int = Field(1, ge=1)
     """GPUs that each layer of the model is split over."""
     pipeline_parallel: int = Field(1, ge=1)
-    """Groups of layers on GPUs of their own: an engine takes `tensor_parallel` times as many GPUs, all on
-    one node unless `extra.distributed_executor_backend` is `ray`."""
+    """Groups of layers on GPUs of their own: an engine takes `tensor_parallel` times as many GPUs, all of one node."""
     cpus: int | None = Field(None, ge=1)
     """CPU cores of one engine where there is no GPU, set aside for it by Ray. Unset: one, so that engines are
     placed whatever else runs, and a sole engine (`max_engines: 1`) computes with all cores of its machine."""
