@@ -19,7 +19,6 @@ from typing import Any, Protocol
 from uuid import uuid4
 
 import pyarrow as pa
-import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
 from s2d_ray.errors import UserError
@@ -206,12 +205,6 @@ def part_files(folder: Path) -> list[Path]:
     return [folder / part for part in parts if not any(name.startswith(("_", ".")) for name in part.parts)]
 
 
-def dataset(folder: Path) -> pads.Dataset:
-    """A folder's Parquet parts as one dataset, for counting and filtering without reading it whole."""
-    files = [filesystem(path)[1] for path in part_files(folder)]
-    return pads.dataset(files, format="parquet", filesystem=filesystem(folder)[0])
-
-
 def parquet_file(path: Path) -> pq.ParquetFile:
     """A Parquet file, opened."""
     system, name = filesystem(path)
@@ -230,11 +223,17 @@ def write_table(path: Path, table: pa.Table, scratch: Path | None = None) -> Non
         os.replace(partial, path)
 
 
+def read_batches(folder: Path, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+    """A folder's Parquet parts, a batch and one file's footer in memory at a time."""
+    for path in part_files(folder):
+        with parquet_file(path) as file:
+            yield from file.iter_batches(columns=columns)
+
+
 def read_rows(folder: Path, columns: list[str] | None = None) -> Iterator[Row]:
     """Every row of a folder's Parquet parts, a batch in memory at a time."""
-    for path in part_files(folder):
-        for batch in parquet_file(path).iter_batches(columns=columns):
-            yield from batch.to_pylist()
+    for batch in read_batches(folder, columns):
+        yield from batch.to_pylist()
 
 
 @dataclass(frozen=True)

@@ -78,8 +78,7 @@ class Engine(Strict):
     tensor_parallel: int = Field(1, ge=1)
     """GPUs that each layer of the model is split over."""
     pipeline_parallel: int = Field(1, ge=1)
-    """Groups of layers on GPUs of their own: an engine takes `tensor_parallel` times as many GPUs, all on
-    one node unless `extra.distributed_executor_backend` is `ray`."""
+    """Groups of layers on GPUs of their own: an engine takes `tensor_parallel` times as many GPUs, all of one node."""
     cpus: int | None = Field(None, ge=1)
     """CPU cores of one engine where there is no GPU, set aside for it by Ray. Unset: one, so that engines are
     placed whatever else runs, and a sole engine (`max_engines: 1`) computes with all cores of its machine."""
@@ -123,7 +122,8 @@ class Generate(Strict):
     """Runs of the method per prompt."""
     sampling: Sampling = Sampling()
     commit_rows: int = Field(32, ge=1)
-    """Prompts per output part: what a crash can cost at most, per engine and part in flight."""
+    """Prompts per output part. A crash costs what the parts at work hold, per engine at most four times
+    `concurrent_rows`."""
     concurrent_rows: int | None = Field(None, ge=1)
     """Prompts in flight per engine at most; unset: twice `engine.max_sequences`. There are fewer where fewer keep the
     engine full, by what it reports as running and waiting."""

@@ -234,7 +234,7 @@ def _training(recipe: AnyRecipe, branches: Sequence[Measured], prompts: int, par
     tokens = steps * settings.batch_size * tokens_per_pair
     seconds = training_seconds(tokens, parameters, settings.lora is not None, gpu)
     method = branches[0].method if len(branches) == 1 else _named("all parts", branches[0].arm)
-    return Phase("train", method, max(settings.workers, workers), seconds)
+    return Phase("train", method, max(settings.max_workers, workers), seconds)
 
 
 def _sum(steps: Mapping[str, Tokens]) -> Tokens:

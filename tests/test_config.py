@@ -221,6 +221,18 @@ def test_a_range_of_workers_is_elastic(minimal: str) -> None:
     assert Train.model_validate(train.model_dump(mode="json")) == train
 
 
+def test_an_engine_takes_a_gpu_for_each_split_of_the_model(minimal: str) -> None:
+    assert load_recipe(minimal).engine.gpus == 1
+    assert load_recipe(minimal, ["engine.tensor_parallel=4", "engine.pipeline_parallel=2"]).engine.gpus == 8
+
+
+def test_fewer_engines_at_most_than_at_least_are_refused(minimal: str) -> None:
+    assert "min_engines 3 is more than max_engines 2" in refusal(
+        minimal, "engine.min_engines=3", "engine.max_engines=2"
+    )
+    assert "engine.min_engines" in refusal(minimal, "engine.min_engines=0")
+
+
 @pytest.mark.parametrize("missing", ["name", "model", "task", "method"])
 def test_a_required_key_is_asked_for(tmp_path: Path, missing: str) -> None:
     raw = {key: value for key, value in MINIMAL.items() if key != missing}

@@ -2,10 +2,11 @@
 
 import time
 from functools import partial
+from pathlib import Path
 
-import pyarrow.dataset as pads
+import pyarrow.compute as pc
 
-from s2d_ray.artifacts import Artifact, dataset
+from s2d_ray.artifacts import Artifact, read_batches
 from s2d_ray.config import Named, Recipe
 from s2d_ray.errors import UserError
 from s2d_ray.inference.engine import CompletionEngine, EngineDied, EngineError
@@ -36,10 +37,8 @@ def generate(recipe: Recipe, method: Named, model: Model, corpus: Artifact, cand
         commit_rows=settings.commit_rows,
     )
     work = process_rows(job, corpus.path, folder, label)
-    rows = dataset(folder)
-    total, failed = rows.count_rows(), rows.count_rows(filter=pads.field("error") != "")
+    total, failed, first = _failures(folder)
     if total and failed / total > settings.max_failed_share:
-        first = _first_error(rows)
         error = UserError(
             f"{failed} of {total} prompts failed, more than max_failed_share {settings.max_failed_share}; "
             f"the first reason: {kind_of(first)} (--debug shows it whole); the rows are in {folder}"
@@ -60,8 +59,14 @@ def generate(recipe: Recipe, method: Named, model: Model, corpus: Artifact, cand
     forget_checkpoint(folder)
 
 
-def _first_error(rows: pads.Dataset) -> str:
-    return str(rows.head(1, columns=["error"], filter=pads.field("error") != "")["error"][0])
+def _failures(folder: Path) -> tuple[int, int, str]:
+    """How many rows there are, how many of them failed, and the first reason."""
+    total, failed, first = 0, 0, ""
+    for batch in read_batches(folder, ["error"]):
+        reasons = batch["error"].filter(pc.not_equal(batch["error"], ""))
+        total, failed = total + batch.num_rows, failed + len(reasons)
+        first = first or (reasons[0].as_py() if len(reasons) else "")
+    return total, failed, first
 
 
 def _answer_row(recipe: Recipe, method_section: Named) -> RowFunction:

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from s2d_ray.artifacts import TRAINING_LOG, read_json, read_json_lines
+from s2d_ray.stages.parts import parts_done
 from tests.faults.nodes import add, each_once, lose, node_with, nodes, outcomes, wait_for, wait_for_node_with
 from tests.stages.runs import PATIENCE, finished, run, start, write_corpus, write_recipe
-from tests.stages.test_resume import FEW_PARTS, committed, steps_logged
+from tests.stages.test_resume import FEW_PARTS, steps_logged
 
 pytestmark = pytest.mark.ray
 ENGINE = "MapWorker(MapBatches(EngineActor))"
@@ -43,7 +44,7 @@ def test_a_node_lost_in_generate_and_another_in_curate(
 ) -> None:
     with nodes(2) as cluster:
         process = start(slow, tmp_path, RAY_ADDRESS=cluster.address)
-        wait_for(lambda: committed(tmp_path / "trial" / "candidates") >= FEW_PARTS)
+        wait_for(lambda: parts_done(tmp_path / "trial" / "candidates") >= FEW_PARTS)
         lose(cluster, wait_for_node_with(cluster, ENGINE))
         add(cluster)
         lose(cluster, wait_for_node_with(cluster, CURATION))
@@ -59,7 +60,7 @@ def test_a_run_waits_for_a_preempted_node_to_come_back(
 ) -> None:
     with nodes(1) as cluster:
         process = start(slow, tmp_path, RAY_ADDRESS=cluster.address)
-        wait_for(lambda: committed(tmp_path / "trial" / "candidates") >= FEW_PARTS)
+        wait_for(lambda: parts_done(tmp_path / "trial" / "candidates") >= FEW_PARTS)
         [only] = cluster.worker_nodes
         lose(cluster, only)
         time.sleep(5)
@@ -77,12 +78,12 @@ def test_after_the_loss_of_the_whole_cluster_the_same_command_goes_on_elsewhere(
     with nodes(1) as cluster:
         # How long the driver waits for its head to come back: a minute, unless told otherwise.
         process = start(slow, tmp_path, RAY_ADDRESS=cluster.address, RAY_gcs_rpc_server_reconnect_timeout_s="5")
-        wait_for(lambda: committed(candidates) >= FEW_PARTS)
+        wait_for(lambda: parts_done(candidates) >= FEW_PARTS)
         assert cluster.head_node is not None
         cluster.remove_node(cluster.head_node, allow_graceful=False)
         said, _ = process.communicate(timeout=PATIENCE)
         assert process.returncode not in (0, None), said
-        before = committed(candidates)
+        before = parts_done(candidates)
     with nodes(1) as cluster:
         run(slow, tmp_path, RAY_ADDRESS=cluster.address)
     manifest = read_json(candidates / "manifest.json")

@@ -19,8 +19,9 @@ import pytest
 
 from s2d_ray.artifacts import read_json
 from s2d_ray.pipeline import STAGES
+from s2d_ray.stages.parts import parts_done
 from tests.stages.runs import PATIENCE, REPOSITORY, ids, write_corpus, write_recipe
-from tests.stages.test_resume import FEW_PARTS, committed
+from tests.stages.test_resume import FEW_PARTS
 
 pytestmark = pytest.mark.ray
 ROWS = 600
@@ -147,7 +148,7 @@ def test_a_stopped_job_goes_on_when_it_is_submitted_again(head: Head, tmp_path: 
     candidates = tmp_path / "trial" / "candidates"
     submitted = head.submit("run", recipe, "--until", "curate", "--root", tmp_path, wait=False)
     [submission] = set(re.findall(r"raysubmit_\w+", submitted.stdout))
-    wait_for(lambda: committed(candidates) >= FEW_PARTS, PATIENCE)
+    wait_for(lambda: parts_done(candidates) >= FEW_PARTS, PATIENCE)
 
     second = head.submit("curate", recipe, "--root", tmp_path)
     assert second.returncode == 1
@@ -159,7 +160,7 @@ def test_a_stopped_job_goes_on_when_it_is_submitted_again(head: Head, tmp_path: 
     assert "was stopped" in head.ray("status", submission).stdout
     status = read_json(tmp_path / "trial" / "status.json")
     assert (status["status"], status["stage"], status["attempt"]) == ("stopped", "generate", 1)
-    before = committed(candidates)
+    before = parts_done(candidates)
     again = head.submit("run", recipe, "--until", "curate", "--root", tmp_path)
     assert again.returncode == 0, again.stdout
     manifest = read_json(candidates / "manifest.json")
