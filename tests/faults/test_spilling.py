@@ -1,8 +1,9 @@
 """More rows in flight than the object store holds: Ray spills them to disk, and nothing is lost."""
 
-import json
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tests.faults.nodes import each_once, nodes, wait_for
@@ -18,10 +19,10 @@ STORE_BYTES = 80 * 2**20
 def test_generating_survives_a_full_object_store(
     tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    corpus, spilled = tmp_path / "corpus.jsonl", tmp_path / "spilled"
-    with corpus.open("w") as file:
-        for n in range(ROWS):
-            file.write(json.dumps({"prompt": f"{'x' * ROW_BYTES}. What is the number of case {n}?"}) + "\n")
+    # Not JSON, whose reader takes no lines of this length.
+    corpus, spilled = tmp_path / "corpus.parquet", tmp_path / "spilled"
+    prompts = [f"{'x' * ROW_BYTES}. What is the number of case {n}?" for n in range(ROWS)]
+    pq.write_table(pa.table({"prompt": prompts}), corpus)
     recipe = write_recipe(tmp_path, tiny_model, corpus, "slow_oracle", generate={"samples": 1, "commit_rows": 8})
     spilled.mkdir()
     monkeypatch.setenv("RAY_object_spilling_directory", str(spilled))
