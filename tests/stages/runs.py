@@ -16,6 +16,8 @@ from s2d_ray.config import load_recipe
 from s2d_ray.records import Row
 
 REPOSITORY = Path(__file__).parents[2]
+PATIENCE = 600.0
+"""Seconds that a busy machine is given for what takes a few on a quiet one."""
 COMMAND = [sys.executable, "-c", "from s2d_ray.cli import main; main()"]
 
 
@@ -53,9 +55,9 @@ def run_here(recipe: Path, root: Path, *stages: str, **overrides: str) -> Path:
     return folders.base
 
 
-def start(arguments: Sequence[str], root: Path) -> subprocess.Popen[str]:
+def start(arguments: Sequence[str], root: Path, **environment: str) -> subprocess.Popen[str]:
     """The command, started from the repository so that workers find `tests.scripts`."""
-    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)} | environment
     return subprocess.Popen(
         [*COMMAND, *arguments, "--root", str(root)],
         cwd=REPOSITORY,
@@ -66,10 +68,14 @@ def start(arguments: Sequence[str], root: Path) -> subprocess.Popen[str]:
     )
 
 
-def run(arguments: Sequence[str], root: Path) -> str:
+def run(arguments: Sequence[str], root: Path, **environment: str) -> str:
     """Run the command to its end and give what it printed; fails the test where it failed."""
-    process = start(arguments, root)
-    output, _ = process.communicate(timeout=240)
+    return finished(start(arguments, root, **environment))
+
+
+def finished(process: subprocess.Popen[str]) -> str:
+    """Wait for the command's end and give what it printed; fails the test where it failed."""
+    output, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, output
     return output
 
