@@ -7,8 +7,10 @@ never pass through an address. `AWS_ENDPOINT_URL` in the environment names anoth
 
 import fcntl
 import os
+import random
 import re
 import shutil
+import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
@@ -30,6 +32,8 @@ SCHEMES = ("s3", "gs")
 BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
 ABANDONED_SECONDS = 60.0
 """After which a claim to create a file counts as left behind, by the storage's own clock."""
+MEETING_SECONDS = 0.5
+"""Within which two processes that try to create a file at the same time try again."""
 
 
 class RemotePath(PosixPath):
@@ -132,26 +136,27 @@ class RemotePath(PosixPath):
         """
         if exist_ok:
             self.write_bytes(b"")
-        else:
-            self._create()
+        elif not self._created():
+            # Two that met are not to meet again.
+            time.sleep(random.uniform(0, MEETING_SECONDS))
+            raise FileExistsError(str(self))
 
-    def _create(self) -> None:
+    def _created(self) -> bool:
         # Not every storage can refuse to overwrite, but all list what has been written: of processes that each put
         # down a claim and then look for those of others, at most one finds its own alone.
         claim = self.with_name(f"{self.name}.{uuid4().hex}")
         claim.write_bytes(b"")
         try:
             beside = {info.base_name: info.mtime_ns for info in self.parent.entries(recursive=False)}
-            if self.name in beside:
-                raise FileExistsError(str(self))
-            for name in beside:
-                if name.startswith(f"{self.name}.") and name != claim.name:
-                    if beside[claim.name] - beside[name] < ABANDONED_SECONDS * 1e9:
-                        raise FileExistsError(str(self))
-                    self.with_name(name).unlink(missing_ok=True)
+            others = [name for name in beside if name.startswith(f"{self.name}.") and name != claim.name]
+            ages = [beside[claim.name] - beside[name] for name in others]
+            if self.name in beside or any(age < ABANDONED_SECONDS * 1e9 for age in ages):
+                return False
+            for name in others:
+                self.with_name(name).unlink(missing_ok=True)
             self.write_bytes(b"")
-            if not claim.exists():  # This process stood still for so long that another took it for dead.
-                raise FileExistsError(str(self))
+            # Not there: this process stood still for so long that another took it for dead.
+            return claim.exists()
         finally:
             claim.unlink(missing_ok=True)
 

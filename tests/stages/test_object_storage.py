@@ -15,7 +15,7 @@ from s2d_ray.records import user
 from s2d_ray.stages.parts import parts_done
 from s2d_ray.storage import RemotePath
 from tests.object_storage import SECRET
-from tests.stages.runs import ids, run, start, write_corpus, write_recipe
+from tests.stages.runs import PATIENCE, ids, run, start, write_corpus, write_recipe
 from tests.stages.test_resume import FEW_PARTS, ROWS, kill_driver, wait_for
 from tests.tiny_model import make_tiny_model
 
@@ -64,9 +64,9 @@ def test_generating_goes_on_after_a_kill(remote: RemotePath, tmp_path: Path, tin
     command = ["run", str(recipe), "--until", "curate"]
 
     process = start(command, remote / "runs")
-    wait_for(lambda: parts_done(folders.candidates) >= FEW_PARTS, process)
+    wait_for(lambda: parts_done(folders.candidates) >= FEW_PARTS, process, PATIENCE)
     second = start(command, remote / "runs")
-    refused, _ = second.communicate(timeout=240)
+    refused, _ = second.communicate(timeout=PATIENCE)
     assert second.returncode == 1 and f"is at work in {folders.base}" in refused
     kill_driver(process)
 
@@ -89,7 +89,7 @@ def test_training_goes_on_after_a_kill_to_the_report(remote: RemotePath, tmp_pat
 
     process = start(["run", str(recipe), "--until", "train"], remote / "runs")
     # The log is written with each checkpoint, just before it: the second time there is one to go on from.
-    wait_for(lambda: len(log_lines(folders)) >= 4, process)
+    wait_for(lambda: len(log_lines(folders)) >= 4, process, PATIENCE)
     before = log_lines(folders)
     kill_driver(process)
 
