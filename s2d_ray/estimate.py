@@ -105,7 +105,7 @@ def measure_sample(recipe: AnyRecipe) -> list[Measured]:
         with joined(folders.logs):
             for stage in stages:
                 pipeline.STAGES[stage](plan)
-            gpus = recipe.engine.tensor_parallel if has_gpus() else 0
+            gpus = recipe.engine.gpus if has_gpus() else 0
         return [
             _measured(plan, part, branch, _without_start(branch, gpus))
             for part in plan.parts
@@ -205,7 +205,7 @@ def measured_speed(measured: Sequence[Measured], parameters: float, teraflops: f
 
 def phases(recipe: AnyRecipe, branches: Sequence[Measured], prompts: int, parameters: float, gpu: Gpu) -> list[Phase]:
     """Each stage of each branch over so many prompts; evaluation, whose prompts do not grow, is left out."""
-    engines = recipe.engine.max_engines * max(recipe.engine.tensor_parallel, engine_gpus(parameters, gpu))
+    engines = recipe.engine.max_engines * max(recipe.engine.gpus, engine_gpus(parameters, gpu))
     found: list[Phase] = []
     for branch in branches:
         for stage, calls in (("generate", _sum(branch.steps)), ("curate", _sum(branch.rule_calls))):

@@ -101,6 +101,8 @@ def test_the_parts_of_a_mixture_are_trained_together() -> None:
 def test_a_model_that_does_not_fit_takes_more_gpus_or_is_refused() -> None:
     wanted = recipe(engine={"max_engines": 2}, train={"zero_stage": 3})
     assert [phase.gpus for phase in phases(wanted, [MAIN], 1000, 70e9, Gpu(1000, 400, 80))] == [8, 3]
+    small = recipe(engine={"max_engines": 2, "tensor_parallel": 2, "pipeline_parallel": 3})
+    assert phases(small, [MAIN], 1000, 1e9, Gpu(1000, 400, 80))[0].gpus == 12
     with pytest.raises(UserError, match=r"70 billion parameters with train\.zero_stage=2 does not fit"):
         phases(recipe(), [MAIN], 1000, 70e9, Gpu(1000, 400, 80))
 

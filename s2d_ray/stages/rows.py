@@ -22,6 +22,7 @@ from s2d_ray.inference.admission import Admission
 from s2d_ray.inference.engine import Activity, EngineDied, RunningEngine
 from s2d_ray.inference.start import start_engine
 from s2d_ray.records import Completion, Message, Row
+from s2d_ray.stages.cluster import has_gpus
 from s2d_ray.stages.parts import Part, commit_part, read_part, remaining, rows_of
 from s2d_ray.stages.progress import Meter, reading, shown
 
@@ -123,7 +124,7 @@ def _by_engines(parts: Dataset, target: Path, job: RowJob, meter: Any) -> Datase
 
 def _placement(engine: Engine) -> dict[str, Any]:
     """What Ray sets aside for one engine, all of it on one node."""
-    if engine.kind == "vllm" and ray.cluster_resources().get("GPU"):
+    if engine.kind == "vllm" and has_gpus():
         return {"num_cpus": 1, "num_gpus": engine.gpus}
     return {"num_cpus": engine.cpus or 1}
 

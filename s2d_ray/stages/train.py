@@ -16,6 +16,7 @@ from s2d_ray.config import AnyRecipe
 from s2d_ray.curation.data_card import why_nothing_kept
 from s2d_ray.errors import UserError
 from s2d_ray.models import Model
+from s2d_ray.stages.cluster import has_gpus
 from s2d_ray.stages.progress import Meter, shown
 from s2d_ray.storage import filesystem, local_copy, remove
 from s2d_ray.terminal import console
@@ -93,7 +94,7 @@ def _fit(recipe: AnyRecipe, base: Model, sources: Sequence[Source], folder: Path
     # A checkpoint waits until the controller looks for it: every 2 s by default, longer than some take to write.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.25")
     settings = recipe.train
-    gpu = bool(ray.cluster_resources().get("GPU"))
+    gpu = has_gpus()
     cores = 1 if gpu else max(1, _cores_of_a_node() // settings.max_workers)
 
     kept = [(s.distilled.path / "status=kept", s.max_examples) for s in sources if s.examples]

@@ -14,8 +14,7 @@ from s2d_ray.artifacts import read_rows
 from tests.stages.runs import PATIENCE, ids
 
 CPUS = max(5, os.cpu_count() or 1)
-"""Of a worker node. Training takes one for each core of the machine; two engines, what passes over finished rows in a
-resumed run, and reading and writing beside them wait for each other for ever on three."""
+"""Of a worker node. Training takes one for each core of the machine; two engines take one each."""
 STORE_BYTES = 100 * 2**20
 SETTINGS = {
     # A lost node is noticed after seconds instead of half a minute.

@@ -39,12 +39,18 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> d
     return outcomes(root)
 
 
+def start_and_wait(command: list[str], root: Path, **environment: str) -> subprocess.Popen[str]:
+    """The command, once it has generated its first parts."""
+    process = start(command, root, **environment)
+    wait_for(lambda: parts_done(root / "trial" / "candidates") >= FEW_PARTS)
+    return process
+
+
 def test_a_node_lost_in_generate_and_another_in_curate(
     slow: list[str], tmp_path: Path, undisturbed: dict[str, tuple[str, str, str]]
 ) -> None:
     with nodes(2) as cluster:
-        process = start(slow, tmp_path, RAY_ADDRESS=cluster.address)
-        wait_for(lambda: parts_done(tmp_path / "trial" / "candidates") >= FEW_PARTS)
+        process = start_and_wait(slow, tmp_path, RAY_ADDRESS=cluster.address)
         lose(cluster, wait_for_node_with(cluster, ENGINE))
         add(cluster)
         lose(cluster, wait_for_node_with(cluster, CURATION))
@@ -59,8 +65,7 @@ def test_a_run_waits_for_a_preempted_node_to_come_back(
     slow: list[str], tmp_path: Path, undisturbed: dict[str, tuple[str, str, str]]
 ) -> None:
     with nodes(1) as cluster:
-        process = start(slow, tmp_path, RAY_ADDRESS=cluster.address)
-        wait_for(lambda: parts_done(tmp_path / "trial" / "candidates") >= FEW_PARTS)
+        process = start_and_wait(slow, tmp_path, RAY_ADDRESS=cluster.address)
         [only] = cluster.worker_nodes
         lose(cluster, only)
         time.sleep(5)
@@ -77,8 +82,8 @@ def test_after_the_loss_of_the_whole_cluster_the_same_command_goes_on_elsewhere(
     candidates = tmp_path / "trial" / "candidates"
     with nodes(1) as cluster:
         # How long the driver waits for its head to come back: a minute, unless told otherwise.
-        process = start(slow, tmp_path, RAY_ADDRESS=cluster.address, RAY_gcs_rpc_server_reconnect_timeout_s="5")
-        wait_for(lambda: parts_done(candidates) >= FEW_PARTS)
+        patience = {"RAY_gcs_rpc_server_reconnect_timeout_s": "5"}
+        process = start_and_wait(slow, tmp_path, RAY_ADDRESS=cluster.address, **patience)
         assert cluster.head_node is not None
         cluster.remove_node(cluster.head_node, allow_graceful=False)
         said, _ = process.communicate(timeout=PATIENCE)

@@ -98,12 +98,9 @@ async def watch_a_burst(engine: VllmEngine) -> None:
     assert all(now.running + now.waiting == 40 for now in seen[:-1])
     for call in burst:
         call.cancel()
+    # Sequences enough to take any machine longer than that, in which tokens come all the time.
     with pytest.raises(EngineError, match="no answer within"):
-        other = asyncio.ensure_future(engine.complete([user("Lyon?")], endless, 1, seed=0))
-        try:
-            await TimedEngine(engine, 1.0).complete([user("Lyon?")], endless, 1, seed=1)
-        finally:
-            other.cancel()
+        await TimedEngine(engine, 2.0).complete([user("Lyon?")], endless, 500, seed=1)
     # Those that were cancelled no longer take places: this one is the only one.
     await engine.complete([user("Lyon?")], GREEDY, 1, seed=0)
     now = engine.activity()

@@ -18,7 +18,16 @@ from s2d_ray.records import Row
 REPOSITORY = Path(__file__).parents[2]
 PATIENCE = 600.0
 """Seconds that a busy machine is given for what takes a few on a quiet one."""
-COMMAND = [sys.executable, "-c", "from s2d_ray.cli import main; main()"]
+PROGRAM = """
+from s2d_ray.cli import main
+try:
+    main()
+except SystemExit as end:
+    print("exit code", end.code or 0, flush=True)
+    raise
+"""
+"""Prints its exit code, since Ray in the process of the tests makes all that it is told of its children 0."""
+COMMAND = [sys.executable, "-c", PROGRAM]
 
 
 def write_corpus(path: Path, rows: int) -> Path:
@@ -76,8 +85,14 @@ def run(arguments: Sequence[str], root: Path, **environment: str) -> str:
 def finished(process: subprocess.Popen[str]) -> str:
     """Wait for the command's end and give what it printed; fails the test where it failed."""
     output, _ = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 0, output
+    assert process.returncode == 0 and exit_code(output) == 0, output
     return output
+
+
+def exit_code(output: str) -> int | None:
+    """What the command ended with, from what it printed; None where it did not come to its own end."""
+    last = output.splitlines()[-1:]
+    return int(last[0].removeprefix("exit code")) if last and last[0].startswith("exit code") else None
 
 
 def ids(folder: Path) -> Counter[str]:
