@@ -30,7 +30,7 @@ from s2d_ray.evaluation.metrics import (
 from s2d_ray.evaluation.page import html_page, markdown_page
 from s2d_ray.evaluation.reported import reported_for
 from s2d_ray.evaluation.statistics import Paired
-from s2d_ray.evaluation.verdict import Evidence, judge, untrained
+from s2d_ray.evaluation.verdict import KEEP_SYSTEM2, Evidence, judge, untrained
 from s2d_ray.records import Row
 from s2d_ray.tasks.task import Task
 
@@ -74,13 +74,14 @@ def _report(recipe: Recipe, task: Task, folders: RunFolders, answers: Sequence[A
     branches = {"distilled": folders} | {arm: folders.control(arm) for arm in controls}
     chosen = choose(answers, recipe.evaluate.examples)
     by_samples = majorities(answers, recipe.evaluate.samples, task)
+    verdict = _verdicts(arms, comparisons, recipe.evaluate.margin, untrained_arms)
     return {
         "recipe": recipe.name,
         "description": recipe.description,
         "model": recipe.model,
         "method": recipe.method.name,
         "metric": _metric(arms, task),
-        "verdict": _verdicts(arms, comparisons, recipe.evaluate.margin, untrained_arms),
+        "verdict": verdict,
         "arms": {name: _arm(scores) for name, scores in arms.items()},
         "perturbations": sorted({name for answer in answers for name in answer.variants}),
         "majority": _majority(by_samples) if recipe.evaluate.samples > 1 else {},
@@ -90,7 +91,7 @@ def _report(recipe: Recipe, task: Task, folders: RunFolders, answers: Sequence[A
         "prompts": _prompts(folders),
         "vote_shares": _manifest(folders.distilled)["vote_shares"],
         "precision": _precision(recipe, task, folders),
-        "ledger": _ledger(recipe, arms, folders),
+        "ledger": _ledger(recipe, arms, folders, saves=verdict["verdict"] != KEEP_SYSTEM2),
         "training": dict(_trainings({arm: branch for arm, branch in branches.items() if arm in arms})),
         "seconds": _seconds(float(evaluated["seconds"]), branches),
         "examples": examples(read_rows(folders.evaluation), answers, chosen, task),
@@ -224,10 +225,11 @@ def _precision(recipe: Recipe, task: Task, folders: RunFolders) -> dict[str, Any
     return asdict(found) if found else None
 
 
-def _ledger(recipe: Recipe, arms: Mapping[str, ArmScores], folders: RunFolders) -> dict[str, Any]:
+def _ledger(recipe: Recipe, arms: Mapping[str, ArmScores], folders: RunFolders, *, saves: bool) -> dict[str, Any]:
+    """`saves` is False where System 2 is to be kept: few tokens for wrong answers are no savings."""
     counts = _prompts(folders)
     slow = arms["system2"].tokens_per_answer
-    fast = arms["distilled"].tokens_per_answer if "distilled" in arms else None
+    fast = arms["distilled"].tokens_per_answer if saves else None
     steps = step_tokens(folders.candidates) | step_tokens(folders.distilled)
     work = _work(recipe, folders, counts["kept"])
     return asdict(balance(steps, work, counts["corpus"], counts["kept"], slow, fast))

@@ -478,6 +478,16 @@ def test_a_task_says_what_its_score_is_called(tmp_path: Path, report: Any, html:
     assert "Accuracy, with 95% interval" in html
 
 
+def test_where_system_2_is_kept_nothing_is_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SKILL, "distilled", SKILL["system1"])
+    run = write_run(tmp_path / "toy", Toy(), ARMS)
+    report = write_report(RECIPE, Toy(), run)
+    assert report["verdict"]["verdict"] == "does not distil: keep System 2"
+    assert report["arms"]["distilled"]["tokens_per_answer"] < report["arms"]["system2"]["tokens_per_answer"]
+    assert (report["ledger"]["saved_per_request"], report["ledger"]["break_even_requests"]) == (None, None)
+    assert "| requests until they are saved again | never |" in (run.report / "report.md").read_text()
+
+
 def test_where_nothing_was_kept_system_2_stays_and_the_rest_of_the_report_is_whole(tmp_path: Path) -> None:
     run = write_run(tmp_path / "toy", Toy(), ARMS, untrained=["distilled"])
     report = write_report(RECIPE, Toy(), run)
