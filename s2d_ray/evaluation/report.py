@@ -30,7 +30,7 @@ from s2d_ray.evaluation.metrics import (
 from s2d_ray.evaluation.page import html_page, markdown_page
 from s2d_ray.evaluation.reported import reported_for
 from s2d_ray.evaluation.statistics import Paired
-from s2d_ray.evaluation.verdict import KEEP_SYSTEM2, Evidence, judge, untrained
+from s2d_ray.evaluation.verdict import KEEP_SYSTEM1, KEEP_SYSTEM2, Evidence, judge, untrained
 from s2d_ray.records import Row
 from s2d_ray.tasks.task import Task
 
@@ -91,7 +91,7 @@ def _report(recipe: Recipe, task: Task, folders: RunFolders, answers: Sequence[A
         "prompts": _prompts(folders),
         "vote_shares": _manifest(folders.distilled)["vote_shares"],
         "precision": _precision(recipe, task, folders),
-        "ledger": _ledger(recipe, arms, folders, saves=verdict["verdict"] != KEEP_SYSTEM2),
+        "ledger": _ledger(recipe, arms, folders, saves=verdict["verdict"] not in (KEEP_SYSTEM1, KEEP_SYSTEM2)),
         "training": dict(_trainings({arm: branch for arm, branch in branches.items() if arm in arms})),
         "seconds": _seconds(float(evaluated["seconds"]), branches),
         "examples": examples(read_rows(folders.evaluation), answers, chosen, task),
@@ -226,7 +226,7 @@ def _precision(recipe: Recipe, task: Task, folders: RunFolders) -> dict[str, Any
 
 
 def _ledger(recipe: Recipe, arms: Mapping[str, ArmScores], folders: RunFolders, *, saves: bool) -> dict[str, Any]:
-    """`saves` is False where System 2 is to be kept: few tokens for wrong answers are no savings."""
+    """`saves` is False where the distilled model is of no use: few tokens for wrong answers are no savings."""
     counts = _prompts(folders)
     slow = arms["system2"].tokens_per_answer
     fast = arms["distilled"].tokens_per_answer if saves else None

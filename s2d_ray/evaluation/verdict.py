@@ -12,8 +12,9 @@ from s2d_ray.evaluation.statistics import Paired
 TOKEN_SHARE = 0.5
 """Largest share of System 2's generated tokens that still counts as a saving."""
 
-Conclusion = Literal["distils", "partly", "does not distil: keep System 2"]
+Conclusion = Literal["distils", "partly", "does not distil: keep System 2", "nothing to distil: keep System 1"]
 KEEP_SYSTEM2: Conclusion = "does not distil: keep System 2"
+KEEP_SYSTEM1: Conclusion = "nothing to distil: keep System 1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,8 @@ def judge(evidence: Evidence, margin: float) -> Verdict:
     It distils where the whole interval of its difference to System 2 lies above `-margin` (a share) and it
     generates at most half of System 2's tokens. It does not where the whole interval lies below, and it is
     not better than System 1 either. Everything between, too few prompts to tell included, is partly.
+    Where it does not distil, or only partly, and System 2 is not better than System 1 either, there is nothing to
+    distil.
     """
     conclusion, why = _conclude(evidence, margin)
     return Verdict(conclusion, f"{why}: {_figures(evidence, margin)}.", tuple(_caveats(evidence)))
@@ -56,16 +59,21 @@ def untrained(reason: str) -> Verdict:
 def _conclude(evidence: Evidence, margin: float) -> tuple[Conclusion, str]:
     difference, gain = evidence.distilled_vs_system2, evidence.distilled_vs_system1
     if difference.low >= -margin:
-        better = difference.significant and difference.difference > 0
-        level = f"The distilled model answers {'better than' if better else 'as well as'} System 2"
+        level = f"The distilled model answers {'better than' if _is_gain(difference) else 'as well as'} System 2"
         if _saves(evidence):
             return "distils", f"{level} and generates at most half of its tokens"
         return "partly", f"{level} but does not halve its tokens"
+    if not (_is_gain(gain) or _is_gain(evidence.system2_vs_system1)):
+        return KEEP_SYSTEM1, "Neither System 2 nor the distilled model beats System 1 by more than chance"
     if difference.high >= -margin:
         return "partly", "Too few prompts to tell whether the distilled model answers as well as System 2"
-    if gain.significant and gain.difference > 0:
+    if _is_gain(gain):
         return "partly", "The distilled model beats System 1 but falls short of System 2"
     return KEEP_SYSTEM2, "The distilled model falls short of System 2 and does not beat System 1"
+
+
+def _is_gain(difference: Paired) -> bool:
+    return difference.significant and difference.difference > 0
 
 
 def _saves(evidence: Evidence) -> bool:
@@ -88,7 +96,7 @@ def _caveats(evidence: Evidence) -> list[str]:
     caveats = []
     if evidence.distilled.scored_against == "system2":
         caveats.append("There are no references: accuracy here is agreement with System 2, right or wrong.")
-    elif not (evidence.system2_vs_system1.significant and evidence.system2_vs_system1.difference > 0):
+    elif not _is_gain(evidence.system2_vs_system1):
         caveats.append("System 2 itself does not beat System 1 here by more than chance.")
     if evidence.distilled_vs_system1.significant and evidence.distilled_vs_system1.difference < 0:
         caveats.append("The distilled model is worse than plain System 1 here.")

@@ -8,6 +8,7 @@ from s2d_ray.evaluation.verdict import Evidence, judge, untrained
 
 MARGIN = 0.05
 KEEP = "does not distil: keep System 2"
+KEEP_FAST = "nothing to distil: keep System 1"
 
 
 def score(right: int, n: int, tokens: float | None, against: ScoredAgainst = "reference") -> Score:
@@ -45,9 +46,14 @@ def evidence(
         (evidence(300, 540, 540, tokens=None), "partly", "does not halve its tokens"),
         (evidence(300, 540, 400), "partly", "beats System 1 but falls short of System 2"),
         (evidence(300, 540, 500), "partly", "Too few prompts to tell"),
-        (evidence(6, 11, 11, n=20), "partly", "Too few prompts to tell"),
+        (evidence(6, 16, 16, n=20), "partly", "Too few prompts to tell"),
         (evidence(300, 540, 301), KEEP, "does not beat System 1"),
         (evidence(300, 540, 100), KEEP, "does not beat System 1"),
+        (evidence(0, 0, 0, n=60), KEEP_FAST, "by more than chance"),
+        (evidence(300, 300, 200), KEEP_FAST, "by more than chance"),
+        (evidence(300, 300, 100), KEEP_FAST, "by more than chance"),
+        # A gain that is not the teacher's is a gain all the same.
+        (evidence(300, 300, 540), "distils", "answers better than System 2"),
     ],
 )
 def test_verdict(case: Evidence, verdict: str, why: str) -> None:
