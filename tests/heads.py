@@ -15,15 +15,11 @@ from tempfile import TemporaryDirectory
 
 import psutil
 
-from tests.stages.runs import PATIENCE
+from tests.stages.runs import BUSY_MACHINE, PATIENCE
 
 RAY = [sys.executable, "-m", "ray.scripts.scripts"]
-BUSY_MACHINE = {
-    "RAY_agent_register_timeout_ms": "300000",
-    "RAY_raylet_start_wait_time_s": "300",
-    "RAY_gcs_rpc_server_reconnect_timeout_s": "600",
-}
-"""How long Ray waits for processes that are merely slow: its agents, a node that starts, the head."""
+SLOW_HEAD = {"RAY_gcs_rpc_server_reconnect_timeout_s": "600"}
+"""A head that a busy machine has kept from answering is not taken for lost."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +38,7 @@ def started(port: int, *options: str, **environment: str) -> Iterator[Started]:
     with TemporaryDirectory(prefix="r", dir="/tmp") as folder, open(Path(folder) / "log", "w") as log:
         token = Path(folder) / "token"
         token.write_text(secrets.token_hex(32))
-        lets_in = os.environ | BUSY_MACHINE | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
+        lets_in = os.environ | BUSY_MACHINE | SLOW_HEAD | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
         # A head that this process was told of would be joined instead.
         lets_in.pop("RAY_ADDRESS", None)
         here = [f"--port={port}", f"--temp-dir={folder}"]
