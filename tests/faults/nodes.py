@@ -13,8 +13,8 @@ from ray.cluster_utils import Cluster
 from s2d_ray.artifacts import read_rows
 from tests.stages.runs import PATIENCE, ids
 
-CPUS = max(2, os.cpu_count() or 1)
-"""Of a worker node. Training takes one for each core of the machine; two engines take one each, so all of two."""
+CPUS = max(3, os.cpu_count() or 1)
+"""Of a worker node. Training takes one for each core of the machine; two engines take one each, and leave one."""
 STORE_BYTES = 100 * 2**20
 SETTINGS = {
     # A lost node is noticed after seconds instead of half a minute.
