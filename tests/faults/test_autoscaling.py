@@ -89,8 +89,8 @@ def growing() -> Iterator[Growing]:
 def test_machines_come_for_the_run_and_go_after_it(growing: Growing, tmp_path: Path, tiny_model: Path) -> None:
     assert not growing.workers(), "there were workers before anything asked for them"
     recipe = write_recipe(tmp_path, tiny_model, write_corpus(tmp_path / "corpus.jsonl", 80), "slow_oracle")
-    lets_in = growing.head.environment | {"RAY_ADDRESS": growing.address}
-    process = start(["run", str(recipe), "--until", "curate"], tmp_path, **lets_in)
+    environment = {**growing.head.environment, "RAY_ADDRESS": growing.address}
+    process = start(["run", str(recipe), "--until", "curate"], tmp_path, **environment)
     wait_for(lambda: process.poll() is not None or any(below(worker, ENGINE) for worker in growing.workers()))
     early = process.poll() is not None
     finished(process)
