@@ -54,6 +54,10 @@ def test_too_few_prompts_or_too_high_a_target_escalate_everything() -> None:
     assert escalates(0.99, None)
 
 
+def test_where_none_agrees_everything_is_escalated() -> None:
+    assert calibrate([Trial(1.0, False)] * 300, 0.9).threshold is None
+
+
 def test_where_all_agree_nothing_is_escalated() -> None:
     found = calibrate([Trial(c / 100, True) for c in range(100)], 0.95)
     assert found.threshold == 0

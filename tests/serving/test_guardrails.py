@@ -1,6 +1,7 @@
 """Guardrails: quick at an outage, patient at the limit, and saying why."""
 
 from dataclasses import replace
+from math import exp
 
 import numpy as np
 import pytest
@@ -66,12 +67,12 @@ def test_a_limit_that_is_not_set_is_not_watched() -> None:
 
 def test_arms_are_watched_apart() -> None:
     watchman = Watchman(LIMITS)
-    for _ in range(500):
-        assert watchman.observe(GOOD) is None
-        if reason := watchman.observe(replace(FAILED, arm="base")):
-            assert reason.startswith("Base model: ")
-            return
-    raise AssertionError("no alarm")
+    alone, _ = alarm_after(Watchman(LIMITS), FAILED)
+    for event in (FAILED, replace(FAILED, arm="base")):
+        assert [watchman.observe(event) for _ in range(alone - 1)] == [None] * (alone - 1)
+    reason = watchman.observe(replace(FAILED, arm="base"))
+    assert reason
+    assert reason.startswith("Base model: ")
 
 
 def test_after_an_alarm_it_starts_anew() -> None:
@@ -79,6 +80,14 @@ def test_after_an_alarm_it_starts_anew() -> None:
     first, _ = alarm_after(watchman, FAILED)
     assert watchman.observe(GOOD) is None
     assert alarm_after(watchman, FAILED)[0] == first
+
+
+def test_at_the_limit_the_evidence_is_a_fair_bet() -> None:
+    good, bad = Watch(0.05), Watch(0.05)
+    good.observe(False)
+    bad.observe(True)
+    assert 0.95 * exp(good.evidence) + 0.05 * exp(bad.evidence) == pytest.approx(1)
+    assert bad.evidence > 0 > good.evidence
 
 
 def test_at_the_limit_false_alarms_are_as_rare_as_promised(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -121,6 +121,7 @@ def test_equal_ratings_are_not_certainty() -> None:
     assert found is not None
     assert found.value == 0
     assert found.low < -0.05 < 0.05 < found.high
+    assert same.with_doubt().mean == 62 / 64
 
 
 def test_too_few_users_give_no_interval_however_much_they_rate() -> None:
