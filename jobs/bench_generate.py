@@ -50,8 +50,6 @@ class Waves:
         self._waiting.append((messages, parameters, future))
         return await future
 
-    def close(self) -> None: ...
-
     async def run(self, recipe: Recipe, corpus: list[Prompt]) -> tuple[int, float]:
         """Tokens generated for the corpus, and seconds."""
         self._llm.reset_prefix_cache()
@@ -80,6 +78,7 @@ def bare_worker(recipe: Recipe) -> None:
     engine = Waves(recipe, resolve_model(recipe.model, recipe.model_revision))
     corpus = list(prompts(load_task(recipe.task), recipe.seed))
     corpus = sorted(corpus, key=lambda p: p.prompt_id)[: recipe.limit]
+    asyncio.run(engine.run(recipe, corpus[:1]))
     print("READY", flush=True)
     for _ in sys.stdin:
         print("ROUND", json.dumps(asyncio.run(engine.run(recipe, corpus))), flush=True)

@@ -71,12 +71,16 @@ class Artifact:
         self._refuse_others()
 
     def _refuse_others(self) -> None:
-        changes = "; ".join(differences(read_json(self.path / INPUTS), json.loads(json.dumps(self.inputs))))
-        if changes:
+        if changes := self.changes:
             raise UserError(
                 f"{self.path} was made by a different recipe ({changes}); "
                 "choose another --root, or pass --overwrite to start this stage over"
             )
+
+    @property
+    def changes(self) -> str:
+        """How what the folder was made from differs from these inputs; empty where it does not."""
+        return "; ".join(differences(read_json(self.path / INPUTS), json.loads(json.dumps(self.inputs))))
 
     def _discard(self) -> None:
         # Moved away first: a crash on the way must not leave half of the old results.
@@ -178,6 +182,8 @@ class RunFolders:
     """Where the stages of one run put their outputs: `<root>/<recipe>/<stage>/`."""
 
     base: Path
+    trained: Path | None = None
+    """Where the model is, if not in `base`: the parts of a mixture share one."""
 
     @property
     def prompts(self) -> Path:
@@ -197,7 +203,7 @@ class RunFolders:
     @property
     def model(self) -> Path:
         """The distilled model, its adapter and its training log."""
-        return self.base / "model"
+        return (self.trained or self.base) / "model"
 
     @property
     def evaluation(self) -> Path:
@@ -216,4 +222,13 @@ class RunFolders:
 
     def control(self, name: str) -> "RunFolders":
         """The folders of a control arm, laid out as the run's own."""
-        return RunFolders(self.base / "controls" / name)
+        of_control = Path("controls", name)
+        return RunFolders(self.base / of_control, self.trained and self.trained / of_control)
+
+    def part(self, name: str) -> "RunFolders":
+        """The folders of a part of a mixture; the run's own for the part without a name."""
+        return RunFolders(self.base / "parts" / name, self.base) if name else self
+
+    def round(self, number: int) -> "RunFolders":
+        """The folders of a round; the run's own for the first."""
+        return RunFolders(self.base / f"round-{number}") if number > 1 else self

@@ -1,23 +1,32 @@
 """The `s2d` command: read the arguments, call the pipeline, print one line for an error."""
 
+import asyncio
+import json
 import os
+import re
 import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 import yaml
+from rich.live import Live
+from rich.spinner import Spinner
 from rich.table import Table
 
 from s2d_ray import pipeline
 from s2d_ray.artifacts import RunFolders
-from s2d_ray.config import Recipe, load_recipe, shipped_recipes
+from s2d_ray.ask import arms_of, prompt_of, replies_of
+from s2d_ray.ask_view import show_replies
+from s2d_ray.config import AnyRecipe, Mixture, Named, Recipe, load_any, load_recipe, shipped_recipes
 from s2d_ray.doctor import findings
 from s2d_ray.errors import UserError
+from s2d_ray.inference.engine import EngineDied
 from s2d_ray.tasks.catalogue import load_task
 from s2d_ray.terminal import console
 
@@ -36,6 +45,14 @@ Root = Annotated[Path, typer.Option(help="Folder under which each recipe has its
 Limit = Annotated[int | None, typer.Option(min=1, help="Unlabelled prompts, and held-out prompts per subset, at most.")]
 Until = Annotated[str | None, typer.Option(help=f"Last stage to run: {', '.join(pipeline.STAGES)}.")]
 Overwrite = Annotated[bool, typer.Option(help="Start over instead of reusing or refusing what is there.")]
+QuestionAndOverrides = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[QUESTION] [KEY=VALUE]...",
+        help="What to ask, in quotes (a held-out prompt without it), and recipe keys to override, dotted.",
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the replies as JSON.")]
 Debug = Annotated[bool, typer.Option(help="Show the traceback of an error.")]
 DEFAULT_ROOT = Path("runs")
 
@@ -80,6 +97,55 @@ for _name in pipeline.STAGES:
 
 
 @app.command()
+def ask(
+    recipe: RecipeName,
+    words: QuestionAndOverrides = None,
+    root: Root = DEFAULT_ROOT,
+    json_: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Show what System 1, System 2 and the distilled model, once there is one, do with one prompt."""
+    with errors_in_one_line(debug):
+        question, overrides = _question_and_overrides(words or ())
+        resolved = load_recipe(recipe, overrides)
+        pipeline.check(resolved)
+        prompt = prompt_of(resolved, question)
+        folders = RunFolders(root.resolve() / resolved.name)
+        arms = arms_of(resolved, folders)
+        log = folders.logs / "ask.log"
+        try:
+            with quiet(log), _spinner("asking; an engine takes a while to start"):
+                replies = asyncio.run(replies_of(resolved, prompt, arms))
+        except EngineDied as error:
+            raise UserError(f"the engine is gone ({error}): what it said is in {log}") from error
+        if json_:
+            content = {"recipe": resolved.name, "prompt": asdict(prompt), "replies": [asdict(r) for r in replies]}
+            print(json.dumps(content, indent=2, ensure_ascii=False))
+        else:
+            show_replies(prompt, replies, console)
+
+
+def _spinner(text: str) -> Live:
+    """Turns while a block runs on a terminal; shows nothing elsewhere."""
+    # Redirection would bring what libraries print past `quiet`.
+    return Live(Spinner("dots", text), console=console, transient=True, redirect_stdout=False, redirect_stderr=False)
+
+
+def _question_and_overrides(words: Sequence[str]) -> tuple[str | None, list[str]]:
+    overrides = [word for word in words if _is_override(word)]
+    questions = [word for word in words if word not in overrides]
+    if len(questions) > 1:
+        raise UserError(f"write the question in quotes, as one word of the command: '{' '.join(questions)}'")
+    return (questions[0] if questions else None), overrides
+
+
+def _is_override(word: str) -> bool:
+    """Whether it is a key and its value; `x=5. What is 2x?` is a question, since x is no key of a recipe."""
+    key = re.match(r"(\w+)(\.\w+)*=", word)
+    return key is not None and (key[1] in Recipe.model_fields or not re.search(r"\s", word))
+
+
+@app.command()
 def recipes() -> None:
     """List the shipped recipes."""
     for name, description in shipped_recipes().items():
@@ -107,22 +173,33 @@ def doctor() -> None:
         raise typer.Exit(1)
 
 
-def _resolve(name: str, overrides: Sequence[str] | None, limit: int | None) -> Recipe:
+def _resolve(name: str, overrides: Sequence[str] | None, limit: int | None) -> AnyRecipe:
     extra = [] if limit is None else [f"limit={limit}"]
-    recipe = load_recipe(name, [*(overrides or ()), *extra])
+    recipe = load_any(name, [*(overrides or ()), *extra])
     pipeline.check(recipe)
     return recipe
 
 
-def _whole(recipe: Recipe) -> dict[str, object]:
-    """The recipe with the defaults of its task filled in too."""
-    task = load_task(recipe.task)
-    return recipe.model_dump(mode="json") | {"task": {"name": recipe.task.name, **task.model_dump(mode="json")}}
+def _whole(recipe: AnyRecipe) -> dict[str, Any]:
+    """The recipe with the defaults of its tasks filled in too; what it is about comes first."""
+    whole = recipe.model_dump(mode="json")
+    head = {key: whole.pop(key) for key in ("name", "description")}
+    if isinstance(recipe, Mixture):
+        parts = whole.pop("parts")
+        return (
+            head | {"parts": {name: parts[name] | {"task": _task(recipe.parts[name].task)} for name in parts}} | whole
+        )
+    del whole["task"]
+    return head | {"task": _task(recipe.task), "method": whole.pop("method")} | whole
 
 
-def _run_stages(recipe: Recipe, root: Path, stages: Sequence[str], overwrite: bool) -> None:
+def _task(section: Named) -> dict[str, Any]:
+    return {"name": section.name, **load_task(section).model_dump(mode="json")}
+
+
+def _run_stages(recipe: AnyRecipe, root: Path, stages: Sequence[str], overwrite: bool) -> None:
     folders = RunFolders(root.resolve() / recipe.name)
-    plan = pipeline.prepare(recipe, folders, stages, overwrite)
+    plans = pipeline.prepare(recipe, folders, stages, overwrite)
     # Ray takes seconds to import: not before everything is known to be right.
     from s2d_ray.stages.cluster import joined
 
@@ -132,16 +209,18 @@ def _run_stages(recipe: Recipe, root: Path, stages: Sequence[str], overwrite: bo
     (folders.base / "recipe.yaml").write_text(text)
     console.print(f"{recipe.name} in {folders.base} (logs of Ray, vLLM and DeepSpeed: {folders.logs})")
     with quiet(folders.logs / "driver.log"), joined(folders.logs):
-        for name in stages:
-            start = time.monotonic()
-            console.print(f"[bold]{name}[/bold]")
-            pipeline.STAGES[name](plan)
-            taken[name] = time.monotonic() - start
+        for plan in pipeline.rounds(plans, stages):
+            for name in stages:
+                start = time.monotonic()
+                console.print(f"[bold]{name}[/bold]" + (f" (round {plan.round})" if len(plans) > 1 else ""))
+                pipeline.STAGES[name](plan)
+                taken[name] = taken.get(name, 0.0) + time.monotonic() - start
     for name, seconds in taken.items():
         console.print(f"  {name:10} {seconds:7.1f} s")
     console.print(f"  {'in all':10} {time.monotonic() - begin:7.1f} s")
     if "report" in stages:
-        console.print(f"report: {folders.report / 'report.html'}")
+        page = "overview.html" if plans[0].has_overview else "report.html"
+        console.print(f"report: {folders.report / page}")
 
 
 @contextmanager
@@ -152,7 +231,7 @@ def quiet(log: Path) -> Iterator[None]:
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("a") as file:
-        kept, shown_in = (os.dup(1), os.dup(2)), console.file
+        kept, shown_in = (os.dup(1), os.dup(2)), None if console.file is sys.stdout else console.file
         console.file = os.fdopen(os.dup(1), "w", buffering=1)
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
@@ -160,7 +239,7 @@ def quiet(log: Path) -> Iterator[None]:
             yield
         finally:
             console.file.close()
-            console.file = shown_in
+            console.file = shown_in  # type: ignore[assignment] # None: whatever sys.stdout is at the time
             for original, number in zip(kept, (1, 2), strict=True):
                 os.dup2(original, number)
                 os.close(original)
@@ -168,7 +247,7 @@ def quiet(log: Path) -> Iterator[None]:
 
 @contextmanager
 def errors_in_one_line(debug: bool) -> Iterator[None]:
-    """A UserError, or a disk that is full, becomes one line and exit code 1."""
+    """A UserError, or a disk that is full, becomes one line and exit code 1; Ctrl-C one line and 130."""
     try:
         yield
     except (UserError, OSError) as error:
@@ -177,6 +256,9 @@ def errors_in_one_line(debug: bool) -> Iterator[None]:
         message = str(error) if isinstance(error, UserError) else f"{error.filename or ''}: {error.strerror or error}"
         print(f"s2d: {' '.join(message.split())}", file=sys.stderr)
         raise typer.Exit(1) from error
+    except KeyboardInterrupt as error:
+        print("s2d: stopped", file=sys.stderr)
+        raise typer.Exit(130) from error
 
 
 def main() -> None:

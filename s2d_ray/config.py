@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from s2d_ray.errors import UserError
 
 M = TypeVar("M", bound=BaseModel)
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+"""Of a recipe or a part: it becomes a folder's name."""
 
 
 class Strict(BaseModel):
@@ -141,7 +143,7 @@ class Train(Strict):
     max_steps: int | None = Field(None, ge=1)
     """Optimizer steps at most, so that arms with more examples train no longer; unset follows `epochs`."""
     max_examples: int | None = Field(None, ge=1)
-    """Examples at most, the first by id; unset uses all."""
+    """Examples at most, the first by id; unset uses all. In a mixture, of each part."""
     batch_size: int = Field(16, ge=1)
     """Examples per optimizer step over all workers."""
     micro_batch_size: int = Field(8, ge=1)
@@ -174,15 +176,33 @@ class Evaluate(Strict):
 
     controls: bool = True
     """Also train and evaluate the two controls: System 1's own votes, and System 2 without curation."""
+    method: dict[str, Any] = {}
+    """Options that evaluation adds to the recipe's method, such as BSM's `both_orders: true`."""
+    also: tuple[NamedSection, ...] = ()
+    """Further System 2 methods to evaluate on the base model, each as an arm of its own. Nothing is distilled
+    from them."""
     samples: int = Field(1, ge=1)
-    """Answers per prompt and arm; above 1 the majority is scored and all tokens count."""
+    """Answers per prompt and arm; above 1 the majority is scored and all tokens count. The majorities of the
+    first 1, 5 and 10 are reported beside it."""
     sampling: Sampling = Sampling(temperature=0.0, top_p=1.0)
+    """One for all arms. Several samples need a temperature above 0: greedy ones are all the same."""
     limit: int | None = Field(None, ge=1)
     """Held-out prompts per subset at most; unset uses all."""
     margin: float = Field(0.05, ge=0, le=1)
     """How far distilled System 1 may fall below System 2 and still count as not worse (a share)."""
     examples: int = Field(10, ge=0)
     """Prompts shown in the report with what each arm answered."""
+
+    @model_validator(mode="after")
+    def _tells_arms_apart(self) -> Self:
+        if "name" in self.method:
+            raise ValueError("method has the options of the recipe's method only; also names further methods")
+        names = [method.name for method in self.also]
+        if len(set(names)) < len(names):
+            raise ValueError("also names a method twice: arms are told apart by their method's name")
+        if self.samples > 1 and self.sampling.temperature == 0:
+            raise ValueError(f"{self.samples} samples at temperature 0 are all the same: set sampling.temperature")
+        return self
 
 
 class Weights(Strict):
@@ -338,10 +358,10 @@ class Serve(Strict):
         return self
 
 
-class Recipe(Strict):
-    """One distillation from unlabelled prompts to the report."""
+class Settings(Strict):
+    """What every run needs to know, whatever it distils."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: str = Field(pattern=NAME)
     """Names the results folder."""
     description: str = ""
     model: str
@@ -352,15 +372,87 @@ class Recipe(Strict):
     """Run Python code that the model's folder brings. Only for sources that you trust."""
     seed: int = Field(0, ge=0)
     limit: int | None = Field(None, ge=1)
-    """Unlabelled prompts at most, and held-out prompts per subset; unset uses all."""
-    task: NamedSection
-    method: NamedSection
+    """Unlabelled prompts at most, and held-out prompts per subset; unset uses all. In a mixture, of each part."""
+    rounds: int = Field(1, ge=1)
+    """Distillations at most, one on top of the other: the distilled model of a round is the base model of the
+    next, in `round-2/`, `round-3/`, … of the results folder. A round that gains nothing is the last: one whose
+    distilled model is not significantly better than its base, over all held-out prompts of any part."""
     engine: Engine = Engine()
     generate: Generate = Generate()
     curate: Curate = Curate()
     train: Train = Train()
     evaluate: Evaluate = Evaluate()
     serve: Serve = Serve()
+
+
+class Recipe(Settings):
+    """One task and one method, from unlabelled prompts to the report."""
+
+    task: NamedSection
+    method: NamedSection
+
+    def recipes(self) -> dict[str, "Recipe"]:
+        """Part → its recipe: the only part is the recipe itself, without a name."""
+        return {"": self}
+
+
+class MixturePart(Strict):
+    """A task and a method of a mixture, and the settings in which it differs from the mixture."""
+
+    task: NamedSection
+    method: NamedSection
+    limit: int | None = Field(None, ge=1)
+    """As the mixture's `limit`, for this part; the smaller of the two counts."""
+    max_examples: int | None = Field(None, ge=1)
+    """Examples of this part in the training at most, the first by id; unset follows `train.max_examples`."""
+    generate: dict[str, Any] = {}
+    """Keys of `generate` that are this part's own; the others are the mixture's."""
+    curate: dict[str, Any] = {}
+    """Keys of `curate` that are this part's own."""
+    evaluate: dict[str, Any] = {}
+    """Keys of `evaluate` that are this part's own, `controls` excepted."""
+
+
+class Mixture(Settings):
+    """Several tasks, each with its method, distilled into one model in one training."""
+
+    parts: dict[Annotated[str, StringConstraints(pattern=NAME)], MixturePart] = Field(min_length=1)
+    """By name, which names the part's folder: `parts/<name>/` in the results folder."""
+
+    def recipes(self) -> dict[str, Recipe]:
+        """Part → its recipe, as if it stood alone. Raises UserError where a part's own settings are not valid."""
+        return {name: self._recipe(name, part) for name, part in self.parts.items()}
+
+    def _recipe(self, name: str, part: MixturePart) -> Recipe:
+        own = part.model_dump(exclude_unset=True, exclude={"limit", "max_examples"})
+        own |= {"name": f"{self.name}-{name}", "limit": smaller(self.limit, part.limit)}
+        if part.max_examples is not None:
+            own["train"] = {"max_examples": part.max_examples}
+        return parse(Recipe, _merged(self.model_dump(exclude={"parts"}), own), where=f"part {name}")
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Self:
+        try:
+            recipes = self.recipes().values()
+        except UserError as error:
+            raise ValueError(str(error)) from error
+        if len({recipe.evaluate.controls for recipe in recipes}) > 1:
+            raise ValueError("evaluate.controls must not differ between parts: a control is one model of all parts too")
+        return self
+
+
+AnyRecipe = Recipe | Mixture
+
+
+def smaller(*limits: int | None) -> int | None:
+    """The smallest of the limits that are set; None where none is."""
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
+def _merged(shared: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """`shared` with what `own` says instead, section by section."""
+    sections = [key for key in own if isinstance(own[key], dict) and isinstance(shared.get(key), dict)]
+    return {**shared, **own, **{key: _merged(shared[key], own[key]) for key in sections}}
 
 
 def shipped_recipes() -> dict[str, str]:
@@ -371,7 +463,15 @@ def shipped_recipes() -> dict[str, str]:
 
 
 def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
-    """The recipe of a shipped name or YAML file, with `dotted.key=value` overrides applied.
+    """As `load_any`, where a single task is needed: a mixture is refused."""
+    recipe = load_any(name_or_path, overrides)
+    if isinstance(recipe, Mixture):
+        raise UserError(f"{name_or_path} is a mixture of {', '.join(recipe.parts)}: name a recipe of one task here")
+    return recipe
+
+
+def load_any(name_or_path: str, overrides: Sequence[str] = ()) -> AnyRecipe:
+    """The recipe or mixture of a shipped name or YAML file, with `dotted.key=value` overrides applied.
 
     Raises UserError where there is no such recipe, it is no YAML mapping, a key is unknown (the nearest
     known one is named), or a value is out of range.
@@ -389,7 +489,8 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
         raw = _read_yaml(resources.files("s2d_ray.recipes").joinpath(f"{name_or_path}.yaml").read_text(), name_or_path)
     for override in overrides:
         _apply_override(raw, override)
-    return parse(Recipe, raw, where=f"recipe {name_or_path}")
+    where = f"recipe {name_or_path}"
+    return parse(Mixture, raw, where) if "parts" in raw else parse(Recipe, raw, where)
 
 
 def parse(model: type[M], raw: Mapping[str, Any], where: str) -> M:

@@ -4,18 +4,20 @@
     model on (prompt, answer) → every arm on held-out prompts → report
 
 Each stage leaves a folder that the next one reads; a finished folder is reused, an unfinished one resumed.
+A plan is one round. A recipe is one part; the parts of a mixture have all stages but the training to themselves.
 The controls of the paper run through the same stages as branches of their own (see `plan.py`).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from s2d_ray.artifacts import RunFolders
-from s2d_ray.config import Named, Recipe
+from s2d_ray.artifacts import Artifact, RunFolders
+from s2d_ray.config import AnyRecipe
 from s2d_ray.curation.catalogue import load_rules
+from s2d_ray.evaluation.overview import gained, reports_of, write_overview
 from s2d_ray.evaluation.report import write_report
 from s2d_ray.imports import import_object
 from s2d_ray.models import Model
-from s2d_ray.plan import SYSTEM1, Plan, make_plan
+from s2d_ray.plan import SYSTEM1, Plan, base_arms, make_plans
 from s2d_ray.system2.catalogue import load_method
 from s2d_ray.tasks.catalogue import load_task
 
@@ -24,40 +26,50 @@ def generate(plan: Plan) -> None:
     """System 2 answers the unlabelled prompts; for a control, System 1 does."""
     from s2d_ray.stages.generate import generate as run
 
-    for branch in plan.branches:
-        if branch.generates:
-            run(plan.recipe, branch.method, plan.base, plan.corpus, branch.candidates, branch.label("generate"))
+    for part in plan.parts:
+        for branch in part.branches:
+            if branch.generates:
+                label = part.label("generate", branch.arm)
+                run(part.recipe, branch.method, plan.base, part.corpus, branch.candidates, label)
 
 
 def curate(plan: Plan) -> None:
     """Each prompt's candidates become a target or a rejection, without labels."""
     from s2d_ray.stages.curate import curate as run
 
-    for branch in plan.branches:
-        run(plan.recipe, branch.rules, plan.base, branch.candidates, branch.distilled, branch.label("curate"))
+    for part in plan.parts:
+        for branch in part.branches:
+            label = part.label("curate", branch.arm)
+            run(part.recipe, branch.rules, plan.base, branch.candidates, branch.distilled, label)
 
 
 def train(plan: Plan) -> None:
-    """The base model learns the targets."""
+    """The base model learns the targets of all parts together, where there are any."""
+    from s2d_ray.stages.train import Source
     from s2d_ray.stages.train import train as run
 
-    for branch in plan.branches:
-        run(plan.recipe, plan.base, branch.distilled, branch.model, branch.label("train"))
+    for training in plan.trainings:
+        sources = [Source(part, b.distilled, b.max_examples) for part, b in training.branches.items()]
+        run(plan.recipe, plan.base, sources, training.model, training.label)
 
 
 def evaluate(plan: Plan) -> None:
     """Every arm answers the held-out prompts."""
     from s2d_ray.stages.evaluate import evaluate as run
 
-    models: list[tuple[Model, Mapping[str, Named]]] = [(plan.base, {"system1": SYSTEM1, "system2": plan.recipe.method})]
-    for branch in plan.branches:
-        models.append((Model.local(branch.arm, branch.model.path), {branch.arm: SYSTEM1}))
-    run(plan.recipe, models, plan.evaluation)
+    trained = [(Model.local(t.arm, t.model.path), {t.arm: SYSTEM1}) for t in plan.trainings if t.made_model]
+    for part in plan.parts:
+        models = [(plan.base, base_arms(part.recipe)), *trained]
+        run(part.recipe, models, part.evaluation, part.label("evaluate"))
 
 
 def report(plan: Plan) -> None:
     """What came of it, for people and for programs."""
-    write_report(plan.recipe, load_task(plan.recipe.task), plan.folders)
+    for part in plan.parts:
+        write_report(part.recipe, load_task(part.recipe.task), part.folders)
+    if plan.has_overview:
+        rounds = [*plan.earlier, plan]
+        write_overview(rounds[0].recipe, [earlier.part_folders for earlier in rounds], rounds[0].folders.report)
 
 
 STAGES: Mapping[str, Callable[[Plan], None]] = {
@@ -70,27 +82,57 @@ STAGES: Mapping[str, Callable[[Plan], None]] = {
 """In the order in which they run."""
 
 
-def check(recipe: Recipe) -> None:
+def rounds(plans: Sequence[Plan], stages: Sequence[str]) -> Iterator[Plan]:
+    """The rounds in which to run `stages`, one after the other.
+
+    That is the first; then each for which the stages before `stages` have run, until a round gained nothing.
+    """
+    for plan in plans:
+        if plan.earlier and not _follows(plan, stages[0]):
+            return
+        yield plan
+
+
+def _follows(plan: Plan, first_stage: str) -> bool:
+    before = plan.earlier[-1]
+    needed = [artifact for stage in STAGES for artifact in before.artifacts(stage)] + _made_before(plan, first_stage)
+    if not all(artifact.finished for artifact in needed):
+        return False
+    for artifact in needed:
+        artifact.require()
+    return gained(reports_of(before.part_folders).values())
+
+
+def _made_before(plan: Plan, stage: str) -> list[Artifact]:
+    """What the stages before this one make."""
+    names = list(STAGES)
+    return [artifact for earlier in names[: names.index(stage)] for artifact in plan.artifacts(earlier)]
+
+
+def check(recipe: AnyRecipe) -> None:
     """All that a recipe names, without writing anything or looking at the model. Raises UserError."""
-    load_method(recipe.method)
-    load_rules(recipe.curate.rules)
-    if recipe.engine.kind == "scripted":
-        import_object(recipe.engine.script)
-    next(load_task(recipe.task).items("train", recipe.seed), None)
+    for own in recipe.recipes().values():
+        for method in (own.method, *base_arms(own).values()):
+            load_method(method)
+        load_rules(own.curate.rules)
+        if own.engine.kind == "scripted":
+            import_object(own.engine.script)
+        next(load_task(own.task).items("train", own.seed), None)
 
 
-def prepare(recipe: Recipe, folders: RunFolders, stages: Sequence[str], overwrite: bool = False) -> Plan:
-    """The plan of a run, after all that can be checked without Ray or an engine. Raises UserError.
+def prepare(recipe: AnyRecipe, folders: RunFolders, stages: Sequence[str], overwrite: bool = False) -> list[Plan]:
+    """The plans of a run, one a round, after all that can be checked without Ray or an engine. Raises UserError.
 
-    The folders of `stages` are made ready: results of another recipe are refused, or removed if `overwrite`.
+    The folders of `stages` are made ready: results of another recipe are refused, or removed if `overwrite`. In
+    later rounds only those that are there already: a round may turn out to be the last.
     """
     check(recipe)
-    names = list(STAGES)
-    plan = make_plan(recipe, folders, overwrite and stages[0] == names[0])
-    for earlier in names[: names.index(stages[0])]:
-        for artifact in plan.artifacts(earlier):
-            artifact.require()
-    for stage in stages:
-        for artifact in plan.artifacts(stage):
-            artifact.open(overwrite)
-    return plan
+    plans = make_plans(recipe, folders, overwrite and stages[0] == next(iter(STAGES)))
+    for artifact in _made_before(plans[0], stages[0]):
+        artifact.require()
+    for plan in plans:
+        for stage in stages:
+            for artifact in plan.artifacts(stage):
+                if plan is plans[0] or artifact.path.exists():
+                    artifact.open(overwrite)
+    return plans

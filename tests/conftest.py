@@ -24,7 +24,16 @@ def local_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Warnings are errors for our own code; Ray, vLLM and DeepSpeed warn about themselves and each other."""
+    """Fast tests first, and other rules for the heavy ones.
+
+    Ray changes how a process sees signals and its children's ends, so what tests those has to come before it.
+    Warnings are errors for our own code; Ray, vLLM and DeepSpeed warn about themselves and each other.
+    """
+    items.sort(key=_is_heavy)
     for item in items:
-        if any(item.get_closest_marker(name) for name in ("ray", "engine", "train", "gpu")):
+        if _is_heavy(item):
             item.add_marker(pytest.mark.filterwarnings("default"))
+
+
+def _is_heavy(item: pytest.Item) -> bool:
+    return any(item.get_closest_marker(name) for name in ("ray", "engine", "train", "gpu"))

@@ -190,8 +190,26 @@ def test_every_stage_of_every_branch_has_a_folder_of_its_own(tmp_path: Path) -> 
     run = RunFolders(tmp_path)
     every = [
         getattr(folders, stage)
-        for folders in (run, run.control("one"), run.control("two"))
+        for folders in (run, run.control("one"), run.control("two"), run.round(2), run.round(2).control("one"))
         for stage in ("prompts", "candidates", "distilled", "model", "evaluation", "report", "logs")
     ]
     assert len(set(every)) == len(every)
     assert all(tmp_path in path.parents for path in every)
+
+
+def test_the_parts_of_a_mixture_share_the_models_and_nothing_else(tmp_path: Path) -> None:
+    run = RunFolders(tmp_path)
+    one, two = run.part("one"), run.part("two")
+    assert one.model == two.model == run.model
+    assert one.control("c").model == two.control("c").model == run.control("c").model
+    for stage in ("prompts", "candidates", "distilled", "evaluation", "report"):
+        folders = (run, run.control("c"), one, two, one.control("c"), two.control("c"))
+        assert len({getattr(folder, stage) for folder in folders}) == len(folders)
+    assert one.control("c").candidates == tmp_path / "parts" / "one" / "controls" / "c" / "candidates"
+
+
+def test_the_first_round_and_the_only_part_have_the_runs_own_folders(tmp_path: Path) -> None:
+    run = RunFolders(tmp_path)
+    assert run.round(1) == run.part("") == run
+    assert run.round(2).model == tmp_path / "round-2" / "model"
+    assert run.round(3).part("one").model == tmp_path / "round-3" / "model"

@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 
 from s2d_ray.artifacts import Artifact, RunFolders
 from s2d_ray.cli import app
-from s2d_ray.config import load_recipe, shipped_recipes
+from s2d_ray.config import load_any, load_recipe, shipped_recipes
 from s2d_ray.tasks.catalogue import load_task
 
 ROWS = [{"key": str(n), "prompt": f"Question {n}?", "answer": str(n)} for n in range(30)]
@@ -243,3 +243,43 @@ def test_results_of_a_different_recipe_are_refused_before_ray_starts(recipe: Pat
 def test_a_stage_whose_predecessor_has_not_run_is_refused_before_ray_starts(recipe: Path, tmp_path: Path) -> None:
     told = refused_before_ray("train", recipe, "--root", tmp_path / "runs")
     assert "candidates is not finished: run the stage that makes it first" in told
+
+
+@pytest.fixture
+def mixture(tmp_path: Path, model: Path, corpus: Path) -> Path:
+    path = tmp_path / "several.yaml"
+    part = {"task": {"name": "prompts", "path": str(corpus)}, "method": "direct"}
+    content = {"name": "several", "model": str(model), "engine": {"kind": "scripted"}}
+    path.write_text(yaml.safe_dump(content | {"parts": {"one": part, "two": part | {"limit": 3}}}))
+    return path
+
+
+def test_show_prints_a_mixture_as_one_that_can_be_run(mixture: Path, tmp_path: Path) -> None:
+    result = s2d("show", mixture, "parts.one.generate.samples=2", "rounds=2", "--limit", 5)
+    assert (result.exit_code, result.stderr) == (0, "")
+    shown = yaml.safe_load(result.stdout)
+    assert (shown["parts"]["one"]["task"]["text_column"], shown["rounds"]) == ("prompt", 2)
+    path = tmp_path / "again.yaml"
+    path.write_text(result.stdout)
+    assert s2d("show", path).stdout == result.stdout
+    recipes = load_any(str(path)).recipes()
+    assert [(own.generate.samples, own.limit) for own in recipes.values()] == [(2, 5), (4, 3)]
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("parts.two.method=s3a", "no method s3a"),
+        ("parts.two.task.path=nowhere.jsonl", "no file or folder nowhere.jsonl"),
+        ("parts.two.curate.rules=[plurality]", "no curation rule plurality"),
+        ("parts.two.curate.rule=[majority]", "part two: unknown key curate.rule: did you mean rules?"),
+    ],
+)
+@pytest.mark.parametrize("command", ["show", "run"])
+def test_a_part_that_cannot_run_is_refused_in_one_line(mixture: Path, override: str, said: str, command: str) -> None:
+    assert said in line(s2d(command, mixture, override))
+
+
+def test_a_stage_of_a_mixture_whose_predecessor_has_not_run_is_refused(mixture: Path, tmp_path: Path) -> None:
+    told = refused_before_ray("train", mixture, "--root", tmp_path / "runs")
+    assert told.startswith(f"{tmp_path / 'runs/several/parts/one/candidates'} is not finished")

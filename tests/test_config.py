@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from s2d_ray.config import Named, Recipe, load_recipe, shipped_recipes
+from s2d_ray.config import Mixture, Named, Recipe, load_any, load_recipe, shipped_recipes
 from s2d_ray.curation.catalogue import load_rules
 from s2d_ray.errors import UserError
 from s2d_ray.system2.catalogue import load_method
@@ -27,7 +27,7 @@ def minimal(tmp_path: Path) -> str:
 
 def refusal(recipe: str, *overrides: str) -> str:
     with pytest.raises(UserError) as caught:
-        load_recipe(recipe, overrides)
+        load_any(recipe, overrides)
     message = str(caught.value)
     assert "\n" not in message
     return message
@@ -35,16 +35,17 @@ def refusal(recipe: str, *overrides: str) -> str:
 
 @pytest.mark.parametrize("name", shipped_recipes())
 def test_every_shipped_recipe_round_trips_and_resolves_its_names(name: str, tmp_path: Path) -> None:
-    recipe = load_recipe(name)
+    recipe = load_any(name)
     dumped = yaml.safe_dump(recipe.model_dump(mode="json"), allow_unicode=True)
-    assert load_recipe(write(tmp_path, dumped)) == recipe
+    assert load_any(write(tmp_path, dumped)) == recipe
     assert recipe.name == name
     assert shipped_recipes()[name] == recipe.description != ""
-    task = load_task(recipe.task)
-    # Those of the paper's sizes read their data from the hub.
-    assert name.endswith("-paper") or next(task.items("train", recipe.seed))
-    assert callable(load_method(recipe.method))
-    assert len(load_rules(recipe.curate.rules)) == len(recipe.curate.rules) > 0
+    for own in recipe.recipes().values():
+        task = load_task(own.task)
+        # Those of the paper's sizes read their data from the hub.
+        assert name.endswith("-paper") or next(task.items("train", own.seed))
+        assert callable(load_method(own.method))
+        assert len(load_rules(own.curate.rules)) == len(own.curate.rules) > 0
 
 
 def test_a_name_alone_stands_for_a_section(minimal: str) -> None:
@@ -100,7 +101,7 @@ def test_an_unknown_key_is_refused_and_the_nearest_is_named(
 
 
 def test_an_unknown_key_that_is_like_none_lists_the_known_ones(minimal: str) -> None:
-    assert "unknown key evaluate.zzz: known keys: controls, samples" in refusal(minimal, "evaluate.zzz=1")
+    assert "unknown key evaluate.zzz: known keys: controls, method, also, samples" in refusal(minimal, "evaluate.zzz=1")
 
 
 def test_every_problem_is_named_in_one_line(minimal: str) -> None:
@@ -284,3 +285,114 @@ def test_a_recipe_cannot_be_changed(minimal: str) -> None:
     recipe: Recipe = load_recipe(minimal)
     with pytest.raises(ValueError, match="frozen"):
         recipe.seed = 3  # type: ignore[misc]
+
+
+MIXTURE = {
+    "name": "mine",
+    "model": "a-model",
+    "limit": 50,
+    "generate": {"samples": 6, "sampling": {"temperature": 0.8, "max_tokens": 40}},
+    "train": {"max_examples": 30},
+    "parts": {
+        "cities": {"task": "geonames", "method": "s2a"},
+        "letters": {
+            "task": {"name": "last_letter", "words": [2]},
+            "method": "rar2",
+            "limit": 20,
+            "max_examples": 5,
+            "generate": {"sampling": {"max_tokens": 80}},
+            "curate": {"rules": ["unfiltered"]},
+            "evaluate": {"limit": 7},
+        },
+    },
+}
+
+
+@pytest.fixture
+def mixture(tmp_path: Path) -> str:
+    return write(tmp_path, yaml.safe_dump(MIXTURE))
+
+
+def test_a_part_has_the_mixtures_settings_but_for_its_own(mixture: str) -> None:
+    recipes = load_any(mixture, ["seed=3"]).recipes()
+    cities, letters = recipes["cities"], recipes["letters"]
+    assert [recipe.name for recipe in recipes.values()] == ["mine-cities", "mine-letters"]
+    assert (cities.task.name, letters.task.options, letters.method.name) == ("geonames", {"words": [2]}, "rar2")
+    for recipe in recipes.values():
+        assert (recipe.model, recipe.seed, recipe.generate.samples) == ("a-model", 3, 6)
+        assert recipe.generate.sampling.temperature == 0.8
+    assert (cities.generate.sampling.max_tokens, letters.generate.sampling.max_tokens) == (40, 80)
+    assert [rule.name for rule in (*cities.curate.rules, *letters.curate.rules)] == ["majority", "unfiltered"]
+    assert (cities.evaluate.limit, letters.evaluate.limit) == (None, 7)
+    assert (cities.train.max_examples, letters.train.max_examples) == (30, 5)
+
+
+def test_a_limit_of_a_part_can_only_lower_the_mixtures(mixture: str) -> None:
+    def limits(*overrides: str) -> list[int | None]:
+        return [recipe.limit for recipe in load_any(mixture, overrides).recipes().values()]
+
+    assert limits() == [50, 20]
+    assert limits("limit=10") == [10, 10]
+    assert limits("limit=null", "parts.letters.limit=null") == [None, None]
+
+
+def test_a_recipe_is_its_own_only_part(minimal: str) -> None:
+    recipe = load_recipe(minimal)
+    assert recipe.recipes() == {"": recipe}
+
+
+def test_a_written_out_mixture_means_the_same(mixture: str, tmp_path: Path) -> None:
+    """Every default of a part is written out then, and still stands for the mixture's setting."""
+    recipe = load_any(mixture)
+    again = load_any(write(tmp_path, yaml.safe_dump(recipe.model_dump(mode="json"))))
+    assert again == recipe
+    assert again.recipes() == recipe.recipes()
+
+
+def test_an_override_reaches_all_parts_or_one(mixture: str) -> None:
+    overrides = ["generate.samples=2", "parts.cities.method.prompts=few_shot", "parts.letters.generate.samples=9"]
+    recipes = load_any(mixture, overrides).recipes()
+    assert [recipe.generate.samples for recipe in recipes.values()] == [2, 9]
+    assert recipes["cities"].method.options == {"prompts": "few_shot"}
+
+
+@pytest.mark.parametrize(
+    ("override", "problem"),
+    [
+        ("parts.letters.generate.sample=3", "part letters: unknown key generate.sample: did you mean samples?"),
+        ("parts.letters.generate.samples=0", "part letters: generate.samples: Input should be greater than or equal"),
+        ("parts.letters.limt=3", "unknown key parts.letters.limt: did you mean limit?"),
+        ("parts.letters.train.epochs=1", "unknown key parts.letters.train: known keys: task, method, limit, "),
+        ("parts.letters.evaluate.controls=false", "evaluate.controls must not differ between parts"),
+        ("parts.a/b.task=geonames", "parts.a/b"),
+        ("parts={}", "parts: Dictionary should have at least 1 item"),
+        ("task=geonames", "unknown key task: known keys: name, "),
+        ("generate.sample=3", "recipe.yaml: unknown key generate.sample: did you mean samples?"),
+    ],
+)
+def test_a_wrong_mixture_is_refused_by_its_part_and_key(mixture: str, override: str, problem: str) -> None:
+    assert problem in refusal(mixture, override)
+
+
+def test_a_mixture_is_refused_where_one_task_is_needed(mixture: str) -> None:
+    assert isinstance(load_any(mixture), Mixture)
+    with pytest.raises(UserError, match="is a mixture of cities, letters: name a recipe of one task here"):
+        load_recipe(mixture)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (["evaluate.method={name: cot}"], "evaluate: method has the options of the recipe's method only"),
+        (["evaluate.also=[cot, {name: cot, prompts: few_shot}]"], "evaluate: also names a method twice"),
+        (["evaluate.samples=5"], "evaluate: 5 samples at temperature 0 are all the same: set sampling.temperature"),
+    ],
+)
+def test_an_evaluation_that_could_not_mean_anything_is_refused(minimal: str, overrides: list[str], told: str) -> None:
+    assert told in refusal(minimal, *overrides)
+
+
+def test_evaluation_may_add_options_methods_and_samples(minimal: str) -> None:
+    overrides = ["evaluate.method.prompts=few_shot", "evaluate.also=[cot]", "evaluate.samples=5"]
+    evaluate = load_recipe(minimal, [*overrides, "evaluate.sampling.temperature=0.6"]).evaluate
+    assert (evaluate.method, evaluate.also, evaluate.samples) == ({"prompts": "few_shot"}, (Named(name="cot"),), 5)

@@ -9,8 +9,8 @@ CHAT_TEMPLATE = (
 TEXTS = ["Which country is the city of Lyon in?", "I think the answer is France but I'm really not sure."]
 
 
-def make_tiny_model(folder: Path) -> Path:
-    """Write the model and its tokenizer to `folder`."""
+def make_tiny_model(folder: Path, seed: int = 0, embedding_seed: int | None = None) -> Path:
+    """Write the model and its tokenizer to `folder`; other seeds give other weights."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -25,7 +25,7 @@ def make_tiny_model(folder: Path) -> Path:
     )
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, eos_token="<|im_end|>", pad_token="<|im_end|>")
     tokenizer.chat_template = CHAT_TEMPLATE
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=384,
         hidden_size=64,
@@ -39,7 +39,12 @@ def make_tiny_model(folder: Path) -> Path:
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
+        # Large enough that the layers have a say beside the embedding of the last token.
+        initializer_range=0.3,
     )
-    LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
+    model = LlamaForCausalLM(config)
+    torch.manual_seed(seed if embedding_seed is None else embedding_seed)
+    torch.nn.init.normal_(model.model.embed_tokens.weight, std=0.3)
+    model.to(torch.bfloat16).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder

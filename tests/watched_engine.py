@@ -39,6 +39,3 @@ class WatchedEngine:
             for _ in range(self._turns.randrange(20)):
                 await asyncio.sleep(0)
         return await self._engine.complete(messages, sampling, n, seed)
-
-    def close(self) -> None:
-        self._engine.close()

@@ -27,7 +27,7 @@ def load_rules(sections: Sequence[Named]) -> list[Rule]:
 def _load(section: Named) -> Rule:
     rule: type[Rule]
     if ":" in section.name:
-        rule: type[Rule] = import_class(section.name, Rule)
+        rule = import_class(section.name, Rule)
     elif section.name in RULES:
         rule = RULES[section.name]
     else:

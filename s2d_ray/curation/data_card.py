@@ -16,6 +16,8 @@ from s2d_ray.config import Named, Recipe
 from s2d_ray.records import Row
 
 STATUSES = ("kept", "rejected", "failed")
+NAMED_REASONS = 3
+"""Reasons that one sentence names; the rest are added up."""
 
 
 def count_outcomes(rows: Iterable[Row]) -> dict[str, Any]:
@@ -33,6 +35,19 @@ def count_outcomes(rows: Iterable[Row]) -> dict[str, Any]:
         "failed": dict(reasons["failed"].most_common()),
         "vote_shares": {status: dict(sorted(counts.items())) for status, counts in shares.items()},
     }
+
+
+def why_nothing_kept(counts: Mapping[str, Any]) -> str:
+    """A sentence on a distilled set that is empty: how many prompts were left out, and for which reasons."""
+    parts = [_left_out(status, counts[status]) for status in ("rejected", "failed") if counts[status]]
+    return f"Curation kept none of {counts['rows']} prompts, so there is nothing to train on: {' and '.join(parts)}."
+
+
+def _left_out(status: str, reasons: Mapping[str, int]) -> str:
+    ordered = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
+    named = [f"{reason} {n}" for reason, n in ordered[:NAMED_REASONS]]
+    rest = sum(n for _, n in ordered[NAMED_REASONS:])
+    return f"{sum(reasons.values())} {status} ({', '.join([*named, *([f'other reasons {rest}'] if rest else [])])})"
 
 
 def write_data_card(

@@ -1,11 +1,11 @@
 """A few held-out prompts with what every arm answered, drawn by a hash of the prompt so that nobody picks them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain, zip_longest
 from typing import TypedDict
 
-from s2d_ray.curation.rule import ballot_of
-from s2d_ray.evaluation.metrics import ARMS, Answer, PromptKey, marks, most_frequent
+from s2d_ray.evaluation.arms import in_order
+from s2d_ray.evaluation.metrics import Answer, PromptKey, answer_of, marks
 from s2d_ray.records import Message, Row, candidates_from_row, content_id
 from s2d_ray.tasks.task import Task
 
@@ -26,6 +26,8 @@ class ArmAnswer(TypedDict):
     correct: bool | None
     """None where this prompt is not scored: it has no reference and others have."""
     tokens: int | None
+    variants: Mapping[str, str | None]
+    """The answer to each perturbed form of the prompt, mapped back."""
     error: str
     steps: list[StepText]
     """Every call behind `text`, where there was more than one."""
@@ -57,11 +59,11 @@ def examples(rows: Iterable[Row], answers: Sequence[Answer], chosen: Sequence[Pr
     found: dict[PromptKey, Example] = {}
     for row in rows:
         key = (row["subset"], row["prompt_id"])
-        if key in chosen and row["arm"] in ARMS:
+        if key in chosen:
             arm_answer = _arm_answer(row, right.get((row["arm"], key)), task)
             found.setdefault(key, _example(row))["answers"][row["arm"]] = arm_answer
     for example in found.values():
-        example["answers"] = {arm: example["answers"][arm] for arm in ARMS if arm in example["answers"]}
+        example["answers"] = {arm: example["answers"][arm] for arm in in_order(example["answers"])}
     return [found[key] for key in chosen]
 
 
@@ -86,16 +88,16 @@ def _example(row: Row) -> Example:
 
 
 def _arm_answer(row: Row, correct: bool | None, task: Task) -> ArmAnswer:
-    candidates = candidates_from_row(row)
-    answers = ballot_of(candidates, task).answers
-    answer = most_frequent(answers, task)
-    shown = candidates.samples[answers.index(answer)] if candidates.samples else None
+    candidates, found = candidates_from_row(row), answer_of(row, task)
+    own = [sample for sample in candidates.samples if not sample.variant]
+    shown = own[[vote.answer for vote in found.votes].index(found.answer)] if own else None
     steps = shown.steps if shown and len(shown.steps) > 1 else ()
     return ArmAnswer(
         text=shown.text if shown else "",
-        answer=answer,
+        answer=found.answer,
         correct=correct,
-        tokens=sum(sample.tokens for sample in candidates.samples) if candidates.samples else None,
+        tokens=found.tokens,
+        variants=found.variants,
         error=candidates.error or (shown.error if shown else ""),
         steps=[StepText(name=step.name, text=step.text) for step in steps],
     )

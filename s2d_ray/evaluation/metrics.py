@@ -1,4 +1,4 @@
-"""What every arm scored: accuracy, generated tokens and unanswered share per subset, from its answers.
+"""What every arm scored: accuracy, generated tokens, unanswered and inconsistent share per subset, from its answers.
 
 Where a prompt has references they decide what is right. Where no prompt of a part has any, an answer counts
 as right when it is System 2's, and the score says so.
@@ -6,28 +6,30 @@ as right when it is System 2's, and the score says so.
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import Literal, NamedTuple
 
 from s2d_ray.curation.rule import ballot_of
 from s2d_ray.errors import UserError
+from s2d_ray.evaluation.arms import CORE_ARMS, in_order
 from s2d_ray.evaluation.statistics import Interval, Paired, mean, paired, share
 from s2d_ray.records import Row, candidates_from_row
 from s2d_ray.tasks.task import Task
 
-ARMS: Mapping[str, str] = {
-    "system1": "System 1",
-    "system2": "System 2",
-    "distilled": "Distilled",
-    "distilled_system1": "Distilled from System 1",
-    "distilled_unfiltered": "Distilled, no curation",
-}
-"""Arm → how a report calls it, in the order of its tables. The last two are controls."""
-CORE_ARMS = ("system1", "system2", "distilled")
 ALL = "all"
+MAJORITIES = (1, 5, 10)
+"""Numbers of samples whose majority the paper tables."""
 
 ScoredAgainst = Literal["reference", "system2"]
 PromptKey = tuple[str, str]
+
+
+class Vote(NamedTuple):
+    """What one sample answered to the prompt itself."""
+
+    answer: str | None
+    tokens: int
+    """Generated in all its steps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,10 @@ class Answer:
     """The answer most samples gave; None where no sample gave one."""
     tokens: int | None
     """Generated in all steps of all samples; None where generation failed and nothing was counted."""
+    votes: Sequence[Vote] = ()
+    """The samples behind `answer` and `tokens`, in the order they were drawn."""
+    variants: Mapping[str, str | None] = field(default_factory=dict[str, str | None])
+    """Name of each perturbed form of the prompt → the answer to it, mapped back."""
 
     @property
     def key(self) -> PromptKey:
@@ -67,6 +73,8 @@ class Score:
     unanswered: float
     """Share of the prompts with no answer that the task could read."""
     scored_against: ScoredAgainst
+    inconsistent: Interval | None = None
+    """Share of the prompts that are answered otherwise in a perturbed form; None where the task perturbs none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +101,31 @@ class Precision:
 
 def answer_of(row: Row, task: Task) -> Answer:
     """The answer in a row of schema `ANSWERS`."""
-    candidates = candidates_from_row(row)
-    tokens = sum(sample.tokens for sample in candidates.samples) if candidates.samples else None
-    answer = most_frequent(ballot_of(candidates, task).answers, task)
-    return Answer(row["prompt_id"], row["subset"], row["group"], row["arm"], row["references"], answer, tokens)
+    ballot = ballot_of(candidates_from_row(row), task)
+    own = ballot.of("")
+    votes = [Vote(answer, sample.tokens) for answer, sample in zip(own.answers, own.samples, strict=True)]
+    perturbed = dict.fromkeys(sample.variant for sample in ballot.samples if sample.variant)
+    return Answer(
+        prompt_id=row["prompt_id"],
+        subset=row["subset"],
+        group=row["group"],
+        arm=row["arm"],
+        references=row["references"],
+        answer=most_frequent(own.answers, task),
+        tokens=_tokens(votes),
+        votes=votes,
+        variants={name: most_frequent(ballot.of(name).answers, task) for name in perturbed},
+    )
+
+
+def of_first(answer: Answer, samples: int, task: Task) -> Answer:
+    """What the answer would be, and cost, with the first samples only."""
+    votes = answer.votes[:samples]
+    return replace(answer, answer=most_frequent((v.answer for v in votes), task), tokens=_tokens(votes), votes=votes)
+
+
+def _tokens(votes: Sequence[Vote]) -> int | None:
+    return sum(vote.tokens for vote in votes) if votes else None
 
 
 def most_frequent(answers: Iterable[str | None], task: Task) -> str | None:
@@ -108,17 +137,39 @@ def most_frequent(answers: Iterable[str | None], task: Task) -> str | None:
     return next(answer for answer in given if task.key(answer) == winner)
 
 
-def score_arms(answers: Sequence[Answer], task: Task) -> dict[str, ArmScores]:
-    """Every arm that answered, in the order of `ARMS`.
+def score_arms(answers: Sequence[Answer], task: Task, needed: Sequence[str] = CORE_ARMS) -> dict[str, ArmScores]:
+    """Every arm that answered, in the order of the tables.
 
-    Raises UserError where one of System 1, System 2 and the distilled model has no answers.
+    Raises UserError where one of the `needed` arms has no answers.
     """
-    by_arm = {arm: [a for a in answers if a.arm == arm] for arm in ARMS}
-    missing = [arm for arm in CORE_ARMS if not by_arm[arm]]
-    if missing:
+    by_arm: dict[str, list[Answer]] = {arm: [] for arm in in_order(answer.arm for answer in answers)}
+    for answer in answers:
+        by_arm[answer.arm].append(answer)
+    if missing := [arm for arm in needed if arm not in by_arm]:
         raise UserError(f"no answers of {', '.join(missing)} in evaluation/: run `s2d evaluate` again with --overwrite")
-    teacher = {a.key: a.answer for a in by_arm["system2"]}
-    return {arm: _score_arm(own, task, teacher) for arm, own in by_arm.items() if own}
+    teacher = {a.key: a.answer for a in by_arm.get("system2", ())}
+    return {arm: _score_arm(own, task, teacher) for arm, own in by_arm.items()}
+
+
+def majorities(answers: Sequence[Answer], samples: int, task: Task) -> dict[int, dict[str, ArmScores]]:
+    """Number of samples → every arm scored on the majority of so many, with the tokens of all of them.
+
+    For the numbers of `MAJORITIES` that the `samples` of each prompt suffice for.
+    """
+    return {
+        k: score_arms([of_first(answer, k, task) for answer in answers], task, needed=())
+        for k in MAJORITIES
+        if k <= samples
+    }
+
+
+def changes(answer: Answer, task: Task) -> bool | None:
+    """Whether some perturbed form of the prompt is answered otherwise.
+
+    None where there is no such form, or no form is answered at all: that says nothing about consistency.
+    """
+    given = {None if said is None else task.key(said) for said in (answer.answer, *answer.variants.values())}
+    return None if not answer.variants or given == {None} else len(given) > 1
 
 
 def marks(
@@ -194,6 +245,7 @@ def _score(answers: Sequence[Answer], task: Task, teacher: Mapping[PromptKey, st
     accuracy = share(sum(right.values()), len(right))
     counted = [a.tokens for a in answers if a.tokens is not None]
     tokens = mean(counted) if counted else None
+    changed = [change for a in answers if (change := changes(a, task)) is not None]
     return Score(
         accuracy=accuracy.value,
         low=accuracy.low,
@@ -204,4 +256,5 @@ def _score(answers: Sequence[Answer], task: Task, teacher: Mapping[PromptKey, st
         tokens_high=tokens.high if tokens else None,
         unanswered=sum(a.answer is None for a in answers) / len(answers),
         scored_against=against,
+        inconsistent=share(sum(changed), len(changed)) if changed else None,
     )

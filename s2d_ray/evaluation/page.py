@@ -8,7 +8,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from s2d_ray.evaluation import plots
-from s2d_ray.evaluation.metrics import ALL, ARMS
+from s2d_ray.evaluation.arms import CORE_ARMS, is_further, label
+from s2d_ray.evaluation.metrics import ALL
 
 Report = Mapping[str, Any]
 TONES = {"distils": "good", "partly": "mixed"}
@@ -17,10 +18,10 @@ TONES = {"distils": "good", "partly": "mixed"}
 def html_page(report: Report) -> str:
     """The report as one HTML file that needs nothing else: no script, no request, plots inlined."""
     drawn = {
-        "arms": plots.arms(report["arms"]),
+        "arms": plots.arms(report["arms"], _title(report["metric"])),
         "prompts": plots.prompts(report["prompts"]),
         "votes": plots.votes(report["vote_shares"]),
-        "loss": plots.loss(report["training"]),
+        "loss": plots.loss(report["training"]) if report["training"] else "",
     }
     return (
         _environment(escape=True)
@@ -39,22 +40,47 @@ def markdown_page(report: Report) -> str:
     return _environment(escape=False).get_template("report.md.j2").render(**_shown(report))
 
 
+def overview_html(overview: Report) -> str:
+    """The overview of several reports as one HTML file, with a link to each."""
+    return _environment(escape=True).get_template("overview.html.j2").render(**_listed(overview), tones=TONES)
+
+
+def overview_markdown(overview: Report) -> str:
+    """The overview as one Markdown table."""
+    return _environment(escape=False).get_template("overview.md.j2").render(**_listed(overview))
+
+
+def _listed(overview: Report) -> dict[str, Any]:
+    return {
+        "o": overview,
+        "arm_names": {arm: label(arm) for arm in CORE_ARMS},
+        "named_parts": any(line["part"] for line in overview["lines"]),
+    }
+
+
 def _shown(report: Report) -> dict[str, Any]:
-    scores = next(iter(report["arms"].values()))
-    agreement = scores[ALL]["scored_against"] == "system2"
+    arms = report["arms"]
+    scores = next(iter(arms.values()))
+    subsets = [key for key in scores if key not in plots.NOT_SUBSETS]
     return {
         "r": report,
-        "arm_names": {arm: ARMS[arm] for arm in report["arms"]},
-        "subsets": [key for key in scores if key not in plots.NOT_SUBSETS],
+        "arm_names": {arm: label(arm) for arm in arms},
+        "subsets": subsets,
         "groups": list(scores["by_group"]),
-        "arm_scores": report["arms"],
+        "arm_scores": arms,
         "group_scores": {
-            group: {arm: parts["by_group"].get(group, {}) for arm, parts in report["arms"].items()}
+            group: {arm: parts["by_group"].get(group, {}) for arm, parts in arms.items()}
             for group in scores["by_group"]
         },
-        "measure": "Agreement with System 2" if agreement else "Accuracy",
+        "perturbed": [s for s in subsets if any(parts[s]["inconsistent"] for parts in arms.values())],
+        "measure": _title(report["metric"]),
+        "agreement": scores[ALL]["scored_against"] == "system2",
         "ALL": ALL,
     }
+
+
+def _title(metric: str) -> str:
+    return metric[0].upper() + metric[1:]
 
 
 def _environment(escape: bool) -> Environment:
@@ -73,9 +99,11 @@ def _environment(escape: bool) -> Environment:
         "tokens": lambda value: "unknown" if value is None else f"{value:.1f}",
         "duration": duration,
         "p_value": lambda p: "p < 0.001" if p < 0.001 else f"p = {p:.3f}",
-        "versus": lambda name: " against ".join(ARMS[arm] for arm in name.split("_vs_")),
+        "arm": label,
+        "versus": lambda name: " against ".join(label(arm) for arm in name.split("_vs_", 1)),
         "stage": lambda key: key.replace("control_", "controls: "),
     }
+    environment.tests["further"] = is_further
     return environment
 
 

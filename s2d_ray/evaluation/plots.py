@@ -4,9 +4,9 @@ Colours are Okabe and Ito's, which people of every colour vision tell apart; arm
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from io import StringIO
-from itertools import pairwise
+from itertools import cycle, pairwise
 from typing import Any, NamedTuple
 
 import matplotlib
@@ -16,7 +16,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from s2d_ray.evaluation.metrics import ARMS
+from s2d_ray.evaluation.arms import is_further, label
 
 INK, MUTED, HAIRLINE = "#1c2430", "#66717d", "#dfe3e8"
 KEPT, REJECTED, FAILED = "#009E73", "#E69F00", "#D55E00"
@@ -41,6 +41,10 @@ LOOKS = {
     "distilled_system1": Look("#7d8791", "^", False),
     "distilled_unfiltered": Look("#0072B2", "v", False),
 }
+FURTHER_COLOUR, FURTHER_MARKERS = "#56B4E9", "PXph*8"
+"""Of System 2 methods beside the distilled one: System 2's colour but lighter, a shape for each."""
+LEGEND_COLUMNS = 6
+"""What fits beside each other."""
 STYLE: Any = {
     # Text stays text: it can be searched and read aloud, and the file stays small.
     "svg.fonttype": "none",
@@ -63,8 +67,12 @@ STYLE: Any = {
 }
 
 
-def arms(scores: Mapping[str, Any]) -> str:
-    """Accuracy and generated tokens of every arm by subset, with 95% intervals; `arms` of report.json."""
+def arms(scores: Mapping[str, Any], measure: str) -> str:
+    """Scores, called `measure`, and generated tokens of every arm by subset, with 95% intervals.
+
+    `scores` are `arms` of report.json.
+    """
+    looks = _looks(scores)
     subsets = [key for key in next(iter(scores.values())) if key not in NOT_SUBSETS]
     rows = len(subsets) * (len(scores) + 1)
     with matplotlib.rc_context(STYLE):
@@ -73,11 +81,11 @@ def arms(scores: Mapping[str, Any]) -> str:
         for block, subset in enumerate(subsets):
             for place, (arm, parts) in enumerate(scores.items()):
                 y = block * (len(scores) + 1) + place
-                _accuracy_row(accuracy, y, parts[subset], LOOKS[arm])
-                _tokens_row(tokens, y, parts[subset], LOOKS[arm])
-        _arms_axes(accuracy, tokens, subsets, len(scores), _measure(scores))
-        handles = [_handle(LOOKS[arm], ARMS[arm]) for arm in scores]
-        figure.legend(handles=handles, loc="outside upper left", ncols=len(handles), frameon=False)
+                _accuracy_row(accuracy, y, parts[subset], looks[arm])
+                _tokens_row(tokens, y, parts[subset], looks[arm])
+        _arms_axes(accuracy, tokens, subsets, len(scores), measure)
+        handles = [_handle(look, label(arm)) for arm, look in looks.items()]
+        figure.legend(handles=handles, loc="outside upper left", ncols=min(len(handles), LEGEND_COLUMNS), frameon=False)
         return _svg(figure)
 
 
@@ -141,7 +149,7 @@ def loss(training: Mapping[str, Any]) -> str:
             line = (
                 {"linewidth": 2.0, "zorder": 3} if LOOKS[arm].filled else {"linewidth": 1.2, "linestyle": (0, (3, 1.5))}
             )
-            axes.plot(steps, losses, color=LOOKS[arm].colour, label=ARMS[arm], **line)
+            axes.plot(steps, losses, color=LOOKS[arm].colour, label=label(arm), **line)
         axes.set_ylim(bottom=0)
         axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
         axes.set_xlabel("optimizer step")
@@ -157,7 +165,8 @@ _OFFSET: Mapping[str, Any] = {"textcoords": "offset points", "fontsize": 8}
 def _accuracy_row(axes: Axes, y: int, score: Mapping[str, Any], look: Look) -> None:
     axes.plot([score["low"], score["high"]], [y, y], color=look.colour, linewidth=1.6, solid_capstyle="butt")
     fill = look.colour if look.filled else "white"
-    axes.plot(score["accuracy"], y, look.marker, color=look.colour, markerfacecolor=fill, markersize=5.5)
+    # A mark at 100 % would lose its right half at the edge.
+    axes.plot(score["accuracy"], y, look.marker, color=look.colour, markerfacecolor=fill, markersize=5.5, clip_on=False)
 
 
 def _tokens_row(axes: Axes, y: int, score: Mapping[str, Any], look: Look) -> None:
@@ -186,14 +195,14 @@ def _arms_axes(accuracy: Axes, tokens: Axes, subsets: Sequence[str], count: int,
     accuracy.set_ylim(len(subsets) * (count + 1) - 1, -1)
 
 
-def _measure(scores: Mapping[str, Any]) -> str:
-    part = next(iter(next(iter(scores.values())).values()))
-    return "Agreement with System 2" if part["scored_against"] == "system2" else "Accuracy"
+def _looks(arms: Iterable[str]) -> dict[str, Look]:
+    markers = cycle(FURTHER_MARKERS)
+    return {arm: Look(FURTHER_COLOUR, next(markers), True) if is_further(arm) else LOOKS[arm] for arm in arms}
 
 
-def _handle(look: Look, label: str) -> Line2D:
+def _handle(look: Look, name: str) -> Line2D:
     fill = look.colour if look.filled else "white"
-    return Line2D([], [], color=look.colour, marker=look.marker, markerfacecolor=fill, markersize=5.5, label=label)
+    return Line2D([], [], color=look.colour, marker=look.marker, markerfacecolor=fill, markersize=5.5, label=name)
 
 
 def _named(reasons: Mapping[str, int]) -> list[tuple[str, int]]:

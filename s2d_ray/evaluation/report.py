@@ -10,6 +10,8 @@ from typing import Any
 
 from s2d_ray.artifacts import TRAINING_LOG, Artifact, RunFolders, read_json_lines, read_rows, write_json
 from s2d_ray.config import Recipe
+from s2d_ray.curation.data_card import why_nothing_kept
+from s2d_ray.evaluation.arms import CONTROLS, CORE_ARMS, is_further, label
 from s2d_ray.evaluation.examples import choose, examples
 from s2d_ray.evaluation.ledger import balance, generated_tokens
 from s2d_ray.evaluation.metrics import (
@@ -18,17 +20,18 @@ from s2d_ray.evaluation.metrics import (
     ArmScores,
     answer_of,
     compare,
+    majorities,
     precision,
     score_arms,
     subsets_of,
 )
 from s2d_ray.evaluation.page import html_page, markdown_page
+from s2d_ray.evaluation.reported import reported_for
 from s2d_ray.evaluation.statistics import Paired
-from s2d_ray.evaluation.verdict import Evidence, judge
+from s2d_ray.evaluation.verdict import Evidence, judge, untrained
 from s2d_ray.records import Row
 from s2d_ray.tasks.task import Task
 
-CONTROLS = ("distilled_system1", "distilled_unfiltered")
 COMPARISONS = (
     ("distilled", "system2"),
     ("distilled", "system1"),
@@ -46,7 +49,7 @@ def write_report(recipe: Recipe, task: Task, folders: RunFolders) -> dict[str, A
     """Write the report of a finished run to `folders.report` and return the content of report.json.
 
     Raises UserError where a stage has not finished or an arm has no answers. Controls that were not run
-    are left out.
+    are left out, and so are arms for which curation kept nothing, with a note.
     """
     answers = [answer_of(row, task) for row in read_rows(folders.evaluation)]
     report = _report(recipe, task, folders, answers)
@@ -59,34 +62,88 @@ def write_report(recipe: Recipe, task: Task, folders: RunFolders) -> dict[str, A
 
 def _report(recipe: Recipe, task: Task, folders: RunFolders, answers: Sequence[Answer]) -> dict[str, Any]:
     evaluated = _manifest(folders.evaluation)
-    arms = score_arms(answers, task)
-    comparisons = {
-        f"{first}_vs_{second}": compare(answers, first, second, task)
-        for first, second in COMPARISONS
-        if first in arms and second in arms
-    }
-    branches = {"distilled": folders} | {arm: folders.control(arm) for arm in CONTROLS if arm in arms}
+    untrained_arms = dict(_untrained(recipe, folders))
+    arms = score_arms(answers, task, [arm for arm in CORE_ARMS if arm not in untrained_arms])
+    comparisons = _comparisons(arms, answers, task)
+    controls = [arm for arm in CONTROLS if arm in arms or arm in untrained_arms]
+    branches = {"distilled": folders} | {arm: folders.control(arm) for arm in controls}
     chosen = choose(answers, recipe.evaluate.examples)
+    by_samples = majorities(answers, recipe.evaluate.samples, task)
     return {
         "recipe": recipe.name,
         "description": recipe.description,
         "model": recipe.model,
         "method": recipe.method.name,
-        "verdict": _verdicts(arms, comparisons, recipe.evaluate.margin),
+        "metric": _metric(arms, task),
+        "verdict": _verdicts(arms, comparisons, recipe.evaluate.margin, untrained_arms),
         "arms": {name: _arm(scores) for name, scores in arms.items()},
+        "perturbations": sorted({name for answer in answers for name in answer.variants}),
+        "majority": _majority(by_samples) if recipe.evaluate.samples > 1 else {},
+        "reported": _reported(recipe, by_samples[1]),
         "comparisons": {name: {s: asdict(p) for s, p in parts.items()} for name, parts in comparisons.items()},
-        "notes": _notes(arms, subsets_of(answers)),
+        "notes": _notes(arms, subsets_of(answers), untrained_arms),
         "prompts": _prompts(folders),
         "vote_shares": _manifest(folders.distilled)["vote_shares"],
         "precision": _precision(recipe, task, folders),
         "ledger": _ledger(arms, folders),
-        "training": dict(_trainings(branches)),
+        "training": dict(_trainings({arm: branch for arm, branch in branches.items() if arm in arms})),
         "seconds": _seconds(float(evaluated["seconds"]), branches),
         "examples": examples(read_rows(folders.evaluation), answers, chosen, task),
         "settings": recipe.model_dump(mode="json"),
         "source": task.source,
         "versions": evaluated["versions"],
     }
+
+
+def _untrained(recipe: Recipe, folders: RunFolders) -> Iterator[tuple[str, str]]:
+    """Each arm for which curation kept nothing, with the sentence that says so."""
+    branches = {"distilled": folders} | {arm: folders.control(arm) for arm in CONTROLS if recipe.evaluate.controls}
+    for arm, branch in branches.items():
+        if branch.model.exists() and not (curated := _manifest(branch.distilled))["kept"]:
+            yield arm, why_nothing_kept(curated)
+
+
+def _comparisons(arms: Mapping[str, ArmScores], answers: Sequence[Answer], task: Task) -> Comparisons:
+    further = [("distilled", arm) for arm in arms if is_further(arm)]
+    return {
+        f"{first}_vs_{second}": compare(answers, first, second, task)
+        for first, second in (*COMPARISONS, *further)
+        if first in arms and second in arms
+    }
+
+
+def _metric(arms: Mapping[str, ArmScores], task: Task) -> str:
+    against = arms["system1"].subsets[ALL].scored_against
+    return "agreement with System 2" if against == "system2" else task.metric
+
+
+def _majority(by_samples: Mapping[int, Mapping[str, ArmScores]]) -> dict[str, dict[str, Any]]:
+    """Arm → number of samples → the score of their majority over all prompts."""
+    found: dict[str, dict[str, Any]] = {}
+    for k, arms in by_samples.items():
+        for arm, scores in arms.items():
+            score = asdict(scores.subsets[ALL])
+            found.setdefault(arm, {})[str(k)] = {
+                key: score[key] for key in ("accuracy", "low", "high", "n", "tokens_per_answer")
+            }
+    return found
+
+
+def _reported(recipe: Recipe, one_sample: Mapping[str, ArmScores]) -> dict[str, Any] | None:
+    """The paper's results for this task and method; with each figure the run's own, of one sample.
+
+    A run scored against System 2 has none to compare.
+    """
+    paper = reported_for(recipe.task.name, recipe.method.name)
+    if paper is None:
+        return None
+    figures = []
+    for figure in paper.figures:
+        arm = one_sample.get(figure.arm)
+        score = arm.subsets.get(figure.subset) if arm else None
+        run = asdict(score) if score and score.scored_against == "reference" else None
+        figures.append(asdict(figure) | {"run": run})
+    return asdict(paper) | {"figures": figures}
 
 
 def _manifest(folder: Path) -> dict[str, Any]:
@@ -99,8 +156,12 @@ def _arm(scores: ArmScores) -> dict[str, Any]:
     return {**subsets, "by_group": by_group, "tokens_per_answer": scores.tokens_per_answer}
 
 
-def _verdicts(arms: Mapping[str, ArmScores], comparisons: Comparisons, margin: float) -> dict[str, Any]:
+def _verdicts(
+    arms: Mapping[str, ArmScores], comparisons: Comparisons, margin: float, untrained_arms: Mapping[str, str]
+) -> dict[str, Any]:
     """The verdict over all prompts, and each subset's beside it: a mixture can hide either way."""
+    if "distilled" in untrained_arms:
+        return asdict(untrained(untrained_arms["distilled"])) | {"by_subset": {}}
     verdicts = {}
     for subset in comparisons["distilled_vs_system2"]:
         evidence = Evidence(
@@ -115,17 +176,27 @@ def _verdicts(arms: Mapping[str, ArmScores], comparisons: Comparisons, margin: f
     return verdicts.pop(ALL) | {"by_subset": verdicts}
 
 
-def _notes(arms: Mapping[str, ArmScores], subsets: Sequence[str]) -> list[str]:
-    """What a reader of the tables has to know about this task's subsets."""
-    if not {"right", "doubt"} <= set(subsets):
-        return []
-    base, ours = arms["system1"].subsets, arms["distilled"].subsets
+def _notes(arms: Mapping[str, ArmScores], subsets: Sequence[str], untrained_arms: Mapping[str, str]) -> list[str]:
+    """What a reader of the tables has to know about this run's arms and subsets."""
+    notes = []
+    for arm, reason in untrained_arms.items():
+        if arm in arms:  # The other parts of a mixture make a model all the same.
+            notes.append(f"{label(arm)} was trained on the other parts of the mixture alone. {reason}")
+        elif arm in CONTROLS:
+            notes.append(f"{label(arm)} is absent. {reason}")
+    if {"right", "doubt"} <= set(subsets) and "distilled" in arms:
+        notes.append(_lost_echo(arms["system1"], arms["distilled"]))
+    return notes
+
+
+def _lost_echo(before: ArmScores, after: ArmScores) -> str:
+    base, ours = before.subsets, after.subsets
     figures = "; ".join(f"{s}: {ours[s].accuracy:.1%} after, {base[s].accuracy:.1%} before" for s in ("right", "doubt"))
-    return [
+    return (
         "In the subsets right and doubt the opinion in the prompt names the right answer, so a model that merely "
         "echoes opinions scores there without knowing anything. A model that stops echoing loses that help: "
         f"distilled against System 1, {figures}."
-    ]
+    )
 
 
 def _prompts(folders: RunFolders) -> dict[str, Any]:
@@ -150,7 +221,8 @@ def _precision(recipe: Recipe, task: Task, folders: RunFolders) -> dict[str, Any
 
 def _ledger(arms: Mapping[str, ArmScores], folders: RunFolders) -> dict[str, Any]:
     counts = _prompts(folders)
-    slow, fast = arms["system2"].tokens_per_answer, arms["distilled"].tokens_per_answer
+    slow = arms["system2"].tokens_per_answer
+    fast = arms["distilled"].tokens_per_answer if "distilled" in arms else None
     return asdict(balance(generated_tokens(folders.candidates), counts["corpus"], counts["kept"], slow, fast))
 
 

@@ -18,15 +18,13 @@ class Figure:
     """One arm's result in the paper."""
 
     arm: str
-    """As in `s2d_ray.evaluation.metrics.ARMS`."""
+    """As a run's report calls it (`s2d_ray.evaluation.arms`)."""
     percent: float
     """Of the held-out prompts, by the task's own metric."""
     mark: Mark
     subset: str = "all"
     tokens: int | None = None
     """Generated tokens per answer, intermediate and final, under the same mark."""
-    method: str = ""
-    """The System 2 method, where it is not the one that was distilled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +51,7 @@ REPORTED: Mapping[tuple[str, str], Paper] = {
         finding_mark=PUBLISHED,
         figures=(
             Figure("system1", 30.0, UNVERIFIED),
-            Figure("system2", 39.5, UNVERIFIED, method="rar1"),
+            Figure("system2_rar1", 39.5, UNVERIFIED),
             Figure("system2", 44.5, UNVERIFIED),
             Figure("distilled", 98.0, PUBLISHED),
             Figure("distilled_system1", 69.5, UNVERIFIED),
@@ -67,7 +65,7 @@ REPORTED: Mapping[tuple[str, str], Paper] = {
         finding_mark=UNVERIFIED,
         figures=(
             Figure("system1", 56.1, UNVERIFIED),
-            Figure("system2", 58.5, UNVERIFIED, method="rar1"),
+            Figure("system2_rar1", 58.5, UNVERIFIED),
             Figure("system2", 77.2, UNVERIFIED),
             Figure("distilled", 75.7, UNVERIFIED),
             Figure("distilled_system1", 54.5, UNVERIFIED),

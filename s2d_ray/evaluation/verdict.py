@@ -13,6 +13,7 @@ TOKEN_SHARE = 0.5
 """Largest share of System 2's generated tokens that still counts as a saving."""
 
 Conclusion = Literal["distils", "partly", "does not distil: keep System 2"]
+KEEP_SYSTEM2: Conclusion = "does not distil: keep System 2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,11 @@ def judge(evidence: Evidence, margin: float) -> Verdict:
     return Verdict(conclusion, f"{why}: {_figures(evidence, margin)}.", tuple(_caveats(evidence)))
 
 
+def untrained(reason: str) -> Verdict:
+    """The verdict where there was nothing to train on: `reason` is a sentence that says why."""
+    return Verdict(KEEP_SYSTEM2, reason, ())
+
+
 def _conclude(evidence: Evidence, margin: float) -> tuple[Conclusion, str]:
     difference, gain = evidence.distilled_vs_system2, evidence.distilled_vs_system1
     if difference.low >= -margin:
@@ -59,7 +65,7 @@ def _conclude(evidence: Evidence, margin: float) -> tuple[Conclusion, str]:
         return "partly", "Too few prompts to tell whether the distilled model answers as well as System 2"
     if gain.significant and gain.difference > 0:
         return "partly", "The distilled model beats System 1 but falls short of System 2"
-    return "does not distil: keep System 2", "The distilled model falls short of System 2 and does not beat System 1"
+    return KEEP_SYSTEM2, "The distilled model falls short of System 2 and does not beat System 1"
 
 
 def _saves(evidence: Evidence) -> bool:

@@ -1,6 +1,7 @@
 """What gives completions: one interface for vLLM and for the scripted engine of trials and tests."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol
 
 from s2d_ray.config import Sampling
@@ -20,6 +21,17 @@ class CompletionEngine(Protocol):
 
     async def complete(self, messages: Sequence[Message], sampling: Sampling, n: int, seed: int) -> list[Completion]:
         """`n` completions. Raises EngineError where this request cannot be served."""
+        ...
+
+
+class RunningEngine(CompletionEngine, Protocol):
+    """An engine in the hands of whoever started it."""
+
+    async def load(self, model: Path) -> None:
+        """Answer with the weights of another model of the same architecture and tokenizer from now on.
+
+        Only while no call waits. Raises EngineDied where the weights cannot be loaded.
+        """
         ...
 
     def close(self) -> None:

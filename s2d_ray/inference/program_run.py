@@ -10,6 +10,7 @@ from s2d_ray.config import Sampling
 from s2d_ray.inference.engine import CompletionEngine
 from s2d_ray.records import Completion, Message, Prompt, Sample, Step, content_id
 from s2d_ray.system2.program import MalformedOutput, Method
+from s2d_ray.tasks.task import Task
 
 
 @dataclass
@@ -58,6 +59,16 @@ class Recorder:
                 )
             )
         return completions
+
+
+async def run_on_all_forms(
+    method: Method, task: Task, prompt: Prompt, engine: CompletionEngine, sampling: Sampling, samples: int, seed: int
+) -> list[Sample]:
+    """`samples` runs of a method on the prompt, then as many on each perturbed form that the task has of it."""
+    answered = await run_method(method, prompt, engine, sampling, samples, seed)
+    for variant in task.variants(prompt):
+        answered += await run_method(method, variant.prompt, engine, sampling, samples, seed, variant.name)
+    return answered
 
 
 async def run_method(

@@ -5,6 +5,7 @@ The function is given by name in the recipe, sees the chat and a seeded random g
 
 import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from random import Random
 
 from s2d_ray.config import Engine, Sampling
@@ -25,6 +26,9 @@ class ScriptedEngine:
         read = sum(len(m["content"].split()) for m in messages)
         texts = [self._script(messages, Random(f"{seed}/{index}")) for index in range(n)]
         return [_completion(text, sampling, read) for text in texts]
+
+    async def load(self, model: Path) -> None:
+        """A script is the same whatever the model."""
 
     def close(self) -> None:
         """Nothing to free."""

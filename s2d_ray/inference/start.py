@@ -2,16 +2,19 @@
 
 from pathlib import Path
 
-from s2d_ray.config import Engine
-from s2d_ray.inference.engine import CompletionEngine
+from s2d_ray.config import Engine, Sampling
+from s2d_ray.inference.engine import RunningEngine
 from s2d_ray.inference.scripted import ScriptedEngine
+from s2d_ray.records import user
 
 
-def start_engine(config: Engine, model: Path, trust_remote_code: bool) -> CompletionEngine:
-    """A running engine for the model. Call inside a running event loop."""
+async def start_engine(config: Engine, model: Path, trust_remote_code: bool) -> RunningEngine:
+    """A running engine for the model, past its first call, which compiles what later ones reuse."""
     if config.kind == "scripted":
         return ScriptedEngine(config)
     # vLLM is imported where it is used: it takes seconds, and needs its settings in the environment first.
     from s2d_ray.inference.vllm_engine import VllmEngine
 
-    return VllmEngine(config, model, trust_remote_code)
+    engine = VllmEngine(config, model, trust_remote_code)
+    await engine.complete([user("Hello")], Sampling(temperature=0, top_p=1, max_tokens=2), 1, seed=0)
+    return engine

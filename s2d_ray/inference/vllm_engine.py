@@ -21,15 +21,18 @@ class VllmEngine:
 
     def __init__(self, config: Engine, model: Path, trust_remote_code: bool = False) -> None:
         own_engine()
-        arguments = engine_arguments(config, model, trust_remote_code)
+        self._config, self._trust_remote_code = config, trust_remote_code
+        self._request_ids = count()
+        self._start(model)
+
+    def _start(self, model: Path) -> None:
+        arguments = engine_arguments(self._config, model, self._trust_remote_code)
         from vllm.engine.arg_utils import AsyncEngineArgs
         from vllm.v1.engine.async_llm import AsyncLLM
 
         self._engine = AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
         self._tokenizer = self._engine.get_tokenizer()
-        self._seeded = config.seeded
-        self._max_model_len = config.max_model_len
-        self._request_ids = count()
+        self._model = model
 
     async def complete(self, messages: Sequence[Message], sampling: Sampling, n: int, seed: int) -> list[Completion]:
         """`n` completions of a chat. Raises EngineError for a prompt longer than the model's context."""
@@ -38,10 +41,10 @@ class VllmEngine:
         tokens: list[int] = self._tokenizer.apply_chat_template(
             list(messages), add_generation_prompt=True, tokenize=True, return_dict=False
         )
-        room = self._max_model_len - len(tokens)
+        room = self._config.max_model_len - len(tokens)
         if room < 1:
-            raise EngineError(f"the prompt has {len(tokens)} tokens; max_model_len is {self._max_model_len}")
-        parameters = sampling_parameters(sampling, n, seed if self._seeded else None, room)
+            raise EngineError(f"the prompt has {len(tokens)} tokens; max_model_len is {self._config.max_model_len}")
+        parameters = sampling_parameters(sampling, n, seed if self._config.seeded else None, room)
         request = asyncio.ensure_future(self._request(tokens, parameters))
         try:
             # vLLM leaves a request waiting for ever whose engine dies before it took the request.
@@ -66,9 +69,40 @@ class VllmEngine:
             final = output
         return final
 
+    async def load(self, model: Path) -> None:
+        """Other weights into the running engine, in a second; a new engine where they do not suffice."""
+        if not same_embeddings(self._model, model):
+            # A reload leaves a tied output layer as it was (vLLM 0.29 on CPU packs it once).
+            self.close()
+            return self._start(model)
+        try:
+            await self._engine.collective_rpc("reload_weights", kwargs={"weights_path": str(model)})
+            # What it holds was computed with the weights of before.
+            await self._engine.reset_prefix_cache()
+        except Exception as error:  # An engine with half its weights replaced must not answer.
+            raise EngineDied(f"the weights of {model} could not be loaded: {error}") from error
+        self._model = model
+
     def close(self) -> None:
         """End the engine process."""
         self._engine.shutdown()
+
+
+def same_embeddings(one: Path, other: Path) -> bool:
+    """Whether two model folders hold equal embeddings and output layers; never true for other file formats."""
+    first, second = (_embeddings(folder) for folder in (one, other))
+    return bool(first) and first.keys() == second.keys() and all(first[name].equal(second[name]) for name in first)
+
+
+def _embeddings(folder: Path) -> dict[str, Any]:
+    from safetensors import safe_open
+
+    tensors: dict[str, Any] = {}
+    for path in folder.glob("*.safetensors"):
+        with safe_open(path, framework="pt") as file:
+            names = [name for name in file.keys() if "embed" in name or "lm_head" in name]  # noqa: SIM118
+            tensors |= {name: file.get_tensor(name) for name in names}
+    return tensors
 
 
 def engine_arguments(config: Engine, model: Path, trust_remote_code: bool) -> dict[str, Any]:

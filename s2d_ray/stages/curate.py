@@ -11,12 +11,11 @@ from s2d_ray.config import Named, Recipe
 from s2d_ray.curation.catalogue import load_rules
 from s2d_ray.curation.data_card import STATUSES, count_outcomes, write_data_card
 from s2d_ray.curation.rule import decide
-from s2d_ray.errors import UserError
 from s2d_ray.inference.engine import CompletionEngine, EngineDied
 from s2d_ray.inference.program_run import Recorder
 from s2d_ray.models import Model
 from s2d_ray.records import DECISIONS, Row, candidates_from_row
-from s2d_ray.stages.rows import RowFunction, RowJob, forget_checkpoint, process_rows
+from s2d_ray.stages.rows import Pass, RowFunction, RowJob, forget_checkpoint, process_rows
 from s2d_ray.tasks.catalogue import load_task
 
 # Rows are cheap here; parts are large so that a big corpus does not become a million files.
@@ -26,18 +25,14 @@ COMMIT_ROWS = 4096
 def curate(
     recipe: Recipe, rules: Sequence[Named], model: Model, candidates: Artifact, distilled: Artifact, label: str
 ) -> None:
-    """The distilled set: kept, rejected and failed prompts in a folder each, and the data card.
-
-    Raises UserError where nothing was kept.
-    """
+    """The distilled set: kept, rejected and failed prompts in a folder each, and the data card."""
     if distilled.open():
         return
     folder, start = distilled.path, time.monotonic()
     needs_engine = any(rule.needs_engine for rule in load_rules(rules))
     job = RowJob(
-        build=partial(_decide_row, recipe, rules),
+        passes=[Pass(model.folder, partial(_decide_row, recipe, rules))],
         engine=recipe.engine if needs_engine else None,
-        model=model.folder,
         trust_remote_code=recipe.trust_remote_code,
         output=DECISIONS,
         concurrent_rows=recipe.generate.concurrent_rows,
@@ -47,10 +42,6 @@ def curate(
     process_rows(job, candidates.path, folder, label)
     counts = count_outcomes(outcome_rows(folder, ["reason", "vote_share"]))
     write_data_card(folder, recipe, rules, counts, candidates.inputs, load_task(recipe.task).source)
-    if not counts["kept"]:
-        raise UserError(
-            f"curation kept none of {counts['rows']} prompts ({counts['rejected']}): see {folder / 'README.md'}"
-        )
     distilled.finish({**counts, "seconds": time.monotonic() - start})
     forget_checkpoint(folder)
 

@@ -1,12 +1,13 @@
 """Evaluate: every arm answers the held-out prompts, through one path.
 
-An arm is a model and a method, and nothing else. Arms of the same model share its engine.
+An arm is a model and a method, and nothing else. The models take turns in one engine.
 """
 
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
+from math import ceil
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,18 +15,22 @@ import pyarrow.parquet as pq
 from s2d_ray.artifacts import Artifact
 from s2d_ray.config import Named, Recipe
 from s2d_ray.inference.engine import CompletionEngine, EngineDied
-from s2d_ray.inference.program_run import run_method
+from s2d_ray.inference.program_run import run_on_all_forms
 from s2d_ray.models import Model
 from s2d_ray.records import ANSWERS, LABELLED, Row, labelled_from_row, labelled_to_row
-from s2d_ray.stages.rows import RowFunction, RowJob, forget_checkpoint, process_rows
+from s2d_ray.stages.rows import Pass, RowFunction, RowJob, forget_checkpoint, process_rows
 from s2d_ray.system2.catalogue import load_method
+from s2d_ray.tasks.catalogue import load_task
 from s2d_ray.tasks.corpus import held_out
 
 Arms = Mapping[str, Named]
 """Arm name → method, for the arms of one model."""
 
+# All models pass over a part before the next one begins: large parts, few changes of the model.
+COMMIT_ROWS = 1024
 
-def evaluate(recipe: Recipe, models: Sequence[tuple[Model, Arms]], evaluation: Artifact) -> None:
+
+def evaluate(recipe: Recipe, models: Sequence[tuple[Model, Arms]], evaluation: Artifact, label: str) -> None:
     """Every arm's answers to the held-out prompts; finished parts are not answered again."""
     if evaluation.open():
         return
@@ -35,29 +40,25 @@ def evaluate(recipe: Recipe, models: Sequence[tuple[Model, Arms]], evaluation: A
     source.mkdir(exist_ok=True)
     table = pa.Table.from_pylist([labelled_to_row(item) for item in items], schema=LABELLED)
     pq.write_table(table, source / "part-0.parquet")
-    for model, arms in models:
-        target = folder / f"model={model.name.replace('/', '--')}"
-        target.mkdir(exist_ok=True)
-        job = RowJob(
-            build=partial(_answer_row, recipe, dict(arms)),
-            engine=recipe.engine,
-            model=model.folder,
-            trust_remote_code=recipe.trust_remote_code,
-            output=ANSWERS,
-            concurrent_rows=recipe.generate.concurrent_rows,
-            commit_rows=recipe.generate.commit_rows,
-        )
-        process_rows(job, source, target, f"evaluate {', '.join(arms)}")
-    evaluation.finish(
-        {"rows": len(items), "arms": [a for _, arms in models for a in arms], "seconds": time.monotonic() - start}
+    job = RowJob(
+        # One engine for all: a model takes a second to load into it, an engine half a minute to start.
+        passes=[Pass(model.folder, partial(_answer_row, recipe, dict(arms))) for model, arms in models],
+        engine=recipe.engine,
+        trust_remote_code=recipe.trust_remote_code,
+        output=ANSWERS,
+        concurrent_rows=recipe.generate.concurrent_rows,
+        commit_rows=min(COMMIT_ROWS, max(1, ceil(len(items) / recipe.engine.max_engines))),
     )
-    for model, _ in models:
-        forget_checkpoint(folder / f"model={model.name.replace('/', '--')}")
+    process_rows(job, source, folder, label)
+    arms = [arm for _, arms in models for arm in arms]
+    evaluation.finish({"rows": len(items), "arms": arms, "seconds": time.monotonic() - start})
+    forget_checkpoint(folder)
 
 
 def _answer_row(recipe: Recipe, arms: Arms) -> RowFunction:
     """What an engine actor does with one held-out prompt: each arm of its model."""
-    methods, settings = {arm: load_method(section) for arm, section in arms.items()}, recipe.evaluate
+    methods = {arm: load_method(section) for arm, section in arms.items()}
+    task, settings = load_task(recipe.task), recipe.evaluate
 
     async def answer(row: Row, engine: CompletionEngine) -> list[Row]:
         prompt = labelled_from_row(row).prompt
@@ -65,7 +66,9 @@ def _answer_row(recipe: Recipe, arms: Arms) -> RowFunction:
         for arm, method in methods.items():
             given: Row = {"arm": arm, "samples": [], "error": ""}
             try:
-                samples = await run_method(method, prompt, engine, settings.sampling, settings.samples, recipe.seed)
+                samples = await run_on_all_forms(
+                    method, task, prompt, engine, settings.sampling, settings.samples, recipe.seed
+                )
                 given["samples"] = [asdict(sample) for sample in samples]
             except EngineDied:
                 raise

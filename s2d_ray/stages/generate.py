@@ -9,10 +9,10 @@ from s2d_ray.artifacts import Artifact, dataset
 from s2d_ray.config import Named, Recipe
 from s2d_ray.errors import UserError
 from s2d_ray.inference.engine import CompletionEngine, EngineDied, EngineError
-from s2d_ray.inference.program_run import run_method
+from s2d_ray.inference.program_run import run_on_all_forms
 from s2d_ray.models import Model
 from s2d_ray.records import CANDIDATES, Candidates, Row, candidates_to_row, prompt_from_row
-from s2d_ray.stages.rows import RowFunction, RowJob, forget_checkpoint, process_rows
+from s2d_ray.stages.rows import Pass, RowFunction, RowJob, forget_checkpoint, process_rows
 from s2d_ray.system2.catalogue import load_method
 from s2d_ray.tasks.catalogue import load_task
 
@@ -27,9 +27,8 @@ def generate(recipe: Recipe, method: Named, model: Model, corpus: Artifact, cand
     settings, folder = recipe.generate, candidates.path
     start = time.monotonic()
     job = RowJob(
-        build=partial(_answer_row, recipe, method),
+        passes=[Pass(model.folder, partial(_answer_row, recipe, method))],
         engine=recipe.engine,
-        model=model.folder,
         trust_remote_code=recipe.trust_remote_code,
         output=CANDIDATES,
         concurrent_rows=settings.concurrent_rows,
@@ -70,11 +69,9 @@ def _answer_row(recipe: Recipe, method_section: Named) -> RowFunction:
         if not prompt.text.strip():
             return [candidates_to_row(Candidates(prompt, [], "the prompt is empty"))]
         try:
-            samples = await run_method(method, prompt, engine, settings.sampling, settings.samples, recipe.seed)
-            for variant in task.variants(prompt):
-                samples += await run_method(
-                    method, variant.prompt, engine, settings.sampling, settings.samples, recipe.seed, variant.name
-                )
+            samples = await run_on_all_forms(
+                method, task, prompt, engine, settings.sampling, settings.samples, recipe.seed
+            )
         except EngineDied:
             raise
         except EngineError as error:

@@ -21,7 +21,7 @@ from ray.data.checkpoint import CheckpointConfig
 
 from s2d_ray.artifacts import dataset
 from s2d_ray.config import Engine, Sampling
-from s2d_ray.inference.engine import CompletionEngine, EngineDied
+from s2d_ray.inference.engine import EngineDied, RunningEngine
 from s2d_ray.inference.start import start_engine
 from s2d_ray.records import Completion, Message, Row
 from s2d_ray.stages.progress import Meter, reading, shown
@@ -37,20 +37,28 @@ CHECKPOINT = "_checkpoint"
 
 
 @dataclass(frozen=True)
+class Pass:
+    """One way over the rows: a model, and what is asked of it."""
+
+    model: Path
+    build: Callable[[], RowFunction]
+    """Makes the row function inside the actor."""
+
+
+@dataclass(frozen=True)
 class RowJob:
     """What an engine actor needs to know. Pickled to every actor."""
 
-    build: Callable[[], RowFunction]
-    """Makes the row function inside the actor."""
+    passes: Sequence[Pass]
+    """Of models that one engine can load in turn: all of one architecture."""
     engine: Engine | None
     """None where the rows need no model."""
-    model: Path
     trust_remote_code: bool
     output: pa.Schema
     concurrent_rows: int
     """Rows in flight per engine."""
     commit_rows: int
-    """Rows per output part."""
+    """Rows per output part; with several passes also the rows between two changes of the model."""
     partition_by: str | None = None
     """Column whose values become sub-folders of the output, `column=value`."""
 
@@ -73,6 +81,7 @@ def process_rows(job: RowJob, source: Path, target: Path, label: str) -> Work:
 
     Parts are committed to `target` as they are finished. `forget_checkpoint` ends the resumability.
     """
+    passes = len(job.passes)
     total = dataset(source).count_rows()
     done = _committed(target)
     context = DataContext.get_current()
@@ -83,7 +92,7 @@ def process_rows(job: RowJob, source: Path, target: Path, label: str) -> Work:
         delete_checkpoint_on_success=False,
     )
     try:
-        with shown(label, total, "rows", done) as meter:
+        with shown(label, passes * total, "rows", passes * done) as meter:
             rows = ray.data.read_parquet(str(source), file_extensions=["parquet"])
             parts = rows.repartition(target_num_rows_per_block=job.commit_rows)
             answered = _by_engines(parts, job, meter) if job.engine else _by_tasks(parts, job)
@@ -96,7 +105,9 @@ def process_rows(job: RowJob, source: Path, target: Path, label: str) -> Work:
 
 def _by_engines(parts: Dataset, job: RowJob, meter: Any) -> Dataset:
     assert job.engine is not None
-    engine, in_flight = job.engine, math.ceil(job.concurrent_rows / job.commit_rows) + 1
+    engine = job.engine
+    # While one part is on its way through the models, no other may be.
+    in_flight = math.ceil(job.concurrent_rows / job.commit_rows) + 1 if len(job.passes) == 1 else 1
     gpus = engine.tensor_parallel if engine.kind == "vllm" and ray.cluster_resources().get("GPU") else 0
     return parts.map_batches(
         EngineActor,
@@ -118,7 +129,7 @@ def _by_engines(parts: Dataset, job: RowJob, meter: Any) -> Dataset:
 def _by_tasks(parts: Dataset, job: RowJob) -> Dataset:
     def answer(part: pa.Table) -> pa.Table:
         async def rows() -> list[list[Row]]:
-            function = job.build()
+            function = job.passes[0].build()
             return [await function(row, None) for row in part.to_pylist()]
 
         return _table(asyncio.run(rows()), job.output)
@@ -146,39 +157,49 @@ def _committed(target: Path) -> int:
 
 
 class EngineActor:
-    """A Ray Data worker: one engine, and the row function run over many rows at once."""
+    """A Ray Data worker: one engine, and the row functions run over many rows at once."""
 
     def __init__(self, job: RowJob, meter: Any) -> None:
         self._job, self._meter = job, Meter(meter)
         self._admitted = asyncio.Semaphore(job.concurrent_rows)
         self._starting = asyncio.Lock()
         self._engine: _Metered | None = None
-        self._function: RowFunction | None = None
+        self._functions: list[RowFunction] = []
 
     async def __call__(self, batch: pa.Table) -> AsyncIterator[pa.Table]:
-        """One part: all rows answered, in the order they came."""
+        """One part: all rows answered, pass by pass, in the order they came."""
         await self._start()
-        answered = await asyncio.gather(*(self._answer(row) for row in batch.to_pylist()))
+        rows, answered = batch.to_pylist(), list[list[Row]]()
+        for turn, function in zip(self._job.passes, self._functions, strict=True):
+            await self._load(turn.model)
+            answered += await asyncio.gather(*(self._answer(function, row) for row in rows))
         self._meter.flush()
         yield _table(answered, self._job.output)
 
     async def _start(self) -> None:
         # Not in __init__: the engine belongs to the event loop that Ray Data runs the batches in.
         async with self._starting:
-            if self._function is None:
+            if self._engine is None:
                 job = self._job
-                if job.engine is not None:
-                    engine = start_engine(job.engine, job.model, job.trust_remote_code)
-                    self._engine = _Metered(engine, self._meter)
-                self._function = job.build()
+                assert job.engine is not None
+                first = job.passes[0].model
+                engine = await start_engine(job.engine, first, job.trust_remote_code)
+                self._engine = _Metered(engine, self._meter, first)
+                self._functions = [turn.build() for turn in job.passes]
                 self._meter.add(ready=1)
                 self._meter.flush()
 
-    async def _answer(self, row: Row) -> list[Row]:
-        assert self._function is not None
+    async def _load(self, model: Path) -> None:
+        assert self._engine is not None
+        try:
+            await self._engine.load(model)
+        except EngineDied:
+            os._exit(1)
+
+    async def _answer(self, function: RowFunction, row: Row) -> list[Row]:
         async with self._admitted:
             try:
-                answer = await self._function(row, self._engine)
+                answer = await function(row, self._engine)
             except EngineDied:
                 # Leave at once: Ray starts a new actor, with a new engine, and gives it these rows again.
                 os._exit(1)
@@ -187,15 +208,20 @@ class EngineActor:
 
 
 class _Metered:
-    """An engine that reports the tokens it generates."""
+    """An engine that reports the tokens it generates, and knows which model it holds."""
 
-    def __init__(self, engine: CompletionEngine, meter: Meter) -> None:
-        self._engine, self._meter = engine, meter
+    def __init__(self, engine: RunningEngine, meter: Meter, model: Path) -> None:
+        self._engine, self._meter, self._model = engine, meter, model
 
     async def complete(self, messages: Sequence[Message], sampling: Sampling, n: int, seed: int) -> list[Completion]:
         completions = await self._engine.complete(messages, sampling, n, seed)
         self._meter.add(tokens=sum(c.completion_tokens for c in completions))
         return completions
+
+    async def load(self, model: Path) -> None:
+        if model != self._model:
+            await self._engine.load(model)
+            self._model = model
 
     def close(self) -> None:
         self._engine.close()

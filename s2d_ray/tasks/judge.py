@@ -8,6 +8,7 @@ Pairs come from OpenAssistant's ranked first turns, MT-Bench's human judgments, 
 layouts are in `s2d_ray/tasks/pairs.py`). Swapping the responses must swap the verdict.
 """
 
+import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
@@ -15,6 +16,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from s2d_ray.errors import UserError
 from s2d_ray.records import LabelledPrompt, Prompt, content_id, user
 from s2d_ray.tasks.pairs import Pair, few_per_question, pairs_of
 from s2d_ray.tasks.rows import Row, RowTask, load_rows, shipped_file
@@ -24,6 +26,7 @@ INSTRUCTION = (
     "Which of two responses to a question is better? Answer A, B or tie only.\n\n"
     "Question: {question}\n\nResponse A:\n{response_a}\n\nResponse B:\n{response_b}\n\nVerdict:"
 )
+PARTS = ("question", "response_a", "response_b")
 SWAP = {"A": "B", "B": "A"}
 # `A` is an article too: it is a verdict only before punctuation, a line's end or `is`.
 BEGUN = re.compile(
@@ -52,6 +55,10 @@ class Judge(RowTask):
     perturbations: tuple[Literal["swap"], ...] = ("swap",)
     """`swap` also asks with the responses exchanged: the verdict must be exchanged too."""
 
+    @property
+    def metric(self) -> str:
+        return "agreement with people"
+
     def labelled(self, split: Split, seed: int) -> Iterator[LabelledPrompt]:
         """Pairs of the split; MT-Bench only in the test split."""
         for pair in self.records(split, seed, self._read, lambda pair: pair.question):
@@ -60,6 +67,18 @@ class Judge(RowTask):
         if split == "test" and mt_bench is not None:
             for pair in self._fitting(load_rows(mt_bench, split=self.mt_bench_split)):
                 yield _labelled(pair, "mt_bench", _categories().get(pair.question.strip(), ""))
+
+    def ask(self, text: str) -> Prompt:
+        """The prompt of a JSON object with the texts question, response_a and response_b."""
+        try:
+            given = json.loads(text)
+        except json.JSONDecodeError:
+            given = None
+        if not isinstance(given, dict) or any(not isinstance(given.get(part), str) for part in PARTS):
+            raise UserError(
+                'task judge compares two responses: type {"question": "…", "response_a": "…", "response_b": "…"}'
+            )
+        return _ask(Pair(given["question"], given["response_a"], given["response_b"], ""))
 
     def parse(self, text: str, prompt: Prompt) -> str | None:
         """The last verdict in double brackets; else the one that the text begins with, or says to be better."""

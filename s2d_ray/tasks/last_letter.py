@@ -13,6 +13,7 @@ from typing import Literal
 
 from pydantic import Field, PositiveInt
 
+from s2d_ray.errors import UserError
 from s2d_ray.records import LabelledPrompt, Prompt, content_id, user
 from s2d_ray.tasks.task import Split, Task, Variant
 from s2d_ray.tasks.vocabulary import NAMES_SOURCE, draws, load_words, words_of
@@ -37,6 +38,10 @@ class LastLetter(Task):
     """`reverse` also asks for the words in reverse order: the answer must come out reversed."""
 
     @property
+    def metric(self) -> str:
+        return "exact match"
+
+    @property
     def source(self) -> str:
         return f"generated from {self.vocabulary.name if self.vocabulary else NAMES_SOURCE}"
 
@@ -46,6 +51,14 @@ class LastLetter(Task):
         pool = words_of(load_words(self.vocabulary), split, sizes, seed)
         for words in draws(pool, self.words, sizes[split], Random(f"{seed}/{split}/last letter")):
             yield LabelledPrompt(_ask(words), ["".join(w[-1] for w in words).lower()], "all", f"{len(words)} words")
+
+    def ask(self, text: str) -> Prompt:
+        """The prompt of words alone, or of a question with the words in double quotes, which is asked as it is."""
+        quoted = re.search(r"[\"“]([^\"“”]+)[\"”]", text)
+        words = (quoted[1] if quoted else text).split()
+        if not words or not all(word.isalpha() for word in words):
+            raise UserError('task last_letter asks about words: type them alone, or in "double quotes" in a question')
+        return Prompt(content_id(text), [user(text)], {"words": " ".join(words)}) if quoted else _ask(words)
 
     def parse(self, text: str, prompt: Prompt) -> str | None:
         """The whole text if it is one string of letters, or the last such string with a letter for each word.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from s2d_ray.config import Strict
-from s2d_ray.records import LabelledPrompt, Prompt
+from s2d_ray.records import LabelledPrompt, Prompt, content_id, user
 
 Split = Literal["train", "valid", "test"]
 """Disjoint parts: System 2 works through `train`; `valid` is for choosing settings; `test` decides the verdict."""
@@ -35,6 +35,13 @@ class Task(Strict, ABC):
         Only evaluation calls this for labels; `prompts` is what every other stage sees.
         """
 
+    def ask(self, text: str) -> Prompt:
+        """The prompt of what a person typed.
+
+        Raises UserError where a method or `parse` needs a part of the prompt that the text does not give.
+        """
+        return Prompt(content_id(text), [user(text)])
+
     @abstractmethod
     def parse(self, text: str, prompt: Prompt) -> str | None:
         """The answer that a text gives, written as a target; None where it gives none."""
@@ -50,6 +57,11 @@ class Task(Strict, ABC):
     def variants(self, prompt: Prompt) -> Sequence[Variant]:
         """The perturbations under which the answer must not change; none unless the task has some."""
         return ()
+
+    @property
+    def metric(self) -> str:
+        """What the share of correct answers is called in a report."""
+        return "accuracy"
 
     @property
     @abstractmethod

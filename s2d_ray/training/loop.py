@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TextIO
+from typing import Any, NamedTuple, Protocol, TextIO
 
 import deepspeed
 import ray.train
 import torch
-from datasets import Dataset, load_dataset
+from datasets import Dataset, concatenate_datasets, load_dataset
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM, AutoTokenizer, get_linear_schedule_with_warmup
 from transformers.integrations import HfDeepSpeedConfig
@@ -29,6 +29,14 @@ from s2d_ray.training.export import adapted, export
 from s2d_ray.training.schedule import batches, total_steps
 
 
+class Pairs(NamedTuple):
+    """A distilled set, as Parquet files with `prompt_id` and `messages`, the last turn of which is the target."""
+
+    files: Sequence[Path]
+    max_examples: int | None
+    """Examples of it at most, the first by id."""
+
+
 @dataclass(frozen=True)
 class TrainJob:
     """What a worker needs to know. Pickled to every worker."""
@@ -37,8 +45,8 @@ class TrainJob:
     seed: int
     model: Path
     trust_remote_code: bool
-    pairs: Sequence[Path]
-    """Parquet files with `prompt_id` and `messages`, the last turn of which is the target."""
+    pairs: Sequence[Pairs]
+    """Ids are unique within each of them, not over them all."""
     output: Path
 
 
@@ -78,13 +86,24 @@ def train_worker(job: TrainJob, meter: Meter) -> None:
 
 
 def load_pairs(job: TrainJob, tokenizer: Any) -> Dataset:
-    """The encoded pairs in order of their ids, memory-mapped; those longer than `max_length` left out."""
-    settings = job.train
-    pairs = load_dataset("parquet", data_files=[str(path) for path in job.pairs], split="train")
+    """The encoded pairs, set after set, each in order of its ids; memory-mapped.
+
+    Those longer than `max_length` are left out.
+    """
+    encoded = concatenate_datasets([_encoded(pairs, job.model, tokenizer) for pairs in job.pairs])
+    most = job.train.max_length
+    fitting = encoded.filter(lambda length: length <= most, input_columns="length")
+    if not len(fitting):
+        raise ValueError(f"every one of {len(encoded)} examples is longer than train.max_length {most}")
+    return fitting
+
+
+def _encoded(pairs: Pairs, model: Path, tokenizer: Any) -> Dataset:
+    found = load_dataset("parquet", data_files=[str(path) for path in pairs.files], split="train")
     # Part files and their rows come in any order; ids do not.
-    pairs = pairs.select_columns(["prompt_id", "messages"]).sort("prompt_id")
-    if settings.max_examples is not None:
-        pairs = pairs.select(range(min(settings.max_examples, len(pairs))))
+    found = found.select_columns(["prompt_id", "messages"]).sort("prompt_id")
+    if pairs.max_examples is not None:
+        found = found.select(range(min(pairs.max_examples, len(found))))
 
     def to_tokens(row: dict[str, Any]) -> dict[str, Any]:
         example = encode(row["messages"], tokenizer)
@@ -96,12 +115,8 @@ def load_pairs(job: TrainJob, tokenizer: Any) -> Dataset:
         }
 
     # Named here, since `datasets` would otherwise pickle the tokenizer to name the cached result.
-    name = content_id(str(job.model), *map(str, job.pairs), str(settings.max_examples))
-    encoded = pairs.map(to_tokens, remove_columns=["messages"], new_fingerprint=name)
-    fitting = encoded.filter(lambda length: length <= settings.max_length, input_columns="length")
-    if not len(fitting):
-        raise ValueError(f"every one of {len(encoded)} examples is longer than train.max_length {settings.max_length}")
-    return fitting
+    name = content_id(str(model), *map(str, pairs.files), str(pairs.max_examples))
+    return found.map(to_tokens, remove_columns=["messages"], new_fingerprint=name)
 
 
 def _example(pairs: Dataset, index: int) -> Encoded:

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from s2d_ray.config import Named, Recipe
-from s2d_ray.curation.data_card import STATUSES, count_outcomes, write_data_card
+from s2d_ray.curation.data_card import STATUSES, count_outcomes, why_nothing_kept, write_data_card
 from s2d_ray.curation.majority import Majority
 from s2d_ray.curation.rule import decide
 from s2d_ray.records import DECISIONS, Candidates, Row, assistant, user
@@ -155,3 +155,19 @@ async def test_datasets_loads_the_kept_pairs_as_messages(tmp_path: Path) -> None
     for name, rows in (("rejected", 4), ("failed", 3)):
         others = load_dataset(str(folder), name, split="train", cache_dir=str(tmp_path / "cache"))
         assert (len(others), set(others["target"])) == (rows, {""})
+
+
+def test_an_empty_set_says_in_one_sentence_how_many_prompts_were_left_out_and_why() -> None:
+    rejected = {"tie between answers": 2, "no majority": 50, "no sample gives an answer": 3, "b": 1, "a": 1}
+    told = why_nothing_kept({"rows": 60, "kept": 0, "rejected": rejected, "failed": {"too long": 3}})
+    assert told == (
+        "Curation kept none of 60 prompts, so there is nothing to train on: 57 rejected (no majority 50, "
+        "no sample gives an answer 3, tie between answers 2, other reasons 2) and 3 failed (too long 3)."
+    )
+
+
+async def test_a_set_of_which_nothing_was_kept_has_its_card_too(tmp_path: Path) -> None:
+    counts = await distilled(tmp_path, [candidates(A, B, prompt_id=f"r{n}") for n in range(3)])
+    assert why_nothing_kept(counts).endswith("3 rejected (tie between answers 3).")
+    assert [config["config_name"] for config in front_matter(tmp_path)["configs"]] == ["rejected"]
+    assert ["rejected: tie between answers", "3"] in tables(tmp_path)

@@ -6,9 +6,21 @@ from dataclasses import asdict, replace
 import pytest
 
 from s2d_ray.errors import UserError
-from s2d_ray.evaluation.metrics import Answer, answer_of, compare, precision, score_arms
+from s2d_ray.evaluation.arms import further_arm, in_order, label
+from s2d_ray.evaluation.metrics import (
+    Answer,
+    answer_of,
+    changes,
+    compare,
+    majorities,
+    of_first,
+    precision,
+    score_arms,
+)
+from s2d_ray.evaluation.statistics import share
 from s2d_ray.records import LabelledPrompt, Prompt, Row, Sample, Step, labelled_to_row, user
 from s2d_ray.tasks.task import Split, Task
+from tests.curation.ballots import Words
 
 
 class Echo(Task):
@@ -45,8 +57,8 @@ def answers_row(*samples: Sample, error: str = "") -> Row:
     return labelled_to_row(item) | {"arm": "distilled", "samples": [asdict(s) for s in samples], "error": error}
 
 
-def said(text: str, *tokens: int, error: str = "") -> Sample:
-    return Sample(text, "", error, tuple(Step("s", text, "stop", 9, 0, n, 0.1) for n in tokens))
+def said(text: str, *tokens: int, error: str = "", variant: str = "") -> Sample:
+    return Sample(text, variant, error, tuple(Step("s", text, "stop", 9, 0, n, 0.1) for n in tokens))
 
 
 def test_the_majority_of_the_samples_is_the_answer_and_every_token_counts() -> None:
@@ -66,6 +78,73 @@ def test_equal_votes_go_to_the_earliest_and_malformed_samples_have_none() -> Non
 def test_a_failed_row_has_no_answer_and_no_token_count() -> None:
     found = answer_of(answers_row(error="too long"), TASK)
     assert (found.answer, found.tokens) == (None, None)
+
+
+def test_a_perturbed_form_neither_votes_nor_costs() -> None:
+    swapped = [said("it is right", 50, variant="swapped")] * 3
+    found = answer_of(answers_row(said("it is left", 5), *swapped), Words())
+    assert (found.answer, found.tokens) == ("left", 5)
+    assert found.variants == {"swapped": "left"}, "mapped back"
+
+
+@pytest.mark.parametrize(
+    ("own", "swapped", "changed"),
+    [
+        ("it is left", "it is right", False),
+        ("it is Middle", "it is middle", False),
+        ("it is left", "it is left", True),
+        ("it is left", "who knows", True),
+        ("who knows", "it is left", True),
+        ("who knows", "who knows", None),
+    ],
+)
+def test_an_answer_is_consistent_where_it_means_the_same_in_every_form(
+    own: str, swapped: str, changed: bool | None
+) -> None:
+    row = answers_row(said(own, 1), said(swapped, 1, variant="swapped"))
+    assert changes(answer_of(row, Words()), Words()) is changed
+
+
+def test_one_of_several_forms_is_enough_to_be_inconsistent() -> None:
+    assert changes(answer("a", "distilled", "yes", variants={"reverse": "Yes", "plain": "no"}), TASK) is True
+
+
+def test_the_inconsistent_share_counts_prompts_that_have_a_perturbed_form_and_an_answer() -> None:
+    answers = [
+        *every_arm("a", "yes", variants={"swap": "yes"}),
+        *every_arm("b", "yes", variants={"swap": "no"}),
+        *every_arm("c", "no", variants={"swap": None}),
+        *every_arm("d", None, variants={"swap": None}),
+        *every_arm("e", "yes", subset="as it is"),
+    ]
+    scores = score_arms(answers, TASK)["distilled"].subsets
+    assert scores["plain"].inconsistent == scores["all"].inconsistent == share(2, 3)
+    assert scores["as it is"].inconsistent is None
+
+
+def test_the_first_samples_are_an_answer_of_their_own() -> None:
+    whole = answer_of(answers_row(said("no", 5), said("yes", 3, 4), said("YES", 2)), TASK)
+    assert [(of_first(whole, k, TASK).answer, of_first(whole, k, TASK).tokens) for k in (1, 2, 3)] == [
+        ("no", 5),
+        ("no", 12),
+        ("yes", 14),
+    ]
+    failed = answer_of(answers_row(error="too long"), TASK)
+    assert of_first(failed, 1, TASK) == failed
+
+
+def test_majorities_are_of_the_first_samples_and_pay_for_all_of_them() -> None:
+    samples = [said("no", 5), *[said("yes", 1)] * 3, *[said("no", 2)] * 6]
+    whole = answer_of(answers_row(*samples), TASK)
+    answers = [replace(whole, arm=arm) for arm in ("system1", "system2", "distilled")]
+    found = {k: arms["distilled"].subsets["all"] for k, arms in majorities(answers, 10, TASK).items()}
+    assert {k: (s.accuracy, s.n, s.tokens_per_answer) for k, s in found.items()} == {
+        1: (0, 1, 5),
+        5: (1, 1, 10),
+        10: (0, 1, 20),
+    }
+    assert list(majorities(answers, 9, TASK)) == [1, 5]
+    assert list(majorities(answers, 1, TASK)) == [1]
 
 
 def test_failed_prompts_are_wrong_but_do_not_make_answers_look_cheap() -> None:
@@ -126,6 +205,24 @@ def test_arms_come_in_the_order_of_the_tables_and_the_main_three_are_needed() ->
     assert list(score_arms(answers, TASK)) == ["system1", "system2", "distilled", "distilled_system1"]
     with pytest.raises(UserError, match="no answers of system2 in evaluation"):
         score_arms([a for a in answers if a.arm != "system2"], TASK)
+
+
+def test_an_arm_that_was_not_trained_need_not_be_there() -> None:
+    answers = [a for a in every_arm("a", "yes") if a.arm != "distilled"]
+    assert list(score_arms(answers, TASK, needed=["system1", "system2"])) == ["system1", "system2"]
+    with pytest.raises(UserError, match="no answers of distilled in evaluation"):
+        score_arms(answers, TASK)
+
+
+def test_further_methods_stand_beside_the_distilled_one_under_their_names() -> None:
+    rar, own = further_arm("rar1"), further_arm("my_module:ask")
+    arms = in_order(["distilled_unfiltered", rar, "distilled", own, "system2", "system1", "distilled_system1"])
+    assert arms[:4] == ["system1", "system2", own, rar]
+    assert arms[4:] == ["distilled", "distilled_system1", "distilled_unfiltered"]
+    assert (label(rar), label(own)) == ("System 2 (rar1)", "System 2 (my_module:ask)")
+    answers = [*every_arm("a", "yes"), answer("a", rar, "no")]
+    scores = score_arms(answers, TASK)
+    assert (list(scores), scores[rar].subsets["all"].accuracy) == (["system1", "system2", rar, "distilled"], 0)
 
 
 def test_arms_are_compared_prompt_by_prompt() -> None:

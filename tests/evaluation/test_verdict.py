@@ -4,7 +4,7 @@ import pytest
 
 from s2d_ray.evaluation.metrics import Score, ScoredAgainst
 from s2d_ray.evaluation.statistics import paired, share
-from s2d_ray.evaluation.verdict import Evidence, judge
+from s2d_ray.evaluation.verdict import Evidence, judge, untrained
 
 MARGIN = 0.05
 KEEP = "does not distil: keep System 2"
@@ -75,3 +75,8 @@ def test_caveats_name_what_the_verdict_does_not_say() -> None:
     assert "does not beat System 1" in judge(evidence(540, 540, 540), MARGIN).caveats[0]
     assert "worse than plain System 1" in judge(evidence(700, 540, 540), MARGIN).caveats[1]
     assert "agreement with System 2" in judge(evidence(300, 540, 540, against="system2"), MARGIN).caveats[0]
+
+
+def test_without_anything_to_train_on_system_2_stays() -> None:
+    found = untrained("Curation kept none of 60 prompts.")
+    assert (found.verdict, found.reason, found.caveats) == (KEEP, "Curation kept none of 60 prompts.", ())

@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from s2d_ray.config import Engine, Named, Sampling
 from s2d_ray.inference.engine import EngineDied, EngineError
 from s2d_ray.inference.program_run import run_method
 from s2d_ray.inference.vllm_engine import VllmEngine
-from s2d_ray.records import Prompt, user
+from s2d_ray.records import Message, Prompt, user
 from s2d_ray.system2.catalogue import load_method
+from tests.tiny_model import make_tiny_model
 
 pytestmark = pytest.mark.engine
 T = TypeVar("T")
@@ -33,7 +35,10 @@ def with_engine(model: Path, work: Callable[[VllmEngine], Awaitable[T]], **setti
     return asyncio.run(inside())
 
 
-def test_completions_of_the_real_engine(tiny_model: Path) -> None:
+def test_completions_of_the_real_engine(tiny_model: Path, tmp_path: Path) -> None:
+    other_embeddings = make_tiny_model(tmp_path / "all", seed=1)
+    same_embeddings = make_tiny_model(tmp_path / "most", seed=1, embedding_seed=0)
+
     async def work(engine: VllmEngine) -> None:
         chat = [user("Which country is the city of Lyon in?")]
         [greedy] = await engine.complete(chat, GREEDY, 1, seed=1)
@@ -63,7 +68,27 @@ def test_completions_of_the_real_engine(tiny_model: Path) -> None:
         [sample] = await run_method(method, Prompt("id", chat), engine, GREEDY, 1, seed=0)
         assert [step.name for step in sample.steps] in (["rewrite"], ["rewrite", "respond"])
 
+        # Longer than a cache block, so that keys and values of the weights before would show.
+        for model in (same_embeddings, other_embeddings):
+            await engine.load(model)
+            [other] = await engine.complete(long, GREEDY, 1, seed=0)
+            assert other.cached_tokens == 0
+            # The first letters: later ones are a matter of rounding with random weights.
+            assert other.text[:4] == greedy_text(model, long)[:4] != first.text[:4]
+        await engine.load(tiny_model)
+        assert (await engine.complete(long, GREEDY, 1, seed=0))[0].text == first.text
+
     with_engine(tiny_model, work)
+
+
+def greedy_text(model: Path, messages: list[Message]) -> str:
+    """What transformers makes of the chat with this model."""
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    chat = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+    made = AutoModelForCausalLM.from_pretrained(model, dtype="bfloat16").generate(
+        **chat, do_sample=False, max_new_tokens=GREEDY.max_tokens
+    )
+    return str(tokenizer.decode(made[0, chat["input_ids"].shape[1] :], skip_special_tokens=True))
 
 
 def test_a_dead_engine_says_so(tiny_model: Path) -> None:

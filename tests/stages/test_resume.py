@@ -103,7 +103,7 @@ def curated(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> tuple
     """A recipe that trains long enough to be killed, and a root where its prompts are curated."""
     folder = tmp_path_factory.mktemp("curated")
     corpus = write_corpus(folder / "corpus.jsonl", 60)
-    train = {"epochs": 40, "batch_size": 4, "micro_batch_size": 4, "checkpoint_steps": 5, "max_failures": 2}
+    train = {"epochs": 15, "batch_size": 4, "micro_batch_size": 4, "checkpoint_steps": 5, "max_failures": 2}
     recipe = write_recipe(folder, tiny_model, corpus, train=train)
     run(["run", str(recipe), "--until", "curate"], folder)
     return recipe, folder

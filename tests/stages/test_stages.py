@@ -1,6 +1,7 @@
 """Generate and curate on a local Ray with the scripted engine, as a user runs them."""
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -99,3 +100,26 @@ def test_a_finished_stage_is_reused_and_another_recipe_refused(finished: Path, t
     assert (finished / "candidates" / "manifest.json").read_text() == before
     with pytest.raises(UserError, match=r"different recipe \(sampling.temperature: 0.6 there, 0.9 now\)"):
         run_here(recipe, finished.parent, "generate", **{"generate.sampling.temperature": "0.9"})
+
+
+def test_where_nothing_is_kept_the_run_goes_on_to_its_report(tmp_path: Path, tiny_model: Path, local_ray: None) -> None:
+    corpus = write_corpus(tmp_path / "corpus.jsonl", 1)
+    task = {"name": "coin_flip", "train_items": 12, "valid_items": 4, "test_items": 6, "perturbations": ["reverse"]}
+    # What the script says is no answer to a coin flip.
+    recipe = write_recipe(
+        tmp_path, tiny_model, corpus, method="direct", task=task, evaluate={"controls": False, "also": ["rar1"]}
+    )
+    stages = ("generate", "curate", "train", "evaluate", "report")
+    base = run_here(recipe, tmp_path, *stages)
+    assert "kept none of 12 prompts" in read_json(base / "model" / "manifest.json")["skipped"]
+    rows = list(read_rows(base / "evaluation"))
+    asked = [(row["arm"], sample["variant"]) for row in rows for sample in row["samples"]]
+    assert Counter(asked) == {
+        (arm, variant): 6 for arm in ("system1", "system2", "system2_rar1") for variant in ("", "reverse")
+    }
+    report = read_json(base / "report" / "report.json")
+    assert report["verdict"]["verdict"] == "does not distil: keep System 2"
+    assert "12 rejected (no sample gives an answer 12)" in report["verdict"]["reason"]
+    finished = read_json(base / "evaluation" / "manifest.json")["finished"]
+    run_here(recipe, tmp_path, *stages)
+    assert read_json(base / "evaluation" / "manifest.json")["finished"] == finished, "it was evaluated again"

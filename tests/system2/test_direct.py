@@ -7,11 +7,13 @@ import pytest
 
 from s2d_ray.config import Named, Sampling
 from s2d_ray.inference.engine import EngineDied, EngineError
-from s2d_ray.inference.program_run import run_method
+from s2d_ray.inference.program_run import run_method, run_on_all_forms
 from s2d_ray.records import Message, Prompt, assistant, user
 from s2d_ray.system2.catalogue import load_method
 from s2d_ray.system2.direct import direct
 from s2d_ray.system2.program import Generate, MalformedOutput
+from tests.curation.ballots import PROMPT as WHICH
+from tests.curation.ballots import Words
 from tests.watched_engine import WatchedEngine
 
 PROMPT = Prompt("p1", [user("Hi"), assistant("Hello"), user("Where is Lyon?")])
@@ -82,6 +84,15 @@ async def test_another_prompt_recipe_seed_or_variant_has_other_seeds_and_more_sa
 async def test_a_variant_is_written_on_its_samples() -> None:
     samples = await run_method(direct, PROMPT, engine(), SAMPLING, samples=2, seed=0, variant="swapped")
     assert [sample.variant for sample in samples] == ["swapped", "swapped"]
+
+
+async def test_every_form_that_the_task_has_of_a_prompt_is_asked() -> None:
+    watched = engine()
+    samples = await run_on_all_forms(direct, Words(), WHICH, watched, SAMPLING, samples=2, seed=0)
+    assert [sample.variant for sample in samples] == ["", "", "swapped", "swapped"]
+    asked = [call.messages[-1]["content"] for call in watched.calls]
+    assert asked == ["Which?", "Which?", "Which, swapped?", "Which, swapped?"]
+    assert len({call.seed for call in watched.calls}) == 4
 
 
 @pytest.mark.parametrize(("script", "error"), [("refuse", EngineError), ("die", EngineDied)])
