@@ -216,6 +216,11 @@ class RunFolders:
         return self.base / "report"
 
     @property
+    def serving(self) -> Path:
+        """The live experiment: `experiment.json`, and `events/` with every request."""
+        return self.base / "serving"
+
+    @property
     def logs(self) -> Path:
         """What Ray, vLLM and DeepSpeed say."""
         return self.base / "logs"

@@ -70,6 +70,8 @@ class Engine(Strict):
     """`vllm` (its CPU build where there is no GPU), or `scripted` for trials without a model."""
     script: str = "s2d_ray.inference.scripted:echo"
     """For `scripted`: `module:function` of (messages, random generator), returning the model's text."""
+    token_seconds: float = Field(0.0, ge=0)
+    """For `scripted`: seconds that each generated token takes, `max_sequences` at once."""
     min_engines: int = Field(1, ge=0)
     """Engine actors kept while a stage runs."""
     max_engines: int = Field(1, ge=1)
@@ -80,6 +82,8 @@ class Engine(Strict):
     """Tokens of prompt and answer together at most; longer prompts fail as rows."""
     max_sequences: int = Field(128, ge=1)
     """Sequences that one engine decodes at once."""
+    logprobs: bool = False
+    """Tell the mean log-probability of each call's tokens. A cascade that needs it turns it on by itself."""
     seeded: bool = True
     """Give every request a seed of its own, so that its sample does not depend on how requests are batched
     (up to rounding in batched arithmetic). Costs about a quarter of the CPU engine's speed."""
@@ -257,16 +261,21 @@ class Cascade(Strict):
 class ServedArm(Strict):
     """What one arm may take. Past its limits a request is refused with the time to try again."""
 
-    min_replicas: int = Field(1, ge=0)
-    """Copies kept when nobody asks."""
-    max_replicas: int = Field(1, ge=1)
-    """Copies at most; Ray Serve scales between the two with the requests in flight."""
     concurrent_requests: int = Field(64, ge=1)
-    """Requests that one copy answers at once."""
+    """Requests that one copy of its model answers at once."""
     queued_requests: int = Field(128, ge=0)
     """Requests that wait at most; further ones are refused."""
     deadline_seconds: float = Field(60.0, gt=0)
     """Seconds until a request is given up, waiting included."""
+
+
+class ScaledArm(ServedArm):
+    """An arm with copies of its model. The base model is System 2's."""
+
+    min_replicas: int = Field(1, ge=0)
+    """Copies of the model kept when nobody asks."""
+    max_replicas: int = Field(1, ge=1)
+    """Copies at most; Ray Serve scales between the two with the requests in flight."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -321,9 +330,11 @@ class Serve(Strict):
     """Such requests in the background at most; more are left out."""
     cascade: Cascade | None = None
     """Unset: System 1 answers all that it is asked."""
-    system1: ServedArm = ServedArm()
-    system2: ServedArm = ServedArm(concurrent_requests=32)
+    system1: ScaledArm = ScaledArm()
+    system2: ScaledArm = ScaledArm(concurrent_requests=32)
     base: ServedArm = ServedArm()
+    gateways: int = Field(1, ge=1)
+    """Copies of what takes in the requests, each with its share of every arm's limits."""
     max_body_kib: int = Field(256, ge=1)
     """Size of a request at most, in KiB."""
     max_tokens: int = Field(512, ge=1)

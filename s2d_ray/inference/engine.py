@@ -1,6 +1,6 @@
 """What gives completions: one interface for vLLM and for the scripted engine of trials and tests."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -24,8 +24,26 @@ class CompletionEngine(Protocol):
         ...
 
 
-class RunningEngine(CompletionEngine, Protocol):
+class StreamingEngine(CompletionEngine, Protocol):
+    """An engine that also tells what it generates while it does."""
+
+    def stream(
+        self, messages: Sequence[Message], sampling: Sampling, seed: int
+    ) -> AsyncGenerator[str | Completion, None]:
+        """The text of one completion piece by piece, and the whole completion at the end.
+
+        A caller that goes away before the end ends the generation. Raises as `complete` does.
+        """
+        ...
+
+
+class RunningEngine(StreamingEngine, Protocol):
     """An engine in the hands of whoever started it."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can still answer."""
+        ...
 
     async def load(self, model: Path) -> None:
         """Answer with the weights of another model of the same architecture and tokenizer from now on.

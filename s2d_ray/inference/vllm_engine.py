@@ -2,7 +2,8 @@
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -34,40 +35,90 @@ class VllmEngine:
         self._tokenizer = self._engine.get_tokenizer()
         self._model = model
 
+    @property
+    def alive(self) -> bool:
+        """Whether the engine process can still answer."""
+        return not self._engine.errored
+
     async def complete(self, messages: Sequence[Message], sampling: Sampling, n: int, seed: int) -> list[Completion]:
         """`n` completions of a chat. Raises EngineError for a prompt longer than the model's context."""
-        from vllm.v1.engine.exceptions import EngineDeadError
+        tokens = self._tokens(messages)
+        async for output in self._outputs(tokens, self._parameters(tokens, sampling, n, seed)):
+            final = output
+        cached = final.num_cached_tokens or 0
+        completions = [
+            Completion(
+                o.text,
+                str(o.finish_reason),
+                len(tokens),
+                cached,
+                len(o.token_ids),
+                _mean(o.cumulative_logprob, len(o.token_ids)),
+            )
+            for o in final.outputs
+        ]
+        return completions if len(completions) == n else completions * n
 
+    async def stream(
+        self, messages: Sequence[Message], sampling: Sampling, seed: int
+    ) -> AsyncGenerator[str | Completion, None]:
+        """The text of one completion piece by piece, and the whole completion at the end."""
+        tokens = self._tokens(messages)
+        pieces, generated = list[str](), 0
+        async with aclosing(self._outputs(tokens, self._parameters(tokens, sampling, 1, seed, stream=True))) as outputs:
+            async for output in outputs:
+                [choice] = output.outputs
+                generated += len(choice.token_ids)
+                if choice.text:
+                    pieces.append(choice.text)
+                    yield choice.text
+        cached = output.num_cached_tokens or 0
+        mean = _mean(choice.cumulative_logprob, generated)
+        yield Completion("".join(pieces), str(choice.finish_reason), len(tokens), cached, generated, mean)
+
+    def _tokens(self, messages: Sequence[Message]) -> list[int]:
         tokens: list[int] = self._tokenizer.apply_chat_template(
             list(messages), add_generation_prompt=True, tokenize=True, return_dict=False
         )
+        return tokens
+
+    def _parameters(self, tokens: Sequence[int], sampling: Sampling, n: int, seed: int, stream: bool = False) -> Any:
+        from vllm.sampling_params import RequestOutputKind
+
         room = self._config.max_model_len - len(tokens)
         if room < 1:
             raise EngineError(f"the prompt has {len(tokens)} tokens; max_model_len is {self._config.max_model_len}")
         parameters = sampling_parameters(sampling, n, seed if self._config.seeded else None, room)
-        request = asyncio.ensure_future(self._request(tokens, parameters))
+        if stream:
+            parameters.output_kind = RequestOutputKind.DELTA
+        # 0: of the tokens that were taken alone.
+        parameters.logprobs = 0 if self._config.logprobs else None
+        return parameters
+
+    async def _outputs(self, tokens: list[int], parameters: Any) -> AsyncGenerator[Any, None]:
+        """What vLLM gives for a request. Raises EngineDied; a caller that goes away aborts the request."""
+        from vllm.v1.engine.exceptions import EngineDeadError
+
+        outputs = self._engine.generate({"prompt_token_ids": tokens}, parameters, f"s2d-{next(self._request_ids)}")
         try:
-            # vLLM leaves a request waiting for ever whose engine dies before it took the request.
-            while not (await asyncio.wait({request}, timeout=LIVENESS_SECONDS))[0]:
-                if self._engine.errored:
-                    raise EngineDied("the engine process has ended")
-            final = request.result()
+            while True:
+                coming = asyncio.ensure_future(anext(outputs, None))
+                try:
+                    # vLLM leaves a request waiting for ever whose engine dies before it took the request.
+                    while not (await asyncio.wait({coming}, timeout=LIVENESS_SECONDS))[0]:
+                        if self._engine.errored:
+                            raise EngineDied("the engine process has ended")
+                finally:
+                    coming.cancel()
+                if (output := coming.result()) is None:
+                    return
+                yield output
         except EngineDeadError as error:
             raise EngineDied(str(error)) from error
         finally:
-            request.cancel()
-        cached = final.num_cached_tokens or 0
-        completions = [
-            Completion(o.text, str(o.finish_reason), len(tokens), cached, len(o.token_ids)) for o in final.outputs
-        ]
-        return completions if len(completions) == n else completions * n
-
-    async def _request(self, tokens: list[int], parameters: Any) -> Any:
-        async for output in self._engine.generate(
-            {"prompt_token_ids": tokens}, parameters, f"s2d-{next(self._request_ids)}"
-        ):
-            final = output
-        return final
+            # A generator can be closed only once nobody waits for it any more.
+            await asyncio.wait({coming})
+            await outputs.aclose()
 
     async def load(self, model: Path) -> None:
         """Other weights into the running engine, in a second; a new engine where they do not suffice."""
@@ -86,6 +137,10 @@ class VllmEngine:
     def close(self) -> None:
         """End the engine process."""
         self._engine.shutdown()
+
+
+def _mean(total: float | None, count: int) -> float | None:
+    return None if total is None or not count else total / count
 
 
 def same_embeddings(one: Path, other: Path) -> bool:

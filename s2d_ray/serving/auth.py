@@ -46,6 +46,10 @@ class Access:
         if scheme.lower() != "bearer" or not any(matches):
             raise Denied("no valid API key: send it as `Authorization: Bearer KEY`")
 
+    def check_look(self, headers: Mapping[str, str]) -> None:
+        """May this request see the experiment's page, which has figures but no texts? Raises Denied (status 401)."""
+        self._check_host(headers)
+
     def check_change(self, headers: Mapping[str, str]) -> None:
         """May this request change the experiment? Names of headers in lower case. Raises Denied (status 403)."""
         token = headers.get(ADMIN_HEADER)
