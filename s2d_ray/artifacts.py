@@ -107,6 +107,11 @@ class Artifact:
         manifest: dict[str, Any] = read_json(self.path / MANIFEST)
         return manifest
 
+    @property
+    def made_model(self) -> bool:
+        """Whether a finished training made a model; not where curation kept nothing."""
+        return "skipped" not in self.manifest
+
     def finish(self, manifest: Json) -> None:
         """Write the manifest: from now on the folder counts as complete."""
         versions = {"python": platform.python_version()} | installed_versions()

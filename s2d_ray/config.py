@@ -333,6 +333,9 @@ class Serve(Strict):
     system1: ScaledArm = ScaledArm()
     system2: ScaledArm = ScaledArm(concurrent_requests=32)
     base: ServedArm = ServedArm()
+    shared_engine: bool | None = None
+    """One engine for both models: the base model, and its weights with the adapter for System 1 (vLLM's LoRA).
+    Unset: where there is a GPU and the training left an adapter. On CPU an adapter takes five times as long."""
     gateways: int = Field(1, ge=1)
     """Copies of what takes in the requests, each with its share of every arm's limits."""
     max_body_kib: int = Field(256, ge=1)
@@ -394,6 +397,23 @@ class Settings(Strict):
     train: Train = Train()
     evaluate: Evaluate = Evaluate()
     serve: Serve = Serve()
+
+    @property
+    def answering_engine(self) -> Engine:
+        """The engine of evaluation and serving: it tells log-probabilities where the cascade needs them."""
+        cascade = self.serve.cascade
+        needed = cascade is not None and cascade.confidence == "logprob"
+        return self.engine.model_copy(update={"logprobs": True}) if needed else self.engine
+
+    @model_validator(mode="after")
+    def _calibrates(self) -> Self:
+        cascade, drawn = self.serve.cascade, self.evaluate.samples
+        if cascade is not None and cascade.confidence == "votes" and cascade.samples != drawn:
+            raise ValueError(
+                f"serve.cascade votes over {cascade.samples} samples and is calibrated at evaluation, which draws "
+                f"{drawn}: set evaluate.samples to {cascade.samples}"
+            )
+        return self
 
 
 class Recipe(Settings):

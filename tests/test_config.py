@@ -206,6 +206,10 @@ def test_a_method_of_ones_own_is_taken_from_its_module() -> None:
             "serve.ramp=[{system1: 0.2, hours: 1}, {system1: 0.1, hours: 1}]",
             "serve: the ramp must rise step by step up to weights.system1, not go 0.2 → 0.1 → 0.5",
         ),
+        (
+            "serve.cascade={confidence: votes}",
+            "serve.cascade votes over 3 samples and is calibrated at evaluation, which",
+        ),
         ("serve.system1.min_replicas=2", "serve.system1: min_replicas 2 is more than max_replicas 1"),
         ("serve.margin=0", "serve.margin: Input should be greater than 0"),
     ],

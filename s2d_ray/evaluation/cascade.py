@@ -8,13 +8,16 @@ rises, so taking the first that passes from the top keeps the 95% (Bates, Angelo
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
 from scipy import special
 
+from s2d_ray.config import Cascade
 from s2d_ray.evaluation.statistics import CONFIDENCE, Interval, share
+from s2d_ray.records import LabelledPrompt, Prompt, Row, Sample, labelled_from_row, sample_from_row
+from s2d_ray.tasks.task import Task
 
 CURVE_POINTS = 100
 """Thresholds at most in a curve."""
@@ -69,6 +72,54 @@ def vote_share(answers: Sequence[str | None], key: Callable[[str], str]) -> floa
     """Confidence from several answers: the share that the most frequent one has up to `key`; None if none is given."""
     votes = Counter(key(answer) for answer in answers if answer is not None)
     return max(votes.values()) / len(answers) if votes else None
+
+
+def confidence_of(rule: Cascade, task: Task, prompt: Prompt, samples: Sequence[Sample]) -> float | None:
+    """System 1's confidence in what it answered, by the rule's measure; None where it has none."""
+    if rule.confidence == "votes":
+        return vote_share([task.parse(sample.text, prompt) for sample in samples], task.key)
+    return samples[0].steps[-1].mean_logprob if samples and samples[0].steps else None
+
+
+def majority_first(task: Task, prompt: Prompt, samples: Sequence[Sample]) -> list[Sample]:
+    """The samples, the earliest that gives the most frequent answer in front: that is the answer of them all."""
+    keys = [_key(task, prompt, sample.text) for sample in samples]
+    given = [key for key in keys if key is not None]
+    best = keys.index(max(given, key=given.count)) if given else 0
+    return [*samples[best : best + 1], *samples[:best], *samples[best + 1 :]]
+
+
+def same_answer(task: Task, prompt: Prompt, one: str, other: str) -> bool:
+    """Whether two texts give the same answer to the prompt, or both give none."""
+    return _key(task, prompt, one) == _key(task, prompt, other)
+
+
+def _key(task: Task, prompt: Prompt, text: str) -> str | None:
+    answer = task.parse(text, prompt)
+    return None if answer is None else task.key(answer)
+
+
+def trials(rows: Iterable[Row], rule: Cascade, task: Task) -> list[Trial]:
+    """What the distilled model and System 2 answered to the held-out prompts, from rows of schema `ANSWERS`."""
+    answered: dict[tuple[str, str], dict[str, list[Sample]]] = {}
+    items: dict[tuple[str, str], LabelledPrompt] = {}
+    for row in rows:
+        if row["arm"] in ("distilled", "system2"):
+            key = row["subset"], row["prompt_id"]
+            own = [sample for sample in map(sample_from_row, row["samples"]) if not sample.variant]
+            answered.setdefault(key, {})[row["arm"]] = own
+            items[key] = labelled_from_row(row)
+    both = [(items[key], arms) for key, arms in answered.items() if len(arms) == 2]
+    return [_trial(item, arms["distilled"], arms["system2"], rule, task) for item, arms in both]
+
+
+def _trial(item: LabelledPrompt, one: Sequence[Sample], two: Sequence[Sample], rule: Cascade, task: Task) -> Trial:
+    prompt = item.prompt
+    texts = [majority_first(task, prompt, samples)[0].text if samples else "" for samples in (one, two)]
+    right: list[bool | None] = [None, None]
+    if item.references:
+        right = [task.correct(task.parse(text, prompt), item.references) for text in texts]
+    return Trial(confidence_of(rule, task, prompt, one), same_answer(task, prompt, *texts), *right)
 
 
 def escalates(confidence: float | None, threshold: float | None) -> bool:

@@ -1,8 +1,11 @@
 """The threshold of a cascade keeps its promise on prompts that it was not calibrated on."""
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 
+from s2d_ray.config import Cascade, Named
 from s2d_ray.evaluation.cascade import (
     Trial,
     calibrate,
@@ -12,6 +15,9 @@ from s2d_ray.evaluation.cascade import (
     mean_logprob,
     vote_share,
 )
+from s2d_ray.evaluation.cascade import trials as trials_of
+from s2d_ray.records import LabelledPrompt, Prompt, Row, Sample, Step, labelled_to_row, user
+from s2d_ray.tasks.catalogue import load_task
 
 
 def trials(count: int, seed: int, steps: int = 1000) -> list[Trial]:
@@ -118,3 +124,40 @@ def test_confidence_of_tokens_and_of_votes() -> None:
 def test_nothing_to_calibrate_with_is_refused() -> None:
     with pytest.raises(ValueError, match="no trials"):
         calibrate([], 0.9)
+
+
+def sample(text: str, logprob: float | None = None, variant: str = "") -> Sample:
+    return Sample(text, variant, "", [Step("answer", text, "stop", 9, 0, 4, 0.1, logprob)])
+
+
+def answers(reference: str, distilled: list[Sample], system2: list[Sample]) -> list[Row]:
+    item = LabelledPrompt(Prompt(reference, [user("?")]), [reference] if reference else [], "all")
+    rows = {"distilled": distilled, "system2": system2, "system1": [sample("other")]}
+    return [
+        labelled_to_row(item) | {"arm": arm, "samples": [asdict(s) for s in given], "error": ""}
+        for arm, given in rows.items()
+    ]
+
+
+def test_trials_are_read_from_what_both_arms_answered() -> None:
+    task = load_task(Named(name="prompts", path="none.jsonl"))
+    perturbed = sample("Rome", -9.0, "swapped")
+    rows = [
+        *answers("Paris", [sample("paris", -0.25), perturbed], [sample("Paris")]),
+        *answers("Rome", [sample("Lyon", -2.0)], [sample("Rome")]),
+        *answers("", [], [sample("Rome")]),
+    ]
+    assert trials_of(rows, Cascade(), task) == [
+        Trial(-0.25, True, True, True),
+        Trial(-2.0, False, False, True),
+        Trial(None, False, None, None),
+    ]
+
+
+def test_votes_are_the_share_of_the_samples_that_agree() -> None:
+    task = load_task(Named(name="prompts", path="none.jsonl"))
+    drawn = [sample("Lyon"), sample("Paris"), sample("paris")]
+    rows = answers("Paris", drawn, [sample("Rome"), sample("Paris"), sample("Paris")])
+    [trial] = trials_of(rows, Cascade(confidence="votes", samples=3), task)
+    assert trial.confidence == pytest.approx(2 / 3)
+    assert (trial.agrees, trial.system1_right, trial.system2_right) == (True, True, True)
