@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
@@ -9,11 +10,12 @@ from typing import Any
 
 from ray import serve
 
-from s2d_ray.artifacts import RunFolders
+from s2d_ray.artifacts import RunFolders, read_json
 from s2d_ray.config import Recipe, Strict, load_recipe
 from s2d_ray.errors import UserError
 from s2d_ray.models import resolve_model
 from s2d_ray.plan import find_distilled
+from s2d_ray.serving.arms import Confidence
 from s2d_ray.serving.auth import load_access
 from s2d_ray.serving.deployments import Served, application
 from s2d_ray.stages.cluster import joined
@@ -32,12 +34,31 @@ def resolve(recipe: Recipe, folders: RunFolders) -> Served:
         raise UserError(f"{folders.base} has no distilled model to serve: run `s2d run {recipe.name}` first")
     if distilled.changes:
         raise UserError(f"{folders.base} was made by a different recipe ({distilled.changes}): serve that one")
-    return Served(recipe, folders, base.folder, distilled.model.folder, access)
+    adapter = folders.model / "adapter" if (folders.model / "adapter").is_dir() else None
+    if recipe.serve.shared_engine and adapter is None:
+        raise UserError(f"{folders.model} has no adapter to share an engine with: leave serve.shared_engine out")
+    confidence = _confidence(recipe, folders)
+    return Served(recipe, folders, base.folder, distilled.model.folder, access, confidence, adapter)
+
+
+def _confidence(recipe: Recipe, folders: RunFolders) -> Confidence | None:
+    """The cascade that the recipe asks for, with the threshold of the report."""
+    rule = recipe.serve.cascade
+    if rule is None:
+        return None
+    report = folders.report / "report.json"
+    found = read_json(report).get("cascade") if report.exists() else None
+    if found is None or (found["confidence"], found["target"]) != (rule.confidence, rule.target):
+        raise UserError(
+            f"the cascade is not calibrated: run `s2d evaluate {recipe.name} --overwrite`, then `s2d report`"
+        )
+    return Confidence(rule, found["threshold"])
 
 
 def serve_until_stopped(served: Served) -> None:
     """Serve until Ctrl-C or SIGTERM; then let what is being answered end, and store every event."""
     recipe, settings = served.recipe, served.recipe.serve
+    _refuse_taken(settings.host, settings.port)
     with joined(served.folders.logs):
         serve.start(http_options={"host": settings.host, "port": settings.port})
         try:
@@ -47,6 +68,14 @@ def serve_until_stopped(served: Served) -> None:
             _wait_for_signal()
         finally:
             serve.shutdown()
+
+
+def _refuse_taken(host: str, port: int) -> None:
+    try:
+        with socket.create_server((host, port)):
+            return
+    except OSError as error:
+        raise UserError(f"cannot listen at {host}:{port} ({error.strerror}): choose another with --port") from error
 
 
 def _wait_for_signal() -> None:

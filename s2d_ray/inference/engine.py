@@ -45,6 +45,10 @@ class RunningEngine(StreamingEngine, Protocol):
         """Whether it can still answer."""
         ...
 
+    def adapted(self) -> StreamingEngine:
+        """The same engine with the adapter that it was started with."""
+        ...
+
     async def load(self, model: Path) -> None:
         """Answer with the weights of another model of the same architecture and tokenizer from now on.
 

@@ -48,6 +48,10 @@ class ScriptedEngine:
                 yield word
         yield completion
 
+    def adapted(self) -> "ScriptedEngine":
+        """A script is the same with an adapter."""
+        return self
+
     async def load(self, model: Path) -> None:
         """A script is the same whatever the model."""
 

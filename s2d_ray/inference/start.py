@@ -8,13 +8,15 @@ from s2d_ray.inference.scripted import ScriptedEngine
 from s2d_ray.records import user
 
 
-async def start_engine(config: Engine, model: Path, trust_remote_code: bool) -> RunningEngine:
+async def start_engine(
+    config: Engine, model: Path, trust_remote_code: bool, adapter: Path | None = None
+) -> RunningEngine:
     """A running engine for the model, past its first call, which compiles what later ones reuse."""
     if config.kind == "scripted":
         return ScriptedEngine(config)
     # vLLM is imported where it is used: it takes seconds, and needs its settings in the environment first.
     from s2d_ray.inference.vllm_engine import VllmEngine
 
-    engine = VllmEngine(config, model, trust_remote_code)
+    engine = VllmEngine(config, model, trust_remote_code, adapter)
     await engine.complete([user("Hello")], Sampling(temperature=0, top_p=1, max_tokens=2), 1, seed=0)
     return engine

@@ -4,10 +4,12 @@ import asyncio
 import os
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from copy import copy
 from itertools import count
 from pathlib import Path
 from typing import Any
 
+from s2d_ray.artifacts import read_json
 from s2d_ray.config import Engine, Sampling
 from s2d_ray.inference.engine import EngineDied, EngineError
 from s2d_ray.inference.orphans import own_engine
@@ -16,18 +18,26 @@ from s2d_ray.records import Completion, Message
 LIVENESS_SECONDS = 5.0
 """How often a waiting call looks whether its engine still lives."""
 
+LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
+"""What vLLM takes as `max_lora_rank`."""
+
 
 class VllmEngine:
     """One copy of the model. Construct it inside a running event loop; it owns an engine process."""
 
-    def __init__(self, config: Engine, model: Path, trust_remote_code: bool = False) -> None:
+    def __init__(
+        self, config: Engine, model: Path, trust_remote_code: bool = False, adapter: Path | None = None
+    ) -> None:
         own_engine()
-        self._config, self._trust_remote_code = config, trust_remote_code
+        self._config, self._trust_remote_code, self._adapter = config, trust_remote_code, adapter
+        self._lora: Any = None
         self._request_ids = count()
         self._start(model)
 
     def _start(self, model: Path) -> None:
         arguments = engine_arguments(self._config, model, self._trust_remote_code)
+        if self._adapter is not None:
+            arguments |= {"enable_lora": True, "max_lora_rank": _rank(self._adapter)}
         from vllm.engine.arg_utils import AsyncEngineArgs
         from vllm.v1.engine.async_llm import AsyncLLM
 
@@ -99,7 +109,8 @@ class VllmEngine:
         """What vLLM gives for a request. Raises EngineDied; a caller that goes away aborts the request."""
         from vllm.v1.engine.exceptions import EngineDeadError
 
-        outputs = self._engine.generate({"prompt_token_ids": tokens}, parameters, f"s2d-{next(self._request_ids)}")
+        request_id = f"s2d-{next(self._request_ids)}"
+        outputs = self._engine.generate({"prompt_token_ids": tokens}, parameters, request_id, lora_request=self._lora)
         try:
             while True:
                 coming = asyncio.ensure_future(anext(outputs, None))
@@ -120,6 +131,15 @@ class VllmEngine:
             await asyncio.wait({coming})
             await outputs.aclose()
 
+    def adapted(self) -> "VllmEngine":
+        """The same engine with the adapter that it was started with."""
+        from vllm.lora.request import LoRARequest
+
+        assert self._adapter is not None
+        other = copy(self)
+        other._lora = LoRARequest("adapter", 1, str(self._adapter))
+        return other
+
     async def load(self, model: Path) -> None:
         """Other weights into the running engine, in a second; a new engine where they do not suffice."""
         if not same_embeddings(self._model, model):
@@ -137,6 +157,12 @@ class VllmEngine:
     def close(self) -> None:
         """End the engine process."""
         self._engine.shutdown()
+
+
+def _rank(adapter: Path) -> int:
+    """The adapter's rank, as the next one that vLLM has room for."""
+    rank = read_json(adapter / "adapter_config.json")["r"]
+    return next(room for room in LORA_RANKS if room >= rank)
 
 
 def _mean(total: float | None, count: int) -> float | None:

@@ -5,7 +5,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 from s2d_ray.config import Cascade, Sampling
-from s2d_ray.evaluation.cascade import escalates, vote_share
+from s2d_ray.evaluation.cascade import confidence_of, escalates, majority_first, same_answer
 from s2d_ray.inference.engine import StreamingEngine
 from s2d_ray.inference.program_run import run_method
 from s2d_ray.records import Completion, Message, Prompt, Sample
@@ -68,10 +68,7 @@ class Arms:
 
     def agreement(self, prompt: Prompt, one: str, other: str) -> float:
         """1 where two answers to the prompt are the same for the task, else 0."""
-        first, second = (self._task.parse(text, prompt) for text in (one, other))
-        if first is None or second is None:
-            return float(first is second)
-        return float(self._task.key(first) == self._task.key(second))
+        return float(same_answer(self._task, prompt, one, other))
 
     def _cascades(self, arm: Arm) -> bool:
         return arm == "system1" and self._confidence is not None
@@ -83,26 +80,10 @@ class Arms:
         drawn = await run_method(responder.method, prompt, responder.engine, sampling, samples, seed)
         confidence = confidence_of(rule, self._task, prompt, drawn)
         if not escalates(confidence, self._confidence.threshold):
-            return _answer(arm, _majority_first(self._task, prompt, drawn), confidence)
+            return _answer(arm, majority_first(self._task, prompt, drawn), confidence)
         above = self._responders["system2"]
         [sample] = await run_method(above.method, prompt, above.engine, sampling, 1, seed)
         return _answer("system2", [sample, *drawn], confidence, escalated=True)
-
-
-def confidence_of(rule: Cascade, task: Task, prompt: Prompt, samples: Sequence[Sample]) -> float | None:
-    """System 1's confidence in its answer, by the rule's measure; None where it has none."""
-    if rule.confidence == "votes":
-        return vote_share([task.parse(sample.text, prompt) for sample in samples], task.key)
-    return samples[0].steps[-1].mean_logprob if samples[0].steps else None
-
-
-def _majority_first(task: Task, prompt: Prompt, samples: Sequence[Sample]) -> list[Sample]:
-    """The samples, one that gives the most frequent answer in front."""
-    answers = [task.parse(sample.text, prompt) for sample in samples]
-    keys = [None if answer is None else task.key(answer) for answer in answers]
-    given = [key for key in keys if key is not None]
-    best = keys.index(max(given, key=given.count)) if given else 0
-    return [samples[best], *samples[:best], *samples[best + 1 :]]
 
 
 def _answer(arm: Arm, samples: Sequence[Sample], confidence: float | None = None, *, escalated: bool = False) -> Answer:

@@ -7,7 +7,7 @@ client → gateway (assigns, admits, runs the arm's method, stores) → engine o
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from starlette.applications import Starlette
 
 from s2d_ray.artifacts import RunFolders
 from s2d_ray.config import Recipe, Sampling, ScaledArm
-from s2d_ray.inference.engine import EngineDied
+from s2d_ray.inference.engine import EngineDied, StreamingEngine
 from s2d_ray.inference.start import start_engine
 from s2d_ray.records import Completion, Message
 from s2d_ray.serving.arms import Arms, Confidence, Responder
@@ -54,24 +54,42 @@ class Served:
     access: Access
     confidence: Confidence | None = None
     """None without a cascade."""
+    adapter: Path | None = None
+    """Of the distilled model over the base model, where the training left one."""
 
 
 def application(served: Served) -> serve.Application:
     """The deployments of a run. Ray must be joined, since whether there are GPUs decides about placement."""
     settings = served.recipe.serve
     controller = _deployment("controller", ControllerReplica, served).bind(served.recipe, served.folders)
-    distilled = _engine("distilled", served, settings.system1).bind(served, served.distilled)
-    base = _engine("base", served, settings.system2).bind(served, served.base)
+    if _shares(served):
+        base = distilled = _engine("engine", served, settings.system2).bind(served, served.base, served.adapter)
+    else:
+        distilled = _engine("distilled", served, settings.system1).bind(served, served.distilled)
+        base = _engine("base", served, settings.system2).bind(served, served.base)
     gateway = _deployment("gateway", serve.ingress()(Gateway), served).options(num_replicas=settings.gateways)
-    app: serve.Application = gateway.bind(served, distilled, base, controller)
+    app: serve.Application = gateway.bind(served, distilled, base, controller, _shares(served))
     return app
 
 
+def _shares(served: Served) -> bool:
+    """Whether one engine is both models."""
+    wanted = served.recipe.serve.shared_engine
+    if wanted is None:
+        return served.adapter is not None and _gpus(served) > 0
+    return wanted
+
+
+def _gpus(served: Served) -> int:
+    """That each engine takes."""
+    engine = served.recipe.engine
+    return engine.tensor_parallel if engine.kind == "vllm" and ray.cluster_resources().get("GPU") else 0
+
+
 def _engine(name: str, served: Served, arm: ScaledArm) -> Any:
-    scripted = served.recipe.engine.kind == "scripted"
-    gpus = served.recipe.engine.tensor_parallel if not scripted and ray.cluster_resources().get("GPU") else 0
+    cpus = 0 if served.recipe.engine.kind == "scripted" else 1
     deployment = _deployment(name, EngineReplica, served).options(
-        ray_actor_options={"num_cpus": 0 if scripted else 1, "num_gpus": gpus}
+        ray_actor_options={"num_cpus": cpus, "num_gpus": _gpus(served)}
     )
     if arm.min_replicas == arm.max_replicas:
         return deployment.options(num_replicas=arm.max_replicas)
@@ -97,22 +115,28 @@ def _deployment(name: str, replica: type, served: Served) -> Any:
 
 
 class EngineReplica:
-    """One copy of a model."""
+    """One copy of a model, with an adapter for those who ask for it."""
 
-    async def __init__(self, served: Served, model: Path) -> None:
+    async def __init__(self, served: Served, model: Path, adapter: Path | None = None) -> None:
         recipe = served.recipe
-        self._engine = await start_engine(recipe.engine, model, recipe.trust_remote_code)
+        self._engine = await start_engine(recipe.answering_engine, model, recipe.trust_remote_code, adapter)
+        self._engines: Mapping[bool, StreamingEngine] = {False: self._engine}
+        if adapter is not None:
+            self._engines = {False: self._engine, True: self._engine.adapted()}
 
-    async def complete(self, messages: Sequence[Message], sampling: Sampling, n: int, seed: int) -> list[Completion]:
+    async def complete(
+        self, adapted: bool, messages: Sequence[Message], sampling: Sampling, n: int, seed: int
+    ) -> list[Completion]:
         """As the engine."""
-        return await self._engine.complete(messages, sampling, n, seed)
+        return await self._engines[adapted].complete(messages, sampling, n, seed)
 
     async def stream(
-        self, messages: Sequence[Message], sampling: Sampling, seed: int
+        self, adapted: bool, messages: Sequence[Message], sampling: Sampling, seed: int
     ) -> AsyncGenerator[str | Completion, None]:
         """As the engine."""
-        async for piece in self._engine.stream(messages, sampling, seed):
-            yield piece
+        async with aclosing(self._engines[adapted].stream(messages, sampling, seed)) as pieces:
+            async for piece in pieces:
+                yield piece
 
     def check_health(self) -> None:
         """Raises where the engine is gone, so that Ray Serve replaces the replica."""
@@ -127,13 +151,14 @@ class EngineReplica:
 class RemoteEngine:
     """The engines of a deployment, as one."""
 
-    def __init__(self, handle: DeploymentHandle[Any]) -> None:
+    def __init__(self, handle: DeploymentHandle[Any], adapted: bool = False) -> None:
+        self._adapted = adapted
         self._complete = handle.complete
         self._stream = handle.options(stream=True).stream
 
     async def complete(self, messages: Sequence[Message], sampling: Sampling, n: int, seed: int) -> list[Completion]:
         """As the engine. Raises EngineDied where the replica is lost on the way."""
-        response: Any = self._complete.remote(messages, sampling, n, seed)
+        response: Any = self._complete.remote(self._adapted, messages, sampling, n, seed)
         with _engine_errors():
             try:
                 completions: list[Completion] = await response
@@ -146,7 +171,7 @@ class RemoteEngine:
         self, messages: Sequence[Message], sampling: Sampling, seed: int
     ) -> AsyncGenerator[str | Completion, None]:
         """As the engine. Raises EngineDied where the replica is lost on the way."""
-        pieces: Any = self._stream.remote(messages, sampling, seed)
+        pieces: Any = self._stream.remote(self._adapted, messages, sampling, seed)
         with _engine_errors():
             try:
                 async for piece in pieces:
@@ -219,6 +244,7 @@ class Gateway:
         distilled: DeploymentHandle[Any],
         base: DeploymentHandle[Any],
         controller: DeploymentHandle[Any],
+        shared: bool,
     ) -> None:
         # Their log is the replica's, which Ray keeps.
         logging.getLogger("s2d_ray").setLevel(logging.INFO)
@@ -227,7 +253,7 @@ class Gateway:
         arms = Arms(
             task,
             {
-                "system1": Responder(direct, RemoteEngine(distilled), streams=True),
+                "system1": Responder(direct, RemoteEngine(distilled, adapted=shared), streams=True),
                 "system2": Responder(load_method(recipe.method), of_base, streams=False),
                 "base": Responder(direct, of_base, streams=True),
             },
