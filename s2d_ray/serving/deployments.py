@@ -117,7 +117,8 @@ def _deployment(name: str, replica: type, served: Served) -> Any:
 class EngineReplica:
     """One copy of a model, with an adapter for those who ask for it."""
 
-    async def __init__(self, served: Served, model: Path, adapter: Path | None = None) -> None:
+    # Ray Serve awaits it: an engine belongs to the event loop that it is started in.
+    async def __init__(self, served: Served, model: Path, adapter: Path | None = None) -> None:  # type: ignore[misc]
         recipe = served.recipe
         self._engine = await start_engine(recipe.answering_engine, model, recipe.trust_remote_code, adapter)
         self._engines: Mapping[bool, StreamingEngine] = {False: self._engine}
@@ -218,15 +219,18 @@ class RemoteOffice:
 
     async def observe(self, events: Sequence[RequestEvent]) -> State:
         """As the controller."""
-        return await self._ask(self._handle.observe, events)
+        state: State = await self._ask(self._handle.observe, events)
+        return state
 
     async def change(self, body: Mapping[str, Any]) -> State:
         """As the controller."""
-        return await self._ask(self._handle.change, body)
+        state: State = await self._ask(self._handle.change, body)
+        return state
 
     async def page(self, nonce: str) -> str:
         """As the controller."""
-        return await self._ask(self._handle.page, nonce)
+        html: str = await self._ask(self._handle.page, nonce)
+        return html
 
     async def _ask(self, method: Any, argument: object) -> Any:
         try:

@@ -25,7 +25,7 @@ class RayMetrics:
 
     def ended(self, event: RequestEvent) -> None:
         """Count a request that has ended."""
-        arm = {"arm": event.arm}
+        arm: dict[str, str] = {"arm": event.arm}
         by_name = "no" if event.version is not None else "yes"
         self._requests.inc(1, arm | {"outcome": event.outcome, "by_name": by_name})
         if event.outcome != "answered":

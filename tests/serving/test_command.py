@@ -24,7 +24,7 @@ ADDRESS = f"http://127.0.0.1:{PORT}"
 def healthy() -> bool:
     try:
         with urllib.request.urlopen(f"{ADDRESS}/healthz", timeout=2) as response:
-            return json.loads(response.read()) == {"status": "ok"}
+            return bool(json.loads(response.read()) == {"status": "ok"})
     except OSError:
         return False
 
