@@ -38,16 +38,19 @@ class Controller:
     def state(self) -> State:
         """The weights in force, and the ramp's next step taken where it is due."""
         with self._lock:
+            self._experiment.refresh()
             return self._experiment.advance(datetime.now(UTC))
 
     def change(self, body: Mapping[str, Any]) -> State:
         """Do what a person asks for. Raises UserError where that is no change, or OutOfDate."""
         with self._lock:
+            self._experiment.refresh()
             return self._experiment.apply(parse(Change, body, where="change"), datetime.now(UTC))
 
     def observe(self, events: Iterable[RequestEvent]) -> State:
         """Watch the guardrails over requests that have ended, and roll back where one is passed."""
         with self._lock:
+            self._experiment.refresh()
             for event in events:
                 reason = self._watchman.observe(event)
                 # Requests of before a roll-back still come in after it.

@@ -351,6 +351,7 @@ def test_a_cascade_asks_system_2_where_system_1_is_not_sure(
 ) -> None:
     recipe = served_recipe(
         engine={"kind": "scripted", "script": "tests.serving.desks:steady"},
+        evaluate={"samples": 3, "sampling": {"temperature": 0.5}},
         serve={"weights": {"system1": 1}, "cascade": {"confidence": "votes", "samples": 3}},
     )
     assert recipe.serve.cascade is not None
