@@ -143,7 +143,7 @@ def test_trials_are_read_from_what_both_arms_answered() -> None:
     task = load_task(Named(name="prompts", path="none.jsonl"))
     perturbed = sample("Rome", -9.0, "swapped")
     rows = [
-        *answers("Paris", [sample("paris", -0.25), perturbed], [sample("Paris")]),
+        *answers("Paris", [perturbed, sample("paris", -0.25)], [sample("Paris")]),
         *answers("Rome", [sample("Lyon", -2.0)], [sample("Rome")]),
         *answers("", [], [sample("Rome")]),
     ]
