@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from itertools import cycle, islice
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Annotated, Any
 
 import httpx
 import typer
@@ -113,6 +113,7 @@ async def load(port: int, model: str, recipe: Recipe, prompts: Sequence[Prompt],
 
 def main(
     name: str,
+    override: Annotated[list[str] | None, typer.Option(help="key=value of the recipe; may be repeated")] = None,
     root: Path = Path("runs"),
     rounds: int = 3,
     low: int = 50,
@@ -121,7 +122,12 @@ def main(
 ) -> None:
     """Measure. `name` is a recipe with a finished run under `root`; `low` and `high` are requests per round."""
     # Both servers and System 2's engine share the machine.
-    overrides = ["engine.gpu_memory=0.28", f"serve.system1.queued_requests={at_once}", "serve.weights={system1: 1}"]
+    overrides = [
+        *(override or ()),
+        "engine.gpu_memory=0.28",
+        f"serve.system1.queued_requests={at_once}",
+        "serve.weights={system1: 1}",
+    ]
     recipe = load_recipe(name, overrides)
     folders = RunFolders(root.resolve() / recipe.name)
     served = [sys.executable, "-c", "from s2d_ray.cli import main; main()", "serve", name, *overrides]
