@@ -188,7 +188,11 @@ class Desk:
             async with asyncio.timeout(limits.deadline_seconds), admission.slot():
                 admitted = True
                 overheard = None if on_text is None else heard
-                return await self._arms.answer(turn.arm, turn.prompt, turn.sampling, turn.seed, overheard)
+                answer = await self._arms.answer(turn.arm, turn.prompt, turn.sampling, turn.seed, overheard)
+            if on_text is not None:
+                # An arm that does not stream sends its text once it is whole.
+                turn.first_text = turn.first_text or time.monotonic()
+            return answer
         except TimeoutError as error:
             late = f"no answer within {limits.deadline_seconds:g} s"
             if not admitted:

@@ -36,7 +36,7 @@ class RequestEvent:
     error: str = ""
     """Why there is no answer."""
     first_token_seconds: float | None = None
-    """From the request to the first token of the answer; None where nothing was sent."""
+    """From the request to the first text of the answer; None where it was not streamed."""
     prompt_tokens: int = 0
     """Read in all calls."""
     completion_tokens: int = 0

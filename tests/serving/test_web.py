@@ -12,10 +12,12 @@ from typing import Any
 import openai
 import pytest
 
-from s2d_ray.config import Recipe
+from s2d_ray.config import Recipe, parse
 from s2d_ray.records import Row
+from s2d_ray.serving.admission import Refused
 from s2d_ray.serving.arms import Confidence
 from s2d_ray.serving.auth import ADMIN_HEADER
+from s2d_ray.serving.protocol import ChatRequest
 from s2d_ray.serving.store import Snapshot
 from tests.serving.desks import QUESTION, ask, client, make_desk, served_recipe, serving
 
@@ -135,6 +137,9 @@ def test_system_2_can_be_streamed_too(tmp_path: Path) -> None:
     texts = [choice.delta.content or "" for part in parts for choice in part.choices]
     assert "".join(texts) == whole.choices[0].message.content
     assert parts[-1].choices[0].finish_reason == "stop"
+    streamed, plain = stored(tmp_path)
+    assert streamed["first_token_seconds"] <= streamed["seconds"]
+    assert plain["first_token_seconds"] is None
 
 
 def test_a_user_keeps_the_arm_by_field_header_or_cookie(tmp_path: Path) -> None:
@@ -177,17 +182,25 @@ def test_past_the_queue_a_request_is_refused_with_a_time_to_come_again(tmp_path:
     assert outcomes == ["answered"] * 2 + ["refused"] * 4
 
 
-def test_deadlines_hold_in_the_queue_and_while_answering(tmp_path: Path) -> None:
-    recipe = slow_recipe(system1={"concurrent_requests": 1, "deadline_seconds": 0.1})
-    with serving(make_desk(recipe, tmp_path), recipe) as address, ThreadPoolExecutor(2) as pool:
+def test_a_deadline_ends_an_answer_that_takes_too_long(tmp_path: Path) -> None:
+    recipe = slow_recipe(0.5, system1={"deadline_seconds": 0.2})
+    with serving(make_desk(recipe, tmp_path), recipe) as address:
+        with pytest.raises(openai.InternalServerError, match="no answer within 0.2 s") as error:
+            ask(address)
+    assert error.value.status_code == 504
+    assert [row["outcome"] for row in stored(tmp_path)] == ["failed"]
 
-        def one(_: int) -> int:
-            with pytest.raises(openai.InternalServerError) as error:
-                ask(address)
-            return error.value.status_code
 
-        assert sorted(pool.map(one, range(2))) == [503, 504]
-    assert sorted(row["outcome"] for row in stored(tmp_path)) == ["failed", "refused"]
+async def test_a_deadline_ends_the_wait_for_a_slot(tmp_path: Path) -> None:
+    desk = make_desk(slow_recipe(system1={"concurrent_requests": 1, "deadline_seconds": 0.2}), tmp_path)
+    await desk.open()
+    asked = parse(ChatRequest, {"model": "s2d", "messages": [{"role": "user", "content": QUESTION}]}, where="request")
+    async with desk._admission["system1"].slot():
+        with pytest.raises(Refused, match="too many requests wait") as refused:
+            await desk.answer(desk.turn(asked, "ada"))
+    await desk.close()
+    assert refused.value.status == 503
+    assert [row["outcome"] for row in stored(tmp_path)] == ["refused"]
 
 
 def test_a_client_that_goes_away_frees_its_slot(tmp_path: Path) -> None:
