@@ -10,14 +10,16 @@ from typing import Any
 
 import openai
 import pytest
+import yaml
 
 from s2d_ray.artifacts import RunFolders
-from s2d_ray.config import Recipe
+from s2d_ray.config import Recipe, load_recipe
 from s2d_ray.records import Row
 from s2d_ray.serving.auth import ADMIN_HEADER, load_access
 from s2d_ray.serving.store import Snapshot
 from tests.serving.desks import QUESTION, ask, client, served_recipe
 from tests.serving.test_web import GREEDY, get, post
+from tests.stages.runs import REPOSITORY
 
 pytestmark = pytest.mark.ray
 PORT = 8123
@@ -126,3 +128,28 @@ def test_a_redeploy_fails_no_request(local_ray: None, tmp_path: Path) -> None:
         ids = [request_id for future in asked for request_id in future.result()]
     assert len(ids) > 8
     assert sorted(row["request_id"] for row in events(tmp_path)) == sorted(ids)
+
+
+def test_the_ray_service_is_what_serve_deploy_takes() -> None:
+    from ray.serve.schema import ServeDeploySchema
+
+    from s2d_ray.service import AppArgs, app, serve_config
+
+    manifest = yaml.safe_load((REPOSITORY / "cluster/kuberay/rayservice.yaml").read_text())
+    described = yaml.safe_load(manifest["spec"]["serveConfigV2"])
+    ServeDeploySchema.model_validate(described)
+    [application] = described["applications"]
+    assert application["import_path"] == f"{app.__module__}:{app.__name__}"
+    arguments = AppArgs.model_validate(application["args"])
+    recipe = load_recipe(arguments.recipe, arguments.overrides)
+    printed = serve_config(recipe, arguments.recipe, Path(arguments.root), arguments.overrides)
+    assert printed == described
+    named = {entry["name"] for entry in _containers(manifest)[0]["env"]}
+    assert {recipe.serve.admin_token_env, recipe.serve.api_keys_env} == named
+    assert all(container["env"] == _containers(manifest)[0]["env"] for container in _containers(manifest))
+
+
+def _containers(manifest: Any) -> list[Any]:
+    cluster = manifest["spec"]["rayClusterConfig"]
+    groups = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
+    return [container for group in groups for container in group["template"]["spec"]["containers"]]
