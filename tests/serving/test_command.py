@@ -1,6 +1,7 @@
 """`s2d run` ends with the command that serves its result, and that command does."""
 
 import json
+import os
 import shlex
 import signal
 import subprocess
@@ -18,6 +19,8 @@ from tests.stages.runs import COMMAND, REPOSITORY, run, write_corpus, write_reci
 
 pytestmark = pytest.mark.train
 PORT = 8124
+# Workers find `tests.scripts` by it.
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(REPOSITORY)}
 ADDRESS = f"http://127.0.0.1:{PORT}"
 
 
@@ -42,7 +45,9 @@ def test_a_finished_run_is_served_by_the_command_that_it_prints(tiny_model: Path
     [application] = yaml.safe_load(described.stdout)["applications"]
     assert application["args"] == {"recipe": str(recipe), "root": str(root), "overrides": []}
 
-    serving = subprocess.Popen([*COMMAND, *words[1:], "--port", str(PORT)], cwd=REPOSITORY, stderr=subprocess.PIPE)
+    serving = subprocess.Popen(
+        [*COMMAND, *words[1:], "--port", str(PORT)], cwd=REPOSITORY, env=ENVIRONMENT, stderr=subprocess.PIPE
+    )
     try:
         deadline = time.monotonic() + 240
         while not healthy():
