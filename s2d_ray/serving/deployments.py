@@ -139,6 +139,9 @@ class EngineReplica:
             async for piece in pieces:
                 yield piece
 
+    async def started(self) -> None:
+        """Returns once there is an engine."""
+
     def check_health(self) -> None:
         """Raises where the engine is gone, so that Ray Serve replaces the replica."""
         if not self._engine.alive:
@@ -242,7 +245,8 @@ class RemoteOffice:
 class Gateway:
     """Takes in the requests."""
 
-    def __init__(
+    # Ray Serve awaits it.
+    async def __init__(  # type: ignore[misc]
         self,
         served: Served,
         distilled: DeploymentHandle[Any],
@@ -253,6 +257,10 @@ class Gateway:
         # Their log is the replica's, which Ray keeps.
         logging.getLogger("s2d_ray").setLevel(logging.INFO)
         recipe = served.recipe
+        # No request is taken in before it can be answered; a gateway that this one replaces goes on until then.
+        for engines, arm in ((distilled, recipe.serve.system1), (base, recipe.serve.system2)):
+            if arm.min_replicas:
+                await engines.started.remote()
         task, of_base = load_task(recipe.task), RemoteEngine(base)
         arms = Arms(
             task,
