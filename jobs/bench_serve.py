@@ -59,7 +59,8 @@ def bare_command(recipe: Recipe, model: Path) -> list[str]:
             words.append(f"--{name}" if value else f"--no-{name}")
         elif key != "model":
             words += [f"--{name}", str(value)]
-    program = [sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", str(model)]
+    # What `vllm serve` runs; the command itself does not start under the name of vLLM's CPU package.
+    program = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(model)]
     return [*program, "--host", "127.0.0.1", "--port", str(BARE_PORT), "--served-model-name", "bare", *words]
 
 
