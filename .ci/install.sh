@@ -38,8 +38,8 @@ cpu_torch() { # pip's own configuration may know a CPU build; uv knows where PyT
     pip "$1" || { pip uv==0.13.9 && .venv/bin/uv pip install --python "$python" --no-deps --torch-backend=cpu "$1"; }
 }
 
-kind=cpu
-nvidia-smi -L >/dev/null 2>&1 && kind=gpu
+kind=${KIND:-} # `KIND=gpu make install`: for a cluster's machines without one
+[[ -n $kind ]] || { nvidia-smi -L >/dev/null 2>&1 && kind=gpu || kind=cpu; }
 readonly kind lock=lock-$kind.txt
 packages="$PWD $kind $(hash "$lock")" # scripts in .venv hold its path: a moved tree is installed anew
 package=$(hash pyproject.toml)

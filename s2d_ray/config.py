@@ -16,6 +16,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from s2d_ray.errors import UserError
+from s2d_ray.storage import NameOrLocation
 
 M = TypeVar("M", bound=BaseModel)
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
@@ -72,12 +73,21 @@ class Engine(Strict):
     """For `scripted`: `module:function` of (messages, random generator), returning the model's text."""
     token_seconds: float = Field(0.0, ge=0)
     """For `scripted`: seconds that each generated token takes, `max_sequences` at once."""
-    min_engines: int = Field(1, ge=0)
-    """Engine actors kept while a stage runs."""
+    min_engines: int = Field(1, ge=1)
+    """Engine actors that a stage starts with and keeps. Before and after a stage, and where nothing is left to
+    do, there are none: what they held is free for training."""
     max_engines: int = Field(1, ge=1)
     """Engine actors at most; Ray Data scales between the two with the backlog."""
     tensor_parallel: int = Field(1, ge=1)
-    """GPUs that one copy of the model is split over."""
+    """GPUs that each layer of the model is split over."""
+    pipeline_parallel: int = Field(1, ge=1)
+    """Groups of layers on GPUs of their own: an engine takes `tensor_parallel` times as many GPUs, all of one node."""
+    cpus: int | None = Field(None, ge=1)
+    """CPU cores of one engine where there is no GPU, set aside for it by Ray. Unset: one, so that engines are
+    placed whatever else runs, and a sole engine (`max_engines: 1`) computes with all cores of its machine."""
+    call_timeout: float = Field(600.0, gt=0)
+    """Seconds that one call may take, waiting included; its row fails then. Where the engine gave no token to any
+    call in that time it counts as dead, and another is started."""
     max_model_len: int = Field(1024, ge=16)
     """Tokens of prompt and answer together at most; longer prompts fail as rows."""
     max_sequences: int = Field(128, ge=1)
@@ -98,6 +108,23 @@ class Engine(Strict):
     extra: dict[str, Any] = {}
     """Further vLLM engine arguments, passed as they are."""
 
+    @property
+    def gpus(self) -> int:
+        """GPUs of one engine."""
+        return self.tensor_parallel * self.pipeline_parallel
+
+    def resources(self, gpus: bool) -> dict[str, Any]:
+        """What Ray sets aside for one engine, all of it on one node, on a cluster with or without GPUs."""
+        if self.kind == "vllm" and gpus:
+            return {"num_cpus": 1, "num_gpus": self.gpus}
+        return {"num_cpus": self.cpus or 1}
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.min_engines > self.max_engines:
+            raise ValueError(f"min_engines {self.min_engines} is more than max_engines {self.max_engines}")
+        return self
+
 
 class Generate(Strict):
     """System 2 over the unlabelled prompts."""
@@ -106,9 +133,11 @@ class Generate(Strict):
     """Runs of the method per prompt."""
     sampling: Sampling = Sampling()
     commit_rows: int = Field(32, ge=1)
-    """Prompts per output part: what a crash can cost at most, per engine and part in flight."""
-    concurrent_rows: int = Field(96, ge=1)
-    """Prompts in flight per engine; enough to keep `max_sequences` busy."""
+    """Prompts per output part. A crash costs what the parts at work hold, per engine at most four times
+    `concurrent_rows`."""
+    concurrent_rows: int | None = Field(None, ge=1)
+    """Prompts in flight per engine at most; unset: twice `engine.max_sequences`. There are fewer where fewer keep the
+    engine full, by what it reports as running and waiting."""
     max_failed_share: float = Field(0.1, ge=0, le=1)
     """The stage stops with an error when more than this share of the prompts failed."""
 
@@ -128,17 +157,31 @@ class Lora(Strict):
     dropout: float = Field(0.0, ge=0, lt=1)
 
 
+def _worker_range(value: object) -> object:
+    match value if isinstance(value, list | tuple) else [value, value]:
+        case [int(least), int(most)] if 1 <= least <= most:
+            return value if isinstance(value, int) else (least, most)
+    raise ValueError("a number of workers from 1, or [min, max]")
+
+
 class Train(Strict):
     """Fine-tuning of the base model on the curated pairs, loss on the answer only."""
 
-    workers: int = Field(1, ge=1)
-    """Training processes; one GPU each where there are GPUs."""
+    workers: Annotated[int | tuple[int, int], BeforeValidator(_worker_range)] = 1
+    """Training processes; one GPU each where there are GPUs. `[min, max]` is elastic: as many as the cluster has room
+    for, fewer when a node is lost and more when one comes, each time from the last checkpoint. The batches stay the
+    same."""
     zero_stage: Literal[0, 1, 2, 3] = 2
     """DeepSpeed ZeRO: what is sharded over the workers (1 optimizer, 2 and gradients, 3 and parameters)."""
+    offload: Literal["none", "optimizer", "parameters"] = "none"
+    """What is kept in the CPU's memory to spare the GPU's: the optimizer's state (with ZeRO), or the parameters too
+    (with ZeRO-3). Slower."""
     lora: Lora | None = Lora()
     """Adapters; `null` fine-tunes every parameter."""
     learning_rate: float = Field(5e-4, gt=0)
-    """Peak, reached after the warm-up, then falling linearly to zero."""
+    """Peak, reached after the warm-up."""
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    """How the learning rate goes on after the warm-up: down to zero in a straight line or along a cosine, or not."""
     warmup_share: float = Field(0.1, ge=0, lt=1)
     """Share of all steps in which the learning rate rises."""
     weight_decay: float = Field(0.0, ge=0)
@@ -149,29 +192,37 @@ class Train(Strict):
     max_examples: int | None = Field(None, ge=1)
     """Examples at most, the first by id; unset uses all. In a mixture, of each part."""
     batch_size: int = Field(16, ge=1)
-    """Examples per optimizer step over all workers."""
+    """Examples per optimizer step over all workers, however many there are."""
     micro_batch_size: int = Field(8, ge=1)
-    """Examples per worker and forward pass, packed into one row; fewer take less memory."""
+    """Examples per worker and forward pass at most, packed into one row without padding; fewer take less memory.
+    Gradients are accumulated until `batch_size` is reached."""
     max_length: int = Field(512, ge=8)
     """Tokens of prompt and target; longer examples are left out and counted."""
     gradient_clipping: float = Field(1.0, gt=0)
     """Largest norm of the gradient."""
     checkpoint_steps: int = Field(10, ge=1)
     """Optimizer steps between checkpoints: what a crash can cost."""
+    keep_checkpoints: int = Field(2, ge=1)
+    """Checkpoints kept during the training, the latest ones; none is left when it is finished."""
     max_failures: int = Field(3, ge=0)
-    """Worker crashes that are survived by going on from the last checkpoint."""
+    """Losses of a worker or its node that are survived by going on from the last checkpoint. Preemptions that Ray is
+    told of do not count."""
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
     """Number format of the frozen or sharded weights; optimizer state is float32."""
 
+    @property
+    def max_workers(self) -> int:
+        """Workers at most."""
+        return self.workers if isinstance(self.workers, int) else self.workers[1]
+
     @model_validator(mode="after")
-    def _divisible(self) -> Self:
-        if self.batch_size % self.workers:
-            raise ValueError(f"batch_size {self.batch_size} is not a multiple of workers {self.workers}")
-        share = self.batch_size // self.workers
-        if share % min(self.micro_batch_size, share):
-            raise ValueError(
-                f"batch_size/workers = {share} is not a multiple of micro_batch_size {self.micro_batch_size}"
-            )
+    def _fits(self) -> Self:
+        if self.batch_size < self.max_workers:
+            raise ValueError(f"batch_size {self.batch_size} has no example for each of {self.max_workers} workers")
+        if self.offload == "optimizer" and self.zero_stage == 0:
+            raise ValueError("offload optimizer needs zero_stage 1, 2 or 3")
+        if self.offload == "parameters" and self.zero_stage != 3:
+            raise ValueError("offload parameters needs zero_stage 3")
         return self
 
 
@@ -345,7 +396,9 @@ class Serve(Strict):
     store_text: bool = False
     """Keep prompts and answers beside the figures of each request."""
     flush_seconds: float = Field(300.0, gt=0)
-    """Seconds between two Parquet parts of the stored events. None is lost before, and the page shows all at once."""
+    """Seconds between two Parquet parts of the stored events. A process that is killed loses none before, and the page
+    shows all at once. With results in object storage the page shows those of other machines from then on, and a
+    machine that is lost loses what it had not yet put there."""
     prices: Prices | None = None
     """Unset: no cost is worked out."""
 
@@ -378,8 +431,8 @@ class Settings(Strict):
     name: str = Field(pattern=NAME)
     """Names the results folder."""
     description: str = ""
-    model: str
-    """`smollm2-135m-instruct` (embedded), a Hugging Face folder, or a hub name."""
+    model: NameOrLocation
+    """`smollm2-135m-instruct` (embedded), a Hugging Face folder here or at `s3://…` or `gs://…`, or a hub name."""
     model_revision: str | None = None
     """Branch, tag or commit on the hub."""
     trust_remote_code: bool = False

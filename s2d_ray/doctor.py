@@ -14,7 +14,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
-from s2d_ray.models import EMBEDDED, EMBEDDED_PACKAGE, cache_dir
+from s2d_ray.models import EMBEDDED, EMBEDDED_PACKAGE
+from s2d_ray.storage import cache_dir
 
 GIB = 2**30
 PYTHONS = ((3, 11), (3, 12))

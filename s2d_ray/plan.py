@@ -19,7 +19,15 @@ from s2d_ray.tasks.corpus import corpus_inputs, held_out, held_out_digest, task_
 
 SYSTEM1 = Named(name="direct")
 UNFILTERED = (Named(name="unfiltered"),)
-PLACEMENT = {"workers", "micro_batch_size", "checkpoint_steps", "max_failures"}
+PLACEMENT = {
+    "workers",
+    "zero_stage",
+    "offload",
+    "micro_batch_size",
+    "checkpoint_steps",
+    "keep_checkpoints",
+    "max_failures",
+}
 """Training settings that change where and how safely it runs, not what comes out."""
 
 

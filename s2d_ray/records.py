@@ -4,7 +4,7 @@ A prompt has no place for a label: only `LabelledPrompt`, which evaluation alone
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any, TypedDict
 
@@ -134,6 +134,9 @@ _step = pa.struct(
         ("mean_logprob", pa.float32()),
     ]
 )
+CALL_COUNTS = ("name", "prompt_tokens", "cached_tokens", "completion_tokens")
+"""What a model call cost, without what it said."""
+_call = pa.struct([field for field in _step if field.name in CALL_COUNTS])
 _sample = pa.struct(
     [
         ("text", pa.string()),
@@ -162,6 +165,8 @@ DECISIONS = pa.schema(
         ("rule", pa.string()),
         ("vote_share", pa.float32()),
         ("votes", pa.list_(pa.string())),
+        # Of rules that ask the model. What it said must not be near the training data.
+        ("calls", pa.list_(_call)),
     ]
 )
 ANSWERS = pa.schema([*LABELLED, ("arm", pa.string()), ("samples", pa.list_(_sample)), ("error", pa.string())])
@@ -206,10 +211,21 @@ def sample_from_row(row: Row) -> Sample:
     return Sample(row["text"], row["variant"], row["error"], [Step(**step) for step in row["steps"]])
 
 
+def sample_to_row(sample: Sample) -> Row:
+    """A sample as stored in the `samples` column."""
+    # Not `asdict`: it copies deeply, which is most of what a row costs outside the engine.
+    return {
+        "text": sample.text,
+        "variant": sample.variant,
+        "error": sample.error,
+        "steps": [{name: getattr(step, name) for name in Step.__slots__} for step in sample.steps],
+    }
+
+
 def candidates_to_row(candidates: Candidates) -> Row:
     """A row of schema `CANDIDATES`."""
     return prompt_to_row(candidates.prompt) | {
-        "samples": [asdict(sample) for sample in candidates.samples],
+        "samples": [sample_to_row(sample) for sample in candidates.samples],
         "error": candidates.error,
     }
 
@@ -217,3 +233,8 @@ def candidates_to_row(candidates: Candidates) -> Row:
 def candidates_from_row(row: Row) -> Candidates:
     """The candidates of a row of schema `CANDIDATES`."""
     return Candidates(prompt_from_row(row), [sample_from_row(s) for s in row["samples"]], row["error"])
+
+
+def kind_of(error: str) -> str:
+    """What went wrong with a row, for logs: without the message of an exception, which may quote a prompt."""
+    return error.partition(":")[0]

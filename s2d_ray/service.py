@@ -4,7 +4,6 @@ import os
 import signal
 import socket
 from collections.abc import Sequence
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -19,6 +18,7 @@ from s2d_ray.serving.arms import Confidence
 from s2d_ray.serving.auth import load_access
 from s2d_ray.serving.deployments import Served, application
 from s2d_ray.stages.cluster import joined
+from s2d_ray.storage import location
 from s2d_ray.terminal import console
 
 
@@ -100,13 +100,13 @@ class AppArgs(Strict):
 def app(args: AppArgs) -> serve.Application:
     """The application of a Serve config file (`serve deploy`, a RayService). Its secrets come from the environment."""
     recipe = load_recipe(args.recipe, args.overrides)
-    return application(resolve(recipe, RunFolders(Path(args.root).resolve() / recipe.name)))
+    return application(resolve(recipe, RunFolders(location(args.root).resolve() / recipe.name)))
 
 
-def serve_config(recipe: Recipe, name: str, root: Path, overrides: Sequence[str]) -> dict[str, Any]:
+def serve_config(recipe: Recipe, name: str, root: str, overrides: Sequence[str]) -> dict[str, Any]:
     """What `serve deploy` and a RayService read to serve the run."""
     settings = recipe.serve
-    arguments = {"recipe": name, "root": str(root.resolve()), "overrides": list(overrides)}
+    arguments = {"recipe": name, "root": str(location(root).resolve()), "overrides": list(overrides)}
     return {
         "proxy_location": "EveryNode",
         "http_options": {"host": settings.host, "port": settings.port},

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from s2d_ray.storage import RemotePath
+from tests.object_storage import s3_server
 from tests.tiny_model import make_tiny_model
 
 
@@ -21,6 +23,21 @@ def local_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
     with joined(tmp_path_factory.mktemp("logs")):
         yield
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A real S3 server on this machine, with what the environment needs to reach it; the log of its requests."""
+    log = tmp_path_factory.mktemp("s3") / "server.log"
+    with s3_server(log):
+        yield log
+
+
+@pytest.fixture
+def remote(s3: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RemotePath:
+    """A folder in object storage, and a cache of its own for copies."""
+    monkeypatch.setenv("S2D_CACHE", str(tmp_path / "cache"))
+    return RemotePath("s3:", "results", tmp_path.name)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,12 +1,18 @@
 """Scripts for the scripted engine, named in the recipes of tests."""
 
+import asyncio
 import re
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from random import Random
 
+from s2d_ray.curation.majority import Majority
+from s2d_ray.curation.rule import Ballot, Kept, Rejected
+from s2d_ray.inference.engine import EngineDied
 from s2d_ray.records import Message, Prompt, user
 from s2d_ray.system2.program import Generate
+from s2d_ray.tasks.task import Task
 
 
 def oracle(messages: Sequence[Message], random: Random) -> str:
@@ -40,3 +46,58 @@ async def ask_twice(prompt: Prompt, generate: Generate) -> str:
     [first] = await generate(prompt.messages, step="first")
     [second] = await generate([user(first.text)], step="second")
     return second.text
+
+
+async def hanging_on_seven(messages: Sequence[Message], random: Random) -> str:
+    """Never answers a prompt with a 7 in it; the others take a while."""
+    await asyncio.sleep(60 if "7" in messages[-1]["content"] else 0.05)
+    return oracle(messages, random)
+
+
+_broken = False
+
+
+def _breaks_first(messages: Sequence[Message]) -> bool:
+    """True in the process that comes first to the file that the prompt names."""
+    global _broken
+    found = re.search(r"mark (\S+)", messages[-1]["content"])
+    if found and not Path(found[1]).exists():
+        Path(found[1]).touch()
+        _broken = True
+    return _broken
+
+
+async def hanging_at_first(messages: Sequence[Message], random: Random) -> str:
+    """An engine that never answers; the one started after it does."""
+    if _breaks_first(messages):
+        await asyncio.sleep(60)
+    return "answer"
+
+
+async def dying_at_first(messages: Sequence[Message], random: Random) -> str:
+    """An engine that is gone; the one started after it is not."""
+    if _breaks_first(messages):
+        raise EngineDied("gone")
+    return "answer"
+
+
+def cores_held(messages: Sequence[Message], random: Random) -> str:
+    """The CPU cores that Ray has set aside for the engine."""
+    import ray
+
+    return str(ray.get_runtime_context().get_assigned_resources()["CPU"])
+
+
+async def long_tailed(messages: Sequence[Message], random: Random) -> str:
+    """Takes 40 times as long in one of 25 cases; says from when to when."""
+    began = time.monotonic()
+    await asyncio.sleep(2.0 if random.random() < 0.04 else 0.05)
+    return f"{began} {time.monotonic()}"
+
+
+class SlowRule(Majority):
+    """Majority, slowly enough to be killed on the way."""
+
+    async def decide(self, ballot: Ballot, kept: Kept | None, task: Task, generate: Generate | None) -> Kept | Rejected:
+        time.sleep(0.05)
+        return await super().decide(ballot, kept, task, generate)

@@ -1,6 +1,7 @@
 """The command: what it prints, and that bad input gives one clear line before anything is started."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -10,7 +11,9 @@ import pytest
 import yaml
 from typer.testing import CliRunner, Result
 
-from s2d_ray.artifacts import Artifact, RunFolders
+from s2d_ray import pipeline
+from s2d_ray.artifacts import Artifact, RunFolders, read_json
+from s2d_ray.attempt import attempting
 from s2d_ray.cli import app
 from s2d_ray.config import load_any, load_recipe, shipped_recipes
 from s2d_ray.tasks.catalogue import load_task
@@ -121,7 +124,7 @@ def test_show_prints_the_whole_recipe_as_one_that_can_be_run(tmp_path: Path) -> 
 def test_without_arguments_the_command_says_what_there_is() -> None:
     result = s2d()
     assert result.exit_code == 2
-    for command in ("run", "generate", "curate", "train", "evaluate", "report", "recipes", "show", "doctor"):
+    for command in ("run", "generate", "curate", "train", "evaluate", "report", "recipes", "show", "plan", "doctor"):
         assert f" {command} " in result.output
 
 
@@ -238,6 +241,55 @@ def test_results_of_a_different_recipe_are_refused_before_ray_starts(recipe: Pat
     assert told.startswith(f"{folders.prompts} was made by a different recipe (")
     assert "seed: 7 there, 0 now" in told
     assert told.endswith("choose another --root, or pass --overwrite to start this stage over")
+
+
+def test_a_folder_that_another_attempt_works_on_is_refused_before_ray_starts(recipe: Path, tmp_path: Path) -> None:
+    with attempting(tmp_path / "runs" / "mine"):
+        told = refused_before_ray("run", recipe, "--root", tmp_path / "runs")
+    assert told.startswith(f"attempt 1 (process {os.getpid()} on ")
+    assert told.endswith("wait for it or stop it, or choose another --root")
+
+
+def test_a_failure_before_the_first_stage_is_in_the_status_file(recipe: Path, tmp_path: Path) -> None:
+    told = refused_before_ray("train", recipe, "--root", tmp_path / "runs")
+    status = read_json(tmp_path / "runs" / "mine" / "status.json")
+    assert (status["status"], status["stage"], status["error"]) == ("failed", "prepare", told)
+
+
+def test_a_ray_job_needs_a_root_that_outlives_its_working_folder(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = json.dumps({"metadata": {"job_submission_id": "raysubmit_1"}, "runtime_env": {}})
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", config)
+    assert "give --root as a path from /, not runs" in line(s2d("run", recipe))
+
+
+def test_a_plan_needs_a_run_or_a_sample(recipe: Path, tmp_path: Path) -> None:
+    told = line(s2d("plan", recipe, "--prompts", 1000, "--root", tmp_path / "runs"))
+    assert told.startswith("no curated run of mine in ")
+    assert "--measure 32" in told
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("stage", [*pipeline.STAGES, "run"])
+def test_each_job_is_the_command_of_its_name(stage: str, recipe: Path) -> None:
+    job = Path(__file__).parents[1] / "jobs" / f"{stage}.py"
+    ended = subprocess.run(
+        [sys.executable, job, recipe, "sed=1"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=os.environ | {"PYTHONPATH": str(job.parents[1])},
+    )
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr == f"s2d: recipe {recipe}: unknown key sed: did you mean seed?\n"
+    usage = subprocess.run(
+        [sys.executable, job],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=os.environ | {"PYTHONPATH": str(job.parents[1])},
+    )
+    assert usage.returncode == 2
+    assert f" {stage} " in usage.stderr
 
 
 def test_a_stage_whose_predecessor_has_not_run_is_refused_before_ray_starts(recipe: Path, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from s2d_ray.config import Mixture, Named, Recipe, load_any, load_recipe, shipped_recipes
+from s2d_ray.config import Mixture, Named, Recipe, Train, load_any, load_recipe, shipped_recipes
 from s2d_ray.curation.catalogue import load_rules
 from s2d_ray.errors import UserError
 from s2d_ray.system2.catalogue import load_method
@@ -191,8 +191,15 @@ def test_a_method_of_ones_own_is_taken_from_its_module() -> None:
         ("generate.max_failed_share=1.1", "generate.max_failed_share: Input should be less than or equal to 1"),
         ("train.epochs=.nan", "train.epochs: Input should be a finite number"),
         ("train.zero_stage=4", "train.zero_stage: Input should be 0, 1, 2 or 3"),
-        ("train.workers=3", "train: batch_size 16 is not a multiple of workers 3"),
-        ("train.micro_batch_size=5", "train: batch_size/workers = 16 is not a multiple of micro_batch_size 5"),
+        ("train.workers=17", "train: batch_size 16 has no example for each of 17 workers"),
+        ("train.workers=[2, 17]", "train: batch_size 16 has no example for each of 17 workers"),
+        ("train.workers=0", "train.workers: a number of workers from 1, or [min, max]"),
+        ("train.workers=[4, 2]", "train.workers: a number of workers from 1, or [min, max]"),
+        ("train.workers=[1, 2, 3]", "train.workers: a number of workers from 1, or [min, max]"),
+        ("train.workers=many", "train.workers: a number of workers from 1, or [min, max]"),
+        ("train.schedule=cosin", "train.schedule: Input should be 'linear', 'cosine' or 'constant'"),
+        ("train.offload=parameters", "train: offload parameters needs zero_stage 3"),
+        ("train={offload: optimizer, zero_stage: 0}", "train: offload optimizer needs zero_stage 1, 2 or 3"),
         ("engine.kind=llama", "engine.kind: Input should be 'vllm' or 'scripted'"),
         ("name=../elsewhere", "name: String should match pattern"),
         ("train.epochs=many", "train.epochs: Input should be a valid number"),
@@ -236,6 +243,29 @@ def test_system2_answers_whom_nobody_else_does(minimal: str) -> None:
 
 def test_a_micro_batch_larger_than_a_workers_share_is_fine(minimal: str) -> None:
     assert load_recipe(minimal, ["train.workers=4", "train.micro_batch_size=8"]).train.workers == 4
+
+
+def test_workers_and_micro_batches_need_not_divide_the_batch(minimal: str) -> None:
+    assert load_recipe(minimal, ["train.workers=3", "train.micro_batch_size=5"]).train.max_workers == 3
+
+
+def test_a_range_of_workers_is_elastic(minimal: str) -> None:
+    train = load_recipe(minimal, ["train.workers=[2, 8]"]).train
+    assert train.workers == (2, 8)
+    assert train.max_workers == 8
+    assert Train.model_validate(train.model_dump(mode="json")) == train
+
+
+def test_an_engine_takes_a_gpu_for_each_split_of_the_model(minimal: str) -> None:
+    assert load_recipe(minimal).engine.gpus == 1
+    assert load_recipe(minimal, ["engine.tensor_parallel=4", "engine.pipeline_parallel=2"]).engine.gpus == 8
+
+
+def test_fewer_engines_at_most_than_at_least_are_refused(minimal: str) -> None:
+    assert "min_engines 3 is more than max_engines 2" in refusal(
+        minimal, "engine.min_engines=3", "engine.max_engines=2"
+    )
+    assert "engine.min_engines" in refusal(minimal, "engine.min_engines=0")
 
 
 @pytest.mark.parametrize("missing", ["name", "model", "task", "method"])

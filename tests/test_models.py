@@ -48,7 +48,14 @@ def test_a_folder_that_lacks_a_file_is_refused_by_its_name(folder: Path, missing
 
 def test_pickled_weights_are_refused(folder: Path) -> None:
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-    with pytest.raises(UserError, match=r"has no \*\.safetensors weights; pickled weights are not loaded"):
+    (folder / "optimizer.safetensors").touch()
+    with pytest.raises(UserError, match=r"has no model\*\.safetensors; pickled weights are not loaded"):
+        resolve_model(str(folder))
+
+
+def test_an_adapter_is_refused(folder: Path) -> None:
+    (folder / "adapter_config.json").write_text("{}")
+    with pytest.raises(UserError, match="holds an adapter: merge it into its base model first"):
         resolve_model(str(folder))
 
 

@@ -13,7 +13,7 @@ from jinja2 import Environment, StrictUndefined
 
 from s2d_ray.artifacts import installed_versions
 from s2d_ray.config import Named, Recipe
-from s2d_ray.records import Row
+from s2d_ray.records import Row, kind_of
 
 STATUSES = ("kept", "rejected", "failed")
 NAMED_REASONS = 3
@@ -39,7 +39,10 @@ def count_outcomes(rows: Iterable[Row]) -> dict[str, Any]:
 
 def why_nothing_kept(counts: Mapping[str, Any]) -> str:
     """A sentence on a distilled set that is empty: how many prompts were left out, and for which reasons."""
-    parts = [_left_out(status, counts[status]) for status in ("rejected", "failed") if counts[status]]
+    failed: Counter[str] = Counter()
+    for error, n in counts["failed"].items():
+        failed[kind_of(error)] += n
+    parts = [_left_out(*part) for part in (("rejected", counts["rejected"]), ("failed", failed)) if part[1]]
     return f"Curation kept none of {counts['rows']} prompts, so there is nothing to train on: {' and '.join(parts)}."
 
 

@@ -74,7 +74,7 @@ async def decide(candidates: Candidates, rules: Sequence[Rule], task: Task, gene
     The messages of a kept row end with the target, as SFT trainers read them.
     """
     row = prompt_to_row(candidates.prompt)
-    blank: Row = {"target": "", "rule": "", "vote_share": None, "votes": []}
+    blank: Row = {"target": "", "rule": "", "vote_share": None, "votes": [], "calls": []}
     if candidates.error:
         return row | blank | {"status": "failed", "reason": candidates.error}
     ballot, kept = ballot_of(candidates, task), None

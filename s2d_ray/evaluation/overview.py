@@ -27,7 +27,7 @@ def write_overview(recipe: AnyRecipe, rounds: Sequence[RoundFolders], folder: Pa
     """
     reports = [reports_of(parts) for parts in rounds]
     lines = [
-        {"round": number, **_line(part, report, os.path.relpath(parts[part].report / "report.html", folder))}
+        {"round": number, **_line(part, report, os.path.relpath(str(parts[part].report / "report.html"), str(folder)))}
         for number, (parts, of_round) in enumerate(zip(rounds, reports, strict=True), 1)
         for part, report in of_round.items()
     ]

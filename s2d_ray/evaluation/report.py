@@ -3,18 +3,20 @@
 report.json is complete; the other two are drawn from it and know nothing else.
 """
 
+import heapq
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from s2d_ray.artifacts import TRAINING_LOG, Artifact, RunFolders, read_json_lines, read_rows, write_json
+from s2d_ray.attempt import Work, work_done
 from s2d_ray.config import Recipe
 from s2d_ray.curation.data_card import why_nothing_kept
 from s2d_ray.evaluation.arms import CONTROLS, CORE_ARMS, is_further, label
 from s2d_ray.evaluation.cascade import calibrate, curve, trials
 from s2d_ray.evaluation.examples import choose, examples
-from s2d_ray.evaluation.ledger import balance, generated_tokens
+from s2d_ray.evaluation.ledger import balance, step_tokens
 from s2d_ray.evaluation.metrics import (
     ALL,
     Answer,
@@ -42,6 +44,9 @@ COMPARISONS = (
 )
 CURVE_POINTS = 400
 """Points of a loss curve at most: more cannot be told apart on a page."""
+
+PRECISION_PROMPTS = 100_000
+"""Labelled prompts, the first by id, that the precision of targets is computed from: more only take memory."""
 
 Comparisons = Mapping[str, Mapping[str, Paired]]
 
@@ -87,7 +92,7 @@ def _report(recipe: Recipe, task: Task, folders: RunFolders, answers: Sequence[A
         "prompts": _prompts(folders),
         "vote_shares": _manifest(folders.distilled)["vote_shares"],
         "precision": _precision(recipe, task, folders),
-        "ledger": _ledger(arms, folders),
+        "ledger": _ledger(recipe, arms, folders),
         "training": dict(_trainings({arm: branch for arm, branch in branches.items() if arm in arms})),
         "seconds": _seconds(float(evaluated["seconds"]), branches),
         "examples": examples(read_rows(folders.evaluation), answers, chosen, task),
@@ -224,18 +229,32 @@ def _decisions(folders: RunFolders) -> Iterator[Row]:
 
 
 def _precision(recipe: Recipe, task: Task, folders: RunFolders) -> dict[str, Any] | None:
-    references = {
-        item.prompt.prompt_id: item.references for item in task.items("train", recipe.seed) if item.references
-    }
+    labelled = (item for item in task.items("train", recipe.seed) if item.references)
+    chosen = heapq.nsmallest(PRECISION_PROMPTS, labelled, key=lambda item: item.prompt.prompt_id)
+    references = {item.prompt.prompt_id: item.references for item in chosen}
     found = precision(_decisions(folders), references, task) if references else None
     return asdict(found) if found else None
 
 
-def _ledger(arms: Mapping[str, ArmScores], folders: RunFolders) -> dict[str, Any]:
+def _ledger(recipe: Recipe, arms: Mapping[str, ArmScores], folders: RunFolders) -> dict[str, Any]:
     counts = _prompts(folders)
     slow = arms["system2"].tokens_per_answer
     fast = arms["distilled"].tokens_per_answer if "distilled" in arms else None
-    return asdict(balance(generated_tokens(folders.candidates), counts["corpus"], counts["kept"], slow, fast))
+    steps = step_tokens(folders.candidates) | step_tokens(folders.distilled)
+    work = _work(recipe, folders, counts["kept"])
+    return asdict(balance(steps, work, counts["corpus"], counts["kept"], slow, fast))
+
+
+def _work(recipe: Recipe, folders: RunFolders, kept: int) -> dict[str, Work]:
+    """Stage → time over all attempts; of a mixture's training the share of this part's pairs."""
+    spent = work_done(folders.run)
+    made = {"generate": folders.candidates, "curate": folders.distilled, "train": folders.model}
+    paths = {stage: str(path.relative_to(folders.run)) for stage, path in made.items()}
+    work = {stage: spent[path] for stage, path in paths.items() if path in spent}
+    if "train" in work and "examples" in (trained := _manifest(folders.model)):
+        own = min(kept, recipe.train.max_examples or kept)
+        work["train"] = work["train"].share(own / (trained["examples"] + trained["left_out_too_long"]))
+    return work
 
 
 def _trainings(branches: Mapping[str, RunFolders]) -> Iterator[tuple[str, dict[str, Any]]]:

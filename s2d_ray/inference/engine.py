@@ -1,6 +1,7 @@
 """What gives completions: one interface for vLLM and for the scripted engine of trials and tests."""
 
 from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -24,6 +25,18 @@ class CompletionEngine(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """What an engine says of itself."""
+
+    running: int
+    """Sequences that it works on."""
+    waiting: int
+    """Sequences that wait until it has room for them."""
+    progressed: float
+    """When it last gave a token, by `time.monotonic`."""
+
+
 class StreamingEngine(CompletionEngine, Protocol):
     """An engine that also tells what it generates while it does."""
 
@@ -45,8 +58,12 @@ class RunningEngine(StreamingEngine, Protocol):
         """Whether it can still answer."""
         ...
 
-    def adapted(self) -> StreamingEngine:
-        """The same engine with the adapter that it was started with."""
+    def activity(self) -> Activity:
+        """What it is doing, as of its last report."""
+        ...
+
+    def adapted(self) -> "RunningEngine":
+        """The same engine, answering with the adapter that it was started with."""
         ...
 
     async def load(self, model: Path) -> None:

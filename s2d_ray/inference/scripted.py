@@ -4,49 +4,84 @@ The function is given by name in the recipe, sees the chat and a seeded random g
 """
 
 import asyncio
+import inspect
 import re
-from collections.abc import AsyncGenerator, Callable, Sequence
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
 
 from s2d_ray.config import Engine, Sampling
 from s2d_ray.imports import import_object
+from s2d_ray.inference.engine import Activity
 from s2d_ray.records import Completion, Message
 
-Script = Callable[[Sequence[Message], Random], str]
+Script = Callable[[Sequence[Message], Random], str | Awaitable[str]]
+"""May be async: what it awaits is the time that the engine takes."""
 
 
 class ScriptedEngine:
-    """Completions from a script; tokens are counted as words."""
+    """Completions from a script; tokens are counted as words. Works on `max_sequences` at once, as a real engine."""
 
     alive = True
 
     def __init__(self, config: Engine) -> None:
         self._script: Script = import_object(config.script)
         self._token_seconds = config.token_seconds
-        self._slots = asyncio.Semaphore(config.max_sequences)
+        self._places = asyncio.Semaphore(config.max_sequences)
+        self._running = self._in_flight = 0
+        self._progressed = time.monotonic()
 
     async def complete(self, messages: Sequence[Message], sampling: Sampling, n: int, seed: int) -> list[Completion]:
         """`n` completions, the same for the same messages and seed."""
         read = sum(len(m["content"].split()) for m in messages)
-        texts = [self._script(messages, Random(f"{seed}/{index}")) for index in range(n)]
-        completions = [_completion(text, sampling, read) for text in texts]
-        if self._token_seconds:
-            async with self._slots:
-                await asyncio.sleep(self._token_seconds * max(c.completion_tokens for c in completions))
-        return completions
+        if n == 1:  # By far the most frequent: no task is made for it.
+            return [await self._one(messages, sampling, f"{seed}/0", read)]
+        return await asyncio.gather(*(self._one(messages, sampling, f"{seed}/{index}", read) for index in range(n)))
 
     async def stream(
         self, messages: Sequence[Message], sampling: Sampling, seed: int
     ) -> AsyncGenerator[str | Completion, None]:
         """What `complete` gives, word by word."""
         read = sum(len(m["content"].split()) for m in messages)
-        completion = _completion(self._script(messages, Random(f"{seed}/0")), sampling, read)
-        async with self._slots:
+        async with self._place():
+            completion = _completion(await self._say(messages, f"{seed}/0"), sampling, read)
             for word in _words(completion.text):
                 await asyncio.sleep(self._token_seconds)
+                self._progressed = time.monotonic()
                 yield word
         yield completion
+
+    async def _one(self, messages: Sequence[Message], sampling: Sampling, seed: str, read: int) -> Completion:
+        async with self._place():
+            completion = _completion(await self._say(messages, seed), sampling, read)
+            if self._token_seconds:
+                await asyncio.sleep(self._token_seconds * completion.completion_tokens)
+        self._progressed = time.monotonic()
+        return completion
+
+    async def _say(self, messages: Sequence[Message], seed: str) -> str:
+        said = self._script(messages, Random(seed))
+        return await said if inspect.isawaitable(said) else said
+
+    @asynccontextmanager
+    async def _place(self) -> AsyncIterator[None]:
+        """One of the sequences that it works on at once."""
+        self._in_flight += 1
+        try:
+            async with self._places:
+                self._running += 1
+                try:
+                    yield
+                finally:
+                    self._running -= 1
+        finally:
+            self._in_flight -= 1
+
+    def activity(self) -> Activity:
+        """Where its sequences are now."""
+        return Activity(self._running, self._in_flight - self._running, self._progressed)
 
     def adapted(self) -> "ScriptedEngine":
         """A script is the same with an adapter."""
@@ -63,10 +98,11 @@ def _completion(text: str, sampling: Sampling, read: int) -> Completion:
     """The text up to the first stop text and within the token limit, as a real engine would end it."""
     for stop in sampling.stop:
         text = text.partition(stop)[0]
-    words = _words(text)
-    if len(words) > sampling.max_tokens:
+    count = len(text.split())
+    if count > sampling.max_tokens:
+        words = _words(text)
         return Completion("".join(words[: sampling.max_tokens]), "length", read, 0, sampling.max_tokens)
-    return Completion(text, "stop", read, 0, len(words))
+    return Completion(text, "stop", read, 0, count)
 
 
 def _words(text: str) -> list[str]:

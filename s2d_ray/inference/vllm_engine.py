@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from copy import copy
@@ -11,9 +12,10 @@ from typing import Any
 
 from s2d_ray.artifacts import read_json
 from s2d_ray.config import Engine, Sampling
-from s2d_ray.inference.engine import EngineDied, EngineError
+from s2d_ray.inference.engine import Activity, EngineDied, EngineError
 from s2d_ray.inference.orphans import own_engine
 from s2d_ray.records import Completion, Message
+from s2d_ray.storage import local_copy
 
 LIVENESS_SECONDS = 5.0
 """How often a waiting call looks whether its engine still lives."""
@@ -41,7 +43,10 @@ class VllmEngine:
         from vllm.engine.arg_utils import AsyncEngineArgs
         from vllm.v1.engine.async_llm import AsyncLLM
 
-        self._engine = AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
+        self._report = SchedulerReport()
+        self._engine = AsyncLLM.from_engine_args(
+            AsyncEngineArgs(**arguments), stat_loggers=[lambda config, index: self._report]
+        )
         self._tokenizer = self._engine.get_tokenizer()
         self._model = model
 
@@ -111,6 +116,8 @@ class VllmEngine:
 
         request_id = f"s2d-{next(self._request_ids)}"
         outputs = self._engine.generate({"prompt_token_ids": tokens}, parameters, request_id, lora_request=self._lora)
+        report = self._report
+        report.in_flight += parameters.n
         try:
             while True:
                 coming = asyncio.ensure_future(anext(outputs, None))
@@ -127,6 +134,7 @@ class VllmEngine:
         except EngineDeadError as error:
             raise EngineDied(str(error)) from error
         finally:
+            report.in_flight -= parameters.n
             # A generator can be closed only once nobody waits for it any more.
             await asyncio.wait({coming})
             await outputs.aclose()
@@ -140,8 +148,15 @@ class VllmEngine:
         other._lora = LoRARequest("adapter", 1, str(self._adapter))
         return other
 
+    def activity(self) -> Activity:
+        """By vLLM's scheduler after its last step; what it has not taken up by then is waiting."""
+        report = self._report
+        running = min(report.running, report.in_flight)
+        return Activity(running, report.in_flight - running, report.progressed)
+
     async def load(self, model: Path) -> None:
         """Other weights into the running engine, in a second; a new engine where they do not suffice."""
+        model = await asyncio.to_thread(local_copy, model)
         if not same_embeddings(self._model, model):
             # A reload leaves a tied output layer as it was (vLLM 0.29 on CPU packs it once).
             self.close()
@@ -169,6 +184,34 @@ def _mean(total: float | None, count: int) -> float | None:
     return None if total is None or not count else total / count
 
 
+class SchedulerReport:
+    """What vLLM was given, and what it reports after each step, as one of its stat loggers."""
+
+    def __init__(self) -> None:
+        self.in_flight = 0
+        """Sequences asked for, with an adapter or without."""
+        self.running = 0
+        self.progressed = time.monotonic()
+
+    def record(
+        self, scheduler_stats: Any, iteration_stats: Any, mm_cache_stats: Any = None, engine_idx: int = 0
+    ) -> None:
+        """Called by vLLM; either of the first two may be None."""
+        if scheduler_stats is not None:
+            self.running = scheduler_stats.num_running_reqs
+        if iteration_stats is not None and iteration_stats.num_generation_tokens:
+            self.progressed = time.monotonic()
+
+    def log(self) -> None:
+        """Called by vLLM; nothing to print."""
+
+    def log_engine_initialized(self) -> None:
+        """Called by vLLM; nothing to print."""
+
+    def record_sleep_state(self, sleep: int = 0, level: int = 0) -> None:
+        """Called by vLLM; its engine never sleeps here."""
+
+
 def same_embeddings(one: Path, other: Path) -> bool:
     """Whether two model folders hold equal embeddings and output layers; never true for other file formats."""
     first, second = (_embeddings(folder) for folder in (one, other))
@@ -191,10 +234,12 @@ def engine_arguments(config: Engine, model: Path, trust_remote_code: bool) -> di
     on_cpu = not _has_gpu()
     arguments: dict[str, Any] = {
         "model": str(model),
+        "load_format": "safetensors",
         "dtype": config.dtype,
         "max_model_len": config.max_model_len,
         "max_num_seqs": config.max_sequences,
         "tensor_parallel_size": config.tensor_parallel,
+        "pipeline_parallel_size": config.pipeline_parallel,
         "enable_prefix_caching": True,
         "enforce_eager": on_cpu if config.compile is None else not config.compile,
         "trust_remote_code": trust_remote_code,
@@ -202,7 +247,9 @@ def engine_arguments(config: Engine, model: Path, trust_remote_code: bool) -> di
     }
     if not on_cpu:
         return arguments | {"gpu_memory_utilization": config.gpu_memory} | config.extra
-    if config.max_engines == 1:
+    if config.cpus is not None:
+        os.environ |= {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": str(config.cpus)}
+    elif config.max_engines == 1:
         cores = ",".join(str(core) for core in sorted(os.sched_getaffinity(0)))
         os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", cores)
     arguments["kv_cache_memory_bytes"] = int(config.kv_cache_gib * 2**30)

@@ -22,7 +22,7 @@ from starlette.applications import Starlette
 
 from s2d_ray.artifacts import RunFolders
 from s2d_ray.config import Recipe, Sampling, ScaledArm
-from s2d_ray.inference.engine import EngineDied, StreamingEngine
+from s2d_ray.inference.engine import EngineDied, RunningEngine
 from s2d_ray.inference.start import start_engine
 from s2d_ray.records import Completion, Message
 from s2d_ray.serving.arms import Arms, Confidence, Responder
@@ -76,21 +76,18 @@ def _shares(served: Served) -> bool:
     """Whether one engine is both models."""
     wanted = served.recipe.serve.shared_engine
     if wanted is None:
-        return served.adapter is not None and _gpus(served) > 0
+        return served.adapter is not None and served.recipe.engine.kind == "vllm" and _has_gpus()
     return wanted
 
 
-def _gpus(served: Served) -> int:
-    """That each engine takes."""
-    engine = served.recipe.engine
-    return engine.tensor_parallel if engine.kind == "vllm" and ray.cluster_resources().get("GPU") else 0
+def _has_gpus() -> bool:
+    return bool(ray.cluster_resources().get("GPU"))
 
 
 def _engine(name: str, served: Served, arm: ScaledArm) -> Any:
-    cpus = 0 if served.recipe.engine.kind == "scripted" else 1
-    deployment = _deployment(name, EngineReplica, served).options(
-        ray_actor_options={"num_cpus": cpus, "num_gpus": _gpus(served)}
-    )
+    engine = served.recipe.engine
+    resources = {"num_cpus": 0} if engine.kind == "scripted" else engine.resources(_has_gpus())
+    deployment = _deployment(name, EngineReplica, served).options(ray_actor_options=resources)
     if arm.min_replicas == arm.max_replicas:
         return deployment.options(num_replicas=arm.max_replicas)
     scaling = {
@@ -121,7 +118,7 @@ class EngineReplica:
     async def __init__(self, served: Served, model: Path, adapter: Path | None = None) -> None:  # type: ignore[misc]
         recipe = served.recipe
         self._engine = await start_engine(recipe.answering_engine, model, recipe.trust_remote_code, adapter)
-        self._engines: Mapping[bool, StreamingEngine] = {False: self._engine}
+        self._engines: Mapping[bool, RunningEngine] = {False: self._engine}
         if adapter is not None:
             self._engines = {False: self._engine, True: self._engine.adapted()}
 
@@ -144,8 +141,8 @@ class EngineReplica:
 
     def check_health(self) -> None:
         """Raises where the engine is gone, so that Ray Serve replaces the replica."""
-        if not self._engine.alive:
-            raise EngineDied("the engine process has ended")
+        if not all(engine.alive for engine in self._engines.values()):
+            raise EngineDied("the engine process has ended or gives no more tokens")
 
     def __del__(self) -> None:
         if hasattr(self, "_engine"):

@@ -16,7 +16,7 @@ from uuid import uuid4
 from s2d_ray.config import Recipe, Sampling, ScaledArm, Serve, ServedArm
 from s2d_ray.errors import UserError
 from s2d_ray.inference.engine import EngineDied, EngineError
-from s2d_ray.records import Prompt
+from s2d_ray.records import Prompt, kind_of
 from s2d_ray.serving.admission import Admission, Refused
 from s2d_ray.serving.arms import Arms, OnText
 from s2d_ray.serving.assignment import ARMS, MODELS, Arm, arm_at, place
@@ -205,7 +205,8 @@ class Desk:
         except (Refused, UserError):
             raise
         except Exception as error:  # A replica that was lost, or a bug in a method of the user's own.
-            log.exception("request %s of %s failed", turn.request_id, turn.arm)
+            what = type(error).__name__
+            log.error("request %s of %s failed: %s", turn.request_id, turn.arm, what, exc_info=self._serve.store_text)
             raise Failed(f"{type(error).__name__}: {_first_line(error)}", 500) from error
 
     def _record(self, turn: Turn, outcome: Outcome, error: str, answer: Answer | None) -> None:
@@ -219,7 +220,7 @@ class Desk:
             cluster=turn.cluster,
             outcome=outcome,
             seconds=turn.seconds,
-            error=error,
+            error=error if kept else kind_of(error),
             first_token_seconds=None if turn.first_text is None else turn.first_text - turn.start,
             prompt=json.dumps(messages, ensure_ascii=False) if kept else None,
         )
@@ -263,6 +264,7 @@ class Desk:
             agreement = self._arms.agreement(turn.prompt, answer.text, shadow.text)
         except Exception as failure:  # A shadow is for comparing only: whatever happens to it is data.
             error = f"{type(failure).__name__}: {_first_line(failure)}"
+            error = error if self._serve.store_text else kind_of(error)
         finally:
             self._shadows -= 1
         took = time.monotonic() - start

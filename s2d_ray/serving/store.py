@@ -5,6 +5,8 @@ killing the process loses none (a machine that loses power can lose the last mom
 parts that are named after it and appear whole, then removes it. If that is cut short anywhere, doing it again gives
 the same parts; whoever opens the store next does so for journals whose writer has died (its lock is free then).
 `Snapshot` reads parts and journals together, so that an event can be read as soon as it is added.
+
+Object storage cannot append: of a store there, each machine keeps the journals of its own writers on its own disk.
 """
 
 import fcntl
@@ -20,15 +22,20 @@ from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.dataset as pads
-import pyarrow.parquet as pq
 
-from s2d_ray.artifacts import part_files
+from s2d_ray.artifacts import part_files, write_table
 from s2d_ray.records import Row
 from s2d_ray.serving.events import FEEDBACK, REQUESTS, SHADOWS, FeedbackEvent, RequestEvent, ShadowEvent, StoredEvent
+from s2d_ray.storage import RemotePath, cache_dir, filesystem
 
 KINDS: Mapping[type, str] = {RequestEvent: "requests", FeedbackEvent: "feedback", ShadowEvent: "shadows"}
 """Event → the subfolder that its parts are in."""
 SCHEMAS: Mapping[str, pa.Schema] = {"requests": REQUESTS, "feedback": FEEDBACK, "shadows": SHADOWS}
+
+
+def journal_folder(folder: Path) -> Path:
+    """Where a store's writers of this machine keep their journals."""
+    return cache_dir() / "journals" / folder.key if isinstance(folder, RemotePath) else folder / "journal"
 
 
 class EventStore:
@@ -37,7 +44,7 @@ class EventStore:
     def __init__(self, folder: Path) -> None:
         """Open a store, made if it is not there, and save what dead writers left."""
         self._folder = folder
-        self._journals = folder / "journal"
+        self._journals = journal_folder(folder)
         self._lock = Lock()
         for part in (self._journals, *(folder / kind for kind in SCHEMAS)):
             part.mkdir(parents=True, exist_ok=True)
@@ -90,19 +97,24 @@ class EventStore:
         for kind, row in _lines(journal):
             rows.setdefault(kind, []).append(row)
         for kind, own in rows.items():
-            _write_part(self._folder / kind / f"{journal.stem}.parquet", own, SCHEMAS[kind])
+            part = self._folder / kind / f"{journal.stem}.parquet"
+            write_table(part, pa.Table.from_pylist(own, schema=SCHEMAS[kind]))
+            _sync(part)
         journal.unlink(missing_ok=True)
 
 
 class Snapshot:
-    """Every event that a store holds at one moment, as Arrow datasets: nothing but journals is loaded to memory."""
+    """Every event that a store holds at one moment, as Arrow datasets: nothing but journals is loaded to memory.
+
+    Of a store in object storage, without what is in the journals of other machines.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._journaled: dict[str, list[Row]] = {kind: [] for kind in SCHEMAS}
         self._read: set[str] = set()
         # Journals first: one that is flushed meanwhile has its parts in place before it disappears.
-        for journal in (folder / "journal").glob("*.jsonl"):
+        for journal in journal_folder(folder).glob("*.jsonl"):
             with suppress(FileNotFoundError):
                 for kind, row in list(_lines(journal)):
                     self._journaled[kind].append(row)
@@ -125,9 +137,12 @@ class Snapshot:
 
     def _dataset(self, kind: str) -> pads.Dataset:
         schema = SCHEMAS[kind]
-        parts = [str(path) for path in part_files(self._folder / kind) if path.stem not in self._read]
+        paths = [path for path in part_files(self._folder / kind) if path.stem not in self._read]
+        system, _ = filesystem(self._folder)
+        parts = [filesystem(path)[1] for path in paths]
         journaled = pa.Table.from_pylist(self._journaled[kind], schema=schema)
-        return pads.dataset([pads.dataset(parts, schema=schema, format="parquet"), pads.dataset(journaled)])
+        kept = pads.dataset(parts, schema=schema, format="parquet", filesystem=system)
+        return pads.dataset([kept, pads.dataset(journaled)])
 
 
 def _append(file: int, line: bytes) -> None:
@@ -150,12 +165,11 @@ def _lines(journal: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             yield kind, row | {"time": round(row["time"] * 1e6)}
 
 
-def _write_part(path: Path, rows: list[Row], schema: pa.Schema) -> None:
-    partial = path.with_name(f".{path.name}.{uuid4().hex}")
-    with partial.open("wb") as file:
-        pq.write_table(pa.Table.from_pylist(rows, schema=schema), file)
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+def _sync(part: Path) -> None:
+    """Wait until a part is on the disk, so that its journal can be removed."""
+    if not isinstance(part, RemotePath):
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
 
 
 @contextmanager

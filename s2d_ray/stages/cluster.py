@@ -2,7 +2,8 @@
 
 import logging
 import os
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import ray
 # are nearly idle: without spare slots they would wait for the engine to end, which waits for them.
 SPARE_SLOTS = 4
 OBJECT_STORE_BYTES = 512 * 2**20
+SECONDS_BETWEEN_COUNTS = 5.0
 
 
 @contextmanager
@@ -34,10 +36,35 @@ def joined(log_dir: Path) -> Iterator[None]:
         ray.shutdown()
 
 
+def has_gpus() -> bool:
+    """Whether the cluster that is joined has any GPU."""
+    return bool(ray.cluster_resources().get("GPU"))
+
+
+@contextmanager
+def gpus_counted(tell: Callable[[float], None]) -> Iterator[None]:
+    """While the block runs `tell` is told every few seconds how many GPUs the cluster has given out."""
+    over = threading.Event()
+
+    def count() -> None:
+        while not over.wait(SECONDS_BETWEEN_COUNTS):
+            there = ray.cluster_resources().get("GPU", 0.0)
+            tell(there - ray.available_resources().get("GPU", 0.0) if there else 0.0)
+
+    thread = threading.Thread(target=count, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
 def _options() -> dict[str, Any]:
     if os.environ.get("RAY_ADDRESS"):
         return {}
-    # An engine actor that is killed must take its engine process with it.
+    # An engine actor that is killed must take its engine process with it. Not for a head that takes jobs: with
+    # this every job would seem to end with exit code 0.
     os.environ.setdefault("RAY_kill_child_processes_on_worker_exit_with_raylet_subreaper", "1")
     return {
         "address": "local",

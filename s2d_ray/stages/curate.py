@@ -1,8 +1,8 @@
 """Curate: each prompt's candidates become one target, or a rejection with its reason."""
 
 import time
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +15,8 @@ from s2d_ray.inference.engine import CompletionEngine, EngineDied
 from s2d_ray.inference.program_run import Recorder
 from s2d_ray.models import Model
 from s2d_ray.records import DECISIONS, Row, candidates_from_row
-from s2d_ray.stages.rows import Pass, RowFunction, RowJob, forget_checkpoint, process_rows
+from s2d_ray.stages.parts import forget_checkpoint
+from s2d_ray.stages.rows import Pass, RowFunction, RowJob, process_rows
 from s2d_ray.tasks.catalogue import load_task
 
 # Rows are cheap here; parts are large so that a big corpus does not become a million files.
@@ -46,9 +47,11 @@ def curate(
     forget_checkpoint(folder)
 
 
-def outcome_rows(folder: Path, columns: list[str]) -> list[Row]:
+def outcome_rows(folder: Path, columns: list[str]) -> Iterator[Row]:
     """The rows of a distilled folder with their status, which is in the path and not in the files."""
-    return [row | {"status": status} for status in STATUSES for row in read_rows(folder / f"status={status}", columns)]
+    for status in STATUSES:
+        for row in read_rows(folder / f"status={status}", columns):
+            yield row | {"status": status}
 
 
 def _decide_row(recipe: Recipe, sections: Sequence[Named]) -> RowFunction:
@@ -59,11 +62,12 @@ def _decide_row(recipe: Recipe, sections: Sequence[Named]) -> RowFunction:
         seed = (str(recipe.seed), candidates.prompt.prompt_id, "curation")
         generate = Recorder(engine, recipe.generate.sampling, seed) if engine else None
         try:
-            return [await decide(candidates, rules, task, generate)]
+            decision = await decide(candidates, rules, task, generate)
         except EngineDied:
             raise
         except Exception as error:  # A bad row, or a bug in the user's task or rule, is data.
             failed = replace(candidates, samples=(), error=f"{type(error).__name__}: {error}")
-            return [await decide(failed, rules, task, None)]
+            decision = await decide(failed, rules, task, None)
+        return [decision | {"calls": [asdict(step) for step in generate.steps] if generate else []}]
 
     return answer

@@ -5,20 +5,19 @@ An arm is a model and a method, and nothing else. The models take turns in one e
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from functools import partial
 from math import ceil
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from s2d_ray.artifacts import Artifact
+from s2d_ray.artifacts import Artifact, write_table
 from s2d_ray.config import Named, Recipe
 from s2d_ray.inference.engine import CompletionEngine, EngineDied
 from s2d_ray.inference.program_run import run_on_all_forms
 from s2d_ray.models import Model
-from s2d_ray.records import ANSWERS, LABELLED, Row, labelled_from_row, labelled_to_row
-from s2d_ray.stages.rows import Pass, RowFunction, RowJob, forget_checkpoint, process_rows
+from s2d_ray.records import ANSWERS, LABELLED, Row, labelled_from_row, labelled_to_row, sample_to_row
+from s2d_ray.stages.parts import forget_checkpoint
+from s2d_ray.stages.rows import Pass, RowFunction, RowJob, process_rows
 from s2d_ray.system2.catalogue import load_method
 from s2d_ray.tasks.catalogue import load_task
 from s2d_ray.tasks.corpus import held_out
@@ -39,7 +38,7 @@ def evaluate(recipe: Recipe, models: Sequence[tuple[Model, Arms]], evaluation: A
     source = folder / "_held_out"
     source.mkdir(exist_ok=True)
     table = pa.Table.from_pylist([labelled_to_row(item) for item in items], schema=LABELLED)
-    pq.write_table(table, source / "part-0.parquet")
+    write_table(source / "part-0.parquet", table)
     job = RowJob(
         # One engine for all: a model takes a second to load into it, an engine half a minute to start.
         passes=[Pass(model.folder, partial(_answer_row, recipe, dict(arms))) for model, arms in models],
@@ -69,7 +68,7 @@ def _answer_row(recipe: Recipe, arms: Arms) -> RowFunction:
                 samples = await run_on_all_forms(
                     method, task, prompt, engine, settings.sampling, settings.samples, recipe.seed
                 )
-                given["samples"] = [asdict(sample) for sample in samples]
+                given["samples"] = [sample_to_row(sample) for sample in samples]
             except EngineDied:
                 raise
             except Exception as error:  # A bad row is data here too: it counts as not answered.

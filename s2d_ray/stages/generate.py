@@ -2,17 +2,19 @@
 
 import time
 from functools import partial
+from pathlib import Path
 
-import pyarrow.dataset as pads
+import pyarrow.compute as pc
 
-from s2d_ray.artifacts import Artifact, dataset
+from s2d_ray.artifacts import Artifact, read_batches
 from s2d_ray.config import Named, Recipe
 from s2d_ray.errors import UserError
 from s2d_ray.inference.engine import CompletionEngine, EngineDied, EngineError
 from s2d_ray.inference.program_run import run_on_all_forms
 from s2d_ray.models import Model
-from s2d_ray.records import CANDIDATES, Candidates, Row, candidates_to_row, prompt_from_row
-from s2d_ray.stages.rows import Pass, RowFunction, RowJob, forget_checkpoint, process_rows
+from s2d_ray.records import CANDIDATES, Candidates, Row, candidates_to_row, kind_of, prompt_from_row
+from s2d_ray.stages.parts import forget_checkpoint
+from s2d_ray.stages.rows import Pass, RowFunction, RowJob, process_rows
 from s2d_ray.system2.catalogue import load_method
 from s2d_ray.tasks.catalogue import load_task
 
@@ -35,13 +37,14 @@ def generate(recipe: Recipe, method: Named, model: Model, corpus: Artifact, cand
         commit_rows=settings.commit_rows,
     )
     work = process_rows(job, corpus.path, folder, label)
-    rows = dataset(folder)
-    total, failed = rows.count_rows(), rows.count_rows(filter=pads.field("error") != "")
+    total, failed, first = _failures(folder)
     if total and failed / total > settings.max_failed_share:
-        raise UserError(
+        error = UserError(
             f"{failed} of {total} prompts failed, more than max_failed_share {settings.max_failed_share}; "
-            f"the first reason: {_first_error(rows)}; the rows are in {folder}"
+            f"the first reason: {kind_of(first)} (--debug shows it whole); the rows are in {folder}"
         )
+        error.add_note(f"the first reason: {first}")
+        raise error
     candidates.finish(
         {
             "rows": total,
@@ -56,8 +59,14 @@ def generate(recipe: Recipe, method: Named, model: Model, corpus: Artifact, cand
     forget_checkpoint(folder)
 
 
-def _first_error(rows: pads.Dataset) -> str:
-    return str(rows.head(1, columns=["error"], filter=pads.field("error") != "")["error"][0])
+def _failures(folder: Path) -> tuple[int, int, str]:
+    """How many rows there are, how many of them failed, and the first reason."""
+    total, failed, first = 0, 0, ""
+    for batch in read_batches(folder, ["error"]):
+        reasons = batch["error"].filter(pc.not_equal(batch["error"], ""))
+        total, failed = total + batch.num_rows, failed + len(reasons)
+        first = first or (reasons[0].as_py() if len(reasons) else "")
+    return total, failed, first
 
 
 def _answer_row(recipe: Recipe, method_section: Named) -> RowFunction:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from s2d_ray.terminal import console
@@ -45,6 +46,9 @@ class MeterActor:
             self._sums[name] = self._sums.get(name, 0.0) + value
         self._last.update(last)
 
+    def restart(self, sums: Mapping[str, float]) -> None:
+        self._sums.update(sums)
+
     def read(self) -> Reading:
         return Reading(self._sums, self._last, self._end - self._begin if self._begin else 0.0)
 
@@ -75,6 +79,11 @@ class Meter:
             self.flush()
             self._sent = now
 
+    def restart(self, **sums: float) -> None:
+        """Set sums anew, such as the steps where some are about to be done again."""
+        self.flush()
+        self._actor.restart.remote(sums)
+
     def flush(self) -> None:
         """Send what is pending."""
         self._actor.add.remote(self._pending, self._last)
@@ -88,7 +97,9 @@ def shown(label: str, total: int, unit: str, done: int = 0) -> Iterator[Any]:
     `total` and `done` (already there from an earlier attempt) count `unit`s, the name of the sum shown.
     The meter can be read (`reading`) until the block ends.
     """
-    actor = MeterActor.remote()  # type: ignore[attr-defined]
+    # On the driver's own node: the loss of any other must not take the meter, and the stage with it.
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    actor = MeterActor.options(scheduling_strategy=here).remote()  # type: ignore[attr-defined]
     stop = threading.Event()
     display = _Bar(label, total, unit, done) if console.is_terminal else _Lines(label, total, unit, done)
 

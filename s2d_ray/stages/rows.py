@@ -1,29 +1,29 @@
 """Rows through engines: Parquet in, Parquet out, each row once, whatever dies on the way.
 
-Ray Data reads the rows, fans them out over engine actors and writes the parts; its checkpoint remembers
-the rows of every part that was committed, so that a rerun passes over them.
+Ray Data fans the parts of the input out over engine actors; only their names pass through the driver and the object
+store. An actor reads a part when its engine has room for more rows, and writes the part's output when all its rows are
+answered.
 """
 
 import asyncio
 import math
 import os
-import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.dataset as pads
 import ray
-from ray.data import ActorPoolStrategy, DataContext, Dataset
-from ray.data.checkpoint import CheckpointConfig
+from ray.data import ActorPoolStrategy, Dataset
 
-from s2d_ray.artifacts import dataset
 from s2d_ray.config import Engine, Sampling
-from s2d_ray.inference.engine import EngineDied, RunningEngine
+from s2d_ray.inference.admission import Admission
+from s2d_ray.inference.engine import Activity, EngineDied, RunningEngine
 from s2d_ray.inference.start import start_engine
 from s2d_ray.records import Completion, Message, Row
+from s2d_ray.stages.cluster import has_gpus
+from s2d_ray.stages.parts import Part, commit_part, read_part, remaining, rows_of
 from s2d_ray.stages.progress import Meter, reading, shown
 
 RowFunction = Callable[[Row, Any], Awaitable[list[Row]]]
@@ -33,7 +33,9 @@ A bad row is answered, not raised."""
 
 # A row that kills its engine each time must end the stage at last, not restart engines for ever.
 MAX_ENGINE_RESTARTS = 20
-CHECKPOINT = "_checkpoint"
+# A part is open until its slowest row is answered. Meanwhile the engine works on rows of the parts after it, of which
+# so many may be open, as a multiple of those that `concurrent_rows` are.
+OPEN_PARTS = 4
 
 
 @dataclass(frozen=True)
@@ -55,12 +57,18 @@ class RowJob:
     """None where the rows need no model."""
     trust_remote_code: bool
     output: pa.Schema
-    concurrent_rows: int
-    """Rows in flight per engine."""
+    concurrent_rows: int | None
+    """Rows in flight per engine at most; None for twice the engine's sequences."""
     commit_rows: int
     """Rows per output part; with several passes also the rows between two changes of the model."""
     partition_by: str | None = None
     """Column whose values become sub-folders of the output, `column=value`."""
+
+    @property
+    def max_rows(self) -> int:
+        """Rows in flight per engine at most."""
+        assert self.engine is not None
+        return self.concurrent_rows or 2 * self.engine.max_sequences
 
 
 @dataclass(frozen=True)
@@ -82,57 +90,51 @@ def process_rows(job: RowJob, source: Path, target: Path, label: str) -> Work:
     Parts are committed to `target` as they are finished. `forget_checkpoint` ends the resumability.
     """
     passes = len(job.passes)
-    total = dataset(source).count_rows()
-    done = _committed(target)
-    context = DataContext.get_current()
-    context.checkpoint_config = CheckpointConfig(
-        id_column="prompt_id",
-        checkpoint_path=str(target / CHECKPOINT),
-        # Deleted by the stage after its manifest is written: between the two a crash must not lose it.
-        delete_checkpoint_on_success=False,
-    )
-    try:
-        with shown(label, passes * total, "rows", passes * done) as meter:
-            rows = ray.data.read_parquet(str(source), file_extensions=["parquet"])
-            parts = rows.repartition(target_num_rows_per_block=job.commit_rows)
-            answered = _by_engines(parts, job, meter) if job.engine else _by_tasks(parts, job)
-            answered.write_parquet(str(target), partition_cols=[job.partition_by] if job.partition_by else None)
-            now = reading(meter)
-    finally:
-        context.checkpoint_config = None
-    return Work(total - done, done, int(now.sums.get("tokens", 0)), now.seconds)
+    left = remaining(source, target, job.commit_rows)
+    with shown(label, passes * (left.done + left.rows), "rows", passes * left.done) as meter:
+        if left.parts:  # Without work no engine is started.
+            parts = ray.data.from_items(list(left.parts), override_num_blocks=len(left.parts))
+            answered = _by_engines(parts, target, job, meter) if job.engine else _by_tasks(parts, target, job, meter)
+            for _ in answered.iter_batches(batch_size=None, prefetch_batches=0):
+                pass
+        now = reading(meter)
+    return Work(left.rows, left.done, int(now.sums.get("tokens", 0)), now.seconds)
 
 
-def _by_engines(parts: Dataset, job: RowJob, meter: Any) -> Dataset:
+def _by_engines(parts: Dataset, target: Path, job: RowJob, meter: Any) -> Dataset:
     assert job.engine is not None
     engine = job.engine
     # While one part is on its way through the models, no other may be.
-    in_flight = math.ceil(job.concurrent_rows / job.commit_rows) + 1 if len(job.passes) == 1 else 1
-    gpus = engine.tensor_parallel if engine.kind == "vllm" and ray.cluster_resources().get("GPU") else 0
+    open_parts = OPEN_PARTS * math.ceil(job.max_rows / job.commit_rows) if len(job.passes) == 1 else 1
     return parts.map_batches(
         EngineActor,
-        fn_constructor_args=(job, meter),
+        fn_constructor_args=(job, target, meter),
         batch_size=None,
         batch_format="pyarrow",
-        num_cpus=1,
-        num_gpus=gpus,
+        **engine.resources(has_gpus()),
         ray_remote_args_fn=_restarts,
         compute=ActorPoolStrategy(
-            min_size=max(1, engine.min_engines),
+            min_size=engine.min_engines,
             max_size=engine.max_engines,
-            max_tasks_in_flight_per_actor=2 * in_flight,
-            max_concurrent_calls_per_actor=in_flight,
+            max_tasks_in_flight_per_actor=2 * open_parts,
+            max_concurrent_calls_per_actor=open_parts,
         ),
     )
 
 
-def _by_tasks(parts: Dataset, job: RowJob) -> Dataset:
-    def answer(part: pa.Table) -> pa.Table:
-        async def rows() -> list[list[Row]]:
-            function = job.passes[0].build()
-            return [await function(row, None) for row in part.to_pylist()]
+def _by_tasks(parts: Dataset, target: Path, job: RowJob, meter: Any) -> Dataset:
+    def answer(batch: pa.Table) -> pa.Table:
+        decide, progress = job.passes[0].build(), Meter(meter)
 
-        return _table(asyncio.run(rows()), job.output)
+        async def rows(part: Part) -> list[list[Row]]:
+            return [await decide(row, None) for row in read_part(part)]
+
+        parts: list[Part] = batch.to_pylist()
+        for part in parts:
+            commit_part(target, part, _table(asyncio.run(rows(part)), job.output), job.partition_by)
+            progress.add(ready=1, rows=rows_of(part))
+        progress.flush()
+        return batch.select(["name"])
 
     return parts.map_batches(answer, batch_size=None, batch_format="pyarrow")
 
@@ -145,36 +147,25 @@ def _restarts() -> dict[str, int]:
     return {"max_restarts": MAX_ENGINE_RESTARTS}
 
 
-def forget_checkpoint(target: Path) -> None:
-    """Remove what only a resume needs, once the manifest is written."""
-    shutil.rmtree(target / CHECKPOINT, ignore_errors=True)
-
-
-def _committed(target: Path) -> int:
-    checkpoint = target / CHECKPOINT
-    files = [f for f in checkpoint.glob("*.parquet") if not f.name.endswith(".pending.parquet")]
-    return pads.dataset(files, format="parquet").count_rows() if files else 0
-
-
 class EngineActor:
-    """A Ray Data worker: one engine, and the row functions run over many rows at once."""
+    """A Ray Data worker: one engine, and the row functions run over as many rows at once as it has room for."""
 
-    def __init__(self, job: RowJob, meter: Any) -> None:
-        self._job, self._meter = job, Meter(meter)
-        self._admitted = asyncio.Semaphore(job.concurrent_rows)
-        self._starting = asyncio.Lock()
+    def __init__(self, job: RowJob, target: Path, meter: Any) -> None:
+        self._job, self._target, self._meter = job, target, Meter(meter)
+        self._starting, self._turn = asyncio.Lock(), asyncio.Lock()
         self._engine: _Metered | None = None
         self._functions: list[RowFunction] = []
 
     async def __call__(self, batch: pa.Table) -> AsyncIterator[pa.Table]:
-        """One part: all rows answered, pass by pass, in the order they came."""
+        """The parts in the batch: all rows answered, pass by pass, and written in the order they came."""
         await self._start()
-        rows, answered = batch.to_pylist(), list[list[Row]]()
-        for turn, function in zip(self._job.passes, self._functions, strict=True):
-            await self._load(turn.model)
-            answered += await asyncio.gather(*(self._answer(function, row) for row in rows))
+        parts: list[Part] = batch.to_pylist()
+        for part in parts:
+            answered = await self._answer_part(part)
+            table = _table(answered, self._job.output)
+            await asyncio.to_thread(commit_part, self._target, part, table, self._job.partition_by)
         self._meter.flush()
-        yield _table(answered, self._job.output)
+        yield batch.select(["name"])
 
     async def _start(self) -> None:
         # Not in __init__: the engine belongs to the event loop that Ray Data runs the batches in.
@@ -185,9 +176,25 @@ class EngineActor:
                 first = job.passes[0].model
                 engine = await start_engine(job.engine, first, job.trust_remote_code)
                 self._engine = _Metered(engine, self._meter, first)
+                self._admission = Admission(engine, job.max_rows, job.engine.max_sequences)
                 self._functions = [turn.build() for turn in job.passes]
                 self._meter.add(ready=1)
                 self._meter.flush()
+
+    async def _answer_part(self, part: Part) -> list[list[Row]]:
+        answers: list[asyncio.Task[list[Row]]] = []
+        # One part after the other, so that none is read before the engine has room for its rows.
+        async with self._turn:
+            await self._admission.room()
+            rows = read_part(part)
+            for turn, function in zip(self._job.passes, self._functions, strict=True):
+                await self._load(turn.model)
+                for row in rows:
+                    await self._admission.enter()
+                    answers.append(asyncio.create_task(self._answer(function, row)))
+                if len(self._job.passes) > 1:
+                    await asyncio.wait(answers)
+        return await asyncio.gather(*answers)
 
     async def _load(self, model: Path) -> None:
         assert self._engine is not None
@@ -197,12 +204,13 @@ class EngineActor:
             os._exit(1)
 
     async def _answer(self, function: RowFunction, row: Row) -> list[Row]:
-        async with self._admitted:
-            try:
-                answer = await function(row, self._engine)
-            except EngineDied:
-                # Leave at once: Ray starts a new actor, with a new engine, and gives it these rows again.
-                os._exit(1)
+        try:
+            answer = await function(row, self._engine)
+        except EngineDied:
+            # Leave at once: Ray starts a new actor, with a new engine, and gives it these rows again.
+            os._exit(1)
+        finally:
+            self._admission.leave()
         self._meter.add(rows=1)
         return answer
 
@@ -222,6 +230,9 @@ class _Metered:
         if model != self._model:
             await self._engine.load(model)
             self._model = model
+
+    def activity(self) -> Activity:
+        return self._engine.activity()
 
     def close(self) -> None:
         self._engine.close()

@@ -1,8 +1,8 @@
 """Train: Ray Train runs DeepSpeed workers over the distilled pairs and survives their loss."""
 
 import os
-import shutil
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -16,12 +16,16 @@ from s2d_ray.config import AnyRecipe
 from s2d_ray.curation.data_card import why_nothing_kept
 from s2d_ray.errors import UserError
 from s2d_ray.models import Model
+from s2d_ray.stages.cluster import has_gpus
 from s2d_ray.stages.progress import Meter, shown
+from s2d_ray.storage import filesystem, local_copy, remove
 from s2d_ray.terminal import console
 from s2d_ray.training.schedule import total_steps
 
 STATE = "_train"
 """Checkpoints, inside the model's folder until it is finished."""
+RESIZE_SECONDS = 60.0
+"""How often an elastic training looks whether there is room for more workers. Each resize costs a restart."""
 
 
 class Source(NamedTuple):
@@ -67,7 +71,7 @@ def train(recipe: AnyRecipe, base: Model, sources: Sequence[Source], model: Arti
         examples = _fit(recipe, base, sources, folder, meter)
     log = read_json_lines(folder / TRAINING_LOG)
     seconds = time.monotonic() - start
-    tokens = sum(entry["tokens"] for entry in log)
+    tokens, padding = (sum(entry[name] for entry in log) for name in ("tokens", "padding"))
     model.finish(
         {
             "examples": examples,
@@ -75,12 +79,14 @@ def train(recipe: AnyRecipe, base: Model, sources: Sequence[Source], model: Arti
             "steps": len(log),
             "tokens": tokens,
             "tokens_per_second": tokens / log[-1]["seconds"],
+            "padded_share": padding / (tokens + padding),
+            "steps_by_workers": dict(Counter(str(entry["workers"]) for entry in log)),
             "first_loss": log[0]["loss"],
             "last_loss": log[-1]["loss"],
             "seconds": seconds,
         }
     )
-    shutil.rmtree(folder / STATE, ignore_errors=True)
+    remove(folder / STATE)
 
 
 def _fit(recipe: AnyRecipe, base: Model, sources: Sequence[Source], folder: Path, meter: object) -> int:
@@ -88,33 +94,40 @@ def _fit(recipe: AnyRecipe, base: Model, sources: Sequence[Source], folder: Path
     # A checkpoint waits until the controller looks for it: every 2 s by default, longer than some take to write.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.25")
     settings = recipe.train
-    gpu = bool(ray.cluster_resources().get("GPU"))
-    cores = 1 if gpu else max(1, (os.cpu_count() or 1) // settings.workers)
+    gpu = has_gpus()
+    cores = 1 if gpu else max(1, _cores_of_a_node() // settings.max_workers)
 
-    found = [(sorted((s.distilled.path / "status=kept").glob("*.parquet")), s.max_examples) for s in sources]
+    kept = [(s.distilled.path / "status=kept", s.max_examples) for s in sources if s.examples]
+    system, path = filesystem(folder)
 
     def worker() -> None:
         # DeepSpeed looks for its accelerator when it is imported.
         if not gpu:
             os.environ["DS_ACCELERATOR"] = "cpu"
-        from s2d_ray.training.loop import Pairs, TrainJob, train_worker
+        from s2d_ray.training.job import Pairs, TrainJob
+        from s2d_ray.training.loop import train_worker
 
-        pairs = [Pairs(files, most) for files, most in found if files]
-        job = TrainJob(settings, recipe.seed, base.folder, recipe.trust_remote_code, pairs, folder)
+        pairs = [Pairs(sorted(local_copy(part).glob("*.parquet")), most) for part, most in kept]
+        job = TrainJob(settings, recipe.seed, local_copy(base.folder), recipe.trust_remote_code, pairs, folder)
         train_worker(job, Meter(meter))
 
     trainer = TorchTrainer(
         worker,
         torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
-        scaling_config=ray.train.ScalingConfig(
-            num_workers=settings.workers, use_gpu=gpu, resources_per_worker={"CPU": cores} | ({"GPU": 1} if gpu else {})
+        # Ray's annotations still are those of its older trainer.
+        scaling_config=ray.train.ScalingConfig(  # type: ignore[call-arg]
+            num_workers=settings.workers,  # type: ignore[arg-type]
+            elastic_resize_monitor_interval_s=RESIZE_SECONDS,
+            use_gpu=gpu,
+            resources_per_worker={"CPU": cores} | ({"GPU": 1} if gpu else {}),
         ),
         run_config=ray.train.RunConfig(
             # The same name and storage again is how Ray Train knows that this is a continuation.
             name=STATE,
-            storage_path=str(folder.resolve()),
+            storage_path=path,
+            storage_filesystem=system,
             failure_config=ray.train.FailureConfig(max_failures=settings.max_failures),
-            checkpoint_config=ray.train.CheckpointConfig(num_to_keep=2),
+            checkpoint_config=ray.train.CheckpointConfig(num_to_keep=settings.keep_checkpoints),
         ),
     )
     try:
@@ -123,3 +136,9 @@ def _fit(recipe: AnyRecipe, base: Model, sources: Sequence[Source], folder: Path
     except ray.train.TrainingFailedError as error:
         reason = str(error).strip().splitlines()[-1]
         raise UserError(f"training failed {settings.max_failures + 1} times, last: {reason}") from error
+
+
+def _cores_of_a_node() -> int:
+    """That training workers on the largest node may use; a local Ray counts more slots than there are cores."""
+    largest: float = max(node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"])
+    return min(int(largest), os.cpu_count() or 1)

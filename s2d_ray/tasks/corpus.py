@@ -1,6 +1,9 @@
 """The two sets of prompts of a recipe: the unlabelled ones on disk, and the held-out ones with references."""
 
-from collections.abc import Iterable
+import heapq
+from collections.abc import Iterable, Iterator
+from hashlib import blake2b
+from itertools import chain, count, islice
 from pathlib import Path
 
 import pyarrow as pa
@@ -9,25 +12,53 @@ import pyarrow.parquet as pq
 from s2d_ray.artifacts import Artifact, Json
 from s2d_ray.config import Recipe, smaller
 from s2d_ray.records import PROMPTS, LabelledPrompt, Row, content_id, prompt_to_row
+from s2d_ray.storage import filesystem
 from s2d_ray.tasks.catalogue import load_task
 from s2d_ray.tasks.task import prompts
 
+# A part of the work reads whole row groups, so these are small; a file's footer lists its groups, so files end too.
+ROWS_PER_GROUP = 1024
+GROUPS_PER_FILE = 64
+
 
 def write_corpus(recipe: Recipe, folder: Path, overwrite: bool) -> Artifact:
-    """The unlabelled corpus as Parquet with ids, in order of id: what System 2 gets to see.
+    """The unlabelled corpus as Parquet with ids: what System 2 gets to see.
 
+    Reads the prompts twice, to know them and to write them, and holds only `recipe.limit` of them in memory, or a
+    group where there is no limit.
     Raises UserError where the task cannot read its prompts, or the folder holds another corpus.
     """
-    task = load_task(recipe.task)
-    # Chosen by id, so that a limited corpus is a sample of the whole and not its beginning.
-    rows = sorted((prompt_to_row(p) for p in prompts(task, recipe.seed)), key=lambda row: row["prompt_id"])
-    rows = rows[: recipe.limit]
-    digest = _digest(rows)
+    total, digest = _count_and_digest(_rows(recipe))
     artifact = Artifact(folder, corpus_inputs(recipe, digest))
     if not artifact.open(overwrite):
-        pq.write_table(pa.Table.from_pylist(rows, schema=PROMPTS), folder / "part-0.parquet")
-        artifact.finish({"rows": len(rows), "source": task.source, "digest": digest})
+        _write(_rows(recipe), folder)
+        artifact.finish({"rows": total, "source": load_task(recipe.task).source, "digest": digest})
     return artifact
+
+
+def _rows(recipe: Recipe) -> Iterable[Row]:
+    rows = map(prompt_to_row, prompts(load_task(recipe.task), recipe.seed))
+    # Chosen by id, so that a limited corpus is a sample of the whole and not its beginning.
+    return rows if recipe.limit is None else heapq.nsmallest(recipe.limit, rows, key=lambda row: str(row["prompt_id"]))
+
+
+def _write(rows: Iterable[Row], folder: Path) -> None:
+    iterator = iter(rows)
+    for number in count():
+        groups = _tables(iterator)
+        # The first file is there even where the corpus is empty.
+        first = next(groups, None if number else PROMPTS.empty_table())
+        if first is None:
+            return
+        system, name = filesystem(folder / f"part-{number:05}.parquet")
+        with pq.ParquetWriter(name, PROMPTS, filesystem=system) as file:
+            for table in chain([first], islice(groups, GROUPS_PER_FILE - 1)):
+                file.write_table(table)
+
+
+def _tables(rows: Iterator[Row]) -> Iterator[pa.Table]:
+    while group := list(islice(rows, ROWS_PER_GROUP)):
+        yield pa.Table.from_pylist(group, schema=PROMPTS)
 
 
 def corpus_inputs(recipe: Recipe, digest: str) -> Json:
@@ -43,15 +74,17 @@ def task_inputs(recipe: Recipe) -> Json:
 def held_out(recipe: Recipe) -> list[LabelledPrompt]:
     """The held-out prompts of the recipe, at most its limit per subset and group, in order of id."""
     limit = smaller(recipe.limit, recipe.evaluate.limit)
-    taken: dict[tuple[str, str], int] = {}
-    chosen: list[LabelledPrompt] = []
-    items = load_task(recipe.task).items("test", recipe.seed)
-    for item in sorted(items, key=lambda item: item.prompt.prompt_id):
-        cell = (item.subset, item.group)
-        if limit is None or taken.get(cell, 0) < limit:
-            taken[cell] = taken.get(cell, 0) + 1
-            chosen.append(item)
-    return chosen
+    cells: dict[tuple[str, str], list[LabelledPrompt]] = {}
+    for item in load_task(recipe.task).items("test", recipe.seed):
+        cell = cells.setdefault((item.subset, item.group), [])
+        cell.append(item)
+        if limit is not None and len(cell) >= 2 * limit:
+            cell[:] = _first_by_id(cell)[:limit]
+    return _first_by_id(item for cell in cells.values() for item in _first_by_id(cell)[:limit])
+
+
+def _first_by_id(items: Iterable[LabelledPrompt]) -> list[LabelledPrompt]:
+    return sorted(items, key=lambda item: item.prompt.prompt_id)
 
 
 def held_out_digest(items: Iterable[LabelledPrompt]) -> str:
@@ -59,5 +92,10 @@ def held_out_digest(items: Iterable[LabelledPrompt]) -> str:
     return content_id(*(part for i in items for part in (i.prompt.prompt_id, i.prompt.text, *i.references)))
 
 
-def _digest(rows: Iterable[Row]) -> str:
-    return content_id(*(f"{row['prompt_id']} {row['messages']} {row['fields']}" for row in rows))
+def _count_and_digest(rows: Iterable[Row]) -> tuple[int, str]:
+    """How many, and what changes with any of them; not with their order, which is why the hashes are added up."""
+    number, total = 0, 0
+    for row in rows:
+        hashed = blake2b(f"{row['prompt_id']} {row['messages']} {row['fields']}".encode(), digest_size=16)
+        number, total = number + 1, total + int.from_bytes(hashed.digest())
+    return number, f"{total % 2**128:032x}"

@@ -5,6 +5,7 @@ Without a reference column evaluation reports how often the distilled model answ
 
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Literal, Self
 
@@ -15,6 +16,8 @@ from pydantic import Field, model_validator
 
 from s2d_ray.errors import UserError
 from s2d_ray.records import LabelledPrompt, Prompt, Row, content_id, user
+from s2d_ray.storage import Location, filesystem
+from s2d_ray.tasks.distinct import Seen
 from s2d_ray.tasks.normalisation import NORMALISATIONS
 from s2d_ray.tasks.task import Split, Task
 
@@ -26,15 +29,15 @@ FORMATS = {".parquet": "parquet", ".jsonl": "json", ".ndjson": "json", ".json": 
 class Prompts(Task):
     """Prompts from a file, one a row."""
 
-    path: Path
-    """A .parquet, .jsonl or .csv file, or a folder of files of one of these kinds."""
+    path: Location
+    """A .parquet, .jsonl or .csv file, or a folder of files of one of these kinds, here or at `s3://…` or `gs://…`."""
     text_column: str = "prompt"
     """Column with the prompt's text."""
     id_column: str | None = None
     """Column with a unique id; without one, ids are hashes of the text and repeated prompts are merged."""
     reference_column: str | None = None
     """Column with the right answer, or a list of right answers; used by evaluation only."""
-    test_path: Path | None = None
+    test_path: Location | None = None
     """Held-out prompts of the same layout; without it `test_share` of `path` is held out."""
     test_share: float = Field(0.1, gt=0, lt=1)
     """Share of the prompts held out, chosen by id."""
@@ -105,17 +108,17 @@ class Prompts(Task):
 
     def _read(self, path: Path) -> Iterator[LabelledPrompt]:
         columns = list(dict.fromkeys(filter(None, (self.text_column, self.id_column, self.reference_column))))
-        seen: set[str] = set()
-        for file, row in _rows(_open(path, columns), columns):
-            item = self._item(row, file)
-            if item.prompt.prompt_id not in seen:
-                seen.add(item.prompt.prompt_id)
-                yield item
-            elif self.id_column is not None:
-                raise UserError(
-                    f"{file}: {self.id_column} {item.prompt.prompt_id} occurs more than once; make ids unique"
-                )
-        if not seen:
+        empty = True
+        with closing(Seen()) as seen:
+            for file, row in _rows(_open(path, columns), columns):
+                item, empty = self._item(row, file), False
+                if seen.add(item.prompt.prompt_id):
+                    yield item
+                elif self.id_column is not None:
+                    raise UserError(
+                        f"{file}: {self.id_column} {item.prompt.prompt_id} occurs more than once; make ids unique"
+                    )
+        if empty:
             raise UserError(f"{path} has no rows")
 
     def _item(self, row: Row, file: str) -> LabelledPrompt:
@@ -157,12 +160,13 @@ def _rows(dataset: pads.Dataset, columns: Sequence[str]) -> Iterator[tuple[str, 
 def _open(path: Path, columns: Sequence[str]) -> pads.Dataset:
     """The files at `path`. Raises UserError where they are missing, unreadable or lack one of the columns."""
     kind, files = _files(path)
+    system, _ = filesystem(path)
     try:
         # Quoted prompts hold line breaks; an id 001 is not 1, and NA is a word.
         parse = pa.csv.ParseOptions(newlines_in_values=True)
         convert = pa.csv.ConvertOptions(column_types=dict.fromkeys(columns, pa.string()), strings_can_be_null=False)
         csv = pads.CsvFileFormat(parse_options=parse, convert_options=convert)
-        dataset = pads.dataset(files, format=csv if kind == "csv" else kind)
+        dataset = pads.dataset(files, format=csv if kind == "csv" else kind, filesystem=system)
         names = dataset.schema.names
     except UNREADABLE as error:
         raise UserError(f"{path} cannot be read as {kind}: {_first_line(error)}") from error
@@ -172,20 +176,22 @@ def _open(path: Path, columns: Sequence[str]) -> pads.Dataset:
     if kind != "json":
         return dataset
     fields = [dataset.schema.field(column) for column in columns]
-    return pads.dataset(files, format=kind, schema=pa.schema([f.with_type(_as_written(f.type)) for f in fields]))
+    schema = pa.schema([f.with_type(_as_written(f.type)) for f in fields])
+    return pads.dataset(files, format=kind, filesystem=system, schema=schema)
 
 
-def _files(path: Path) -> tuple[str, Sequence[Path]]:
+def _files(path: Path) -> tuple[str, Sequence[str]]:
     """The one format of the files at `path`, and the files."""
+    system, name = filesystem(path)
     if not path.exists():
         raise UserError(f"no file or folder {path}")
     files = [path] if path.is_file() else sorted(f for f in path.rglob("*") if f.suffix in FORMATS)
     kinds = {FORMATS.get(f.suffix, "") for f in files}
     if len(kinds) != 1 or "" in kinds:
         raise UserError(f"{path} is not a .parquet, .jsonl or .csv file, or a folder of one of these kinds")
-    if path.is_file() and path.stat().st_size == 0:
+    if path.is_file() and system.get_file_info(name).size == 0:
         raise UserError(f"{path} is empty")
-    return kinds.pop(), files
+    return kinds.pop(), [filesystem(file)[1] for file in files]
 
 
 def _as_written(kind: pa.DataType) -> pa.DataType:

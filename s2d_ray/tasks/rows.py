@@ -5,6 +5,7 @@ Tasks over rows share the options that say where the rows are and how they are s
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from importlib import resources
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
@@ -13,6 +14,8 @@ from pydantic import Field, model_validator
 
 from s2d_ray.errors import UserError
 from s2d_ray.records import LabelledPrompt, content_id
+from s2d_ray.storage import NameOrLocation, local_copy, location
+from s2d_ray.tasks.distinct import Seen
 from s2d_ray.tasks.normalisation import caseless
 from s2d_ray.tasks.task import Split, Task
 
@@ -32,8 +35,9 @@ class RowTask(Task, ABC):
     shipped_source: ClassVar[str]
     """Where the excerpt comes from, with its licence."""
 
-    path: str | None = None
-    """A name on the hub, or a .jsonl, .json, .parquet or .csv file or folder; unset: the shipped excerpt."""
+    path: NameOrLocation | None = None
+    """A name on the hub, or a .jsonl, .json, .parquet or .csv file or folder, here or at `s3://…` or `gs://…`; unset:
+    the shipped excerpt."""
     config: str | None = None
     """On the hub: which configuration of the data set."""
     revision: str | None = None
@@ -42,7 +46,7 @@ class RowTask(Task, ABC):
     """On the hub: the split that is distilled on."""
     test_split: str | None = None
     """On the hub: the split that is tested on."""
-    test_path: str | None = None
+    test_path: NameOrLocation | None = None
     """Rows that are tested on, where they are another data set or file."""
     test_share: float = Field(0.1, gt=0, lt=1)
     """Share of the questions held out, chosen by content; where neither `test_path` nor `test_split` is set."""
@@ -67,11 +71,10 @@ class RowTask(Task, ABC):
 
     def items(self, split: Split, seed: int) -> Iterator[LabelledPrompt]:
         """The split's prompts, each once. Raises UserError where the data is missing or has another layout."""
-        seen: set[str] = set()
-        for item in self.labelled(split, seed):
-            if item.prompt.prompt_id not in seen:
-                seen.add(item.prompt.prompt_id)
-                yield item
+        with closing(Seen()) as seen:
+            for item in self.labelled(split, seed):
+                if seen.add(item.prompt.prompt_id):
+                    yield item
 
     def records(
         self, split: Split, seed: int, read: Callable[[Iterable[Row]], Iterable[T]], question: Callable[[T], str]
@@ -143,7 +146,10 @@ def load_rows(path: str, config: str | None = None, split: str = "train", revisi
 
 def _local_files(path: str) -> list[str]:
     """The files at a path; none where it can only be a name on the hub."""
-    found = Path(path).expanduser()
+    found = location(path)
+    if "://" in path and not found.exists():
+        raise UserError(f"no data file or folder {path}")
+    found = local_copy(found).expanduser()
     if found.is_file():
         files = [found]
     elif found.is_dir():

@@ -3,15 +3,15 @@
 from typing import Any
 
 from s2d_ray.config import Train
+from s2d_ray.training.schedule import accumulation_steps
 
 
-def deepspeed_config(train: Train) -> dict[str, Any]:
-    """What `deepspeed.initialize` takes; sizes in examples, optimizer and schedule are given apart."""
-    micro = min(train.micro_batch_size, train.batch_size // train.workers)
+def deepspeed_config(train: Train, workers: int) -> dict[str, Any]:
+    """What `deepspeed.initialize` takes on so many workers; the optimizer is given apart."""
     return {
-        "train_batch_size": train.batch_size,
-        "train_micro_batch_size_per_gpu": micro,
-        "gradient_accumulation_steps": train.batch_size // train.workers // micro,
+        # DeepSpeed only counts: what a micro-batch holds is the loop's affair, and its size may differ by one.
+        "train_micro_batch_size_per_gpu": 1,
+        "gradient_accumulation_steps": accumulation_steps(train.batch_size, workers, train.micro_batch_size),
         "gradient_clipping": train.gradient_clipping,
         "zero_optimization": {
             "stage": train.zero_stage,
@@ -19,6 +19,7 @@ def deepspeed_config(train: Train) -> dict[str, Any]:
             "overlap_comm": False,
             # Also gathers the weights that were never trained when ZeRO-3 exports the model.
             "stage3_gather_16bit_weights_on_model_save": True,
+            **_offload(train),
         },
         "bf16": {"enabled": train.dtype == "bfloat16"},
         # AdamW from torch: DeepSpeed's own would compile C++ when a worker starts.
@@ -27,3 +28,12 @@ def deepspeed_config(train: Train) -> dict[str, Any]:
         "steps_per_print": 10**9,
         "wall_clock_breakdown": False,
     }
+
+
+def _offload(train: Train) -> dict[str, Any]:
+    to_cpu = {"device": "cpu", "pin_memory": True}
+    return {
+        "none": {},
+        "optimizer": {"offload_optimizer": to_cpu},
+        "parameters": {"offload_optimizer": to_cpu, "offload_param": to_cpu},
+    }[train.offload]

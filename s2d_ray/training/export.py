@@ -40,11 +40,11 @@ def export(engine: Any, base: Path, tokenizer: Any, settings: Train, target: Pat
         return
     if settings.lora is not None:
         _save_adapter(model, state, base, target / ADAPTER)
-        plain = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+        plain = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, use_safetensors=True)
         merged = PeftModel.from_pretrained(plain, target / ADAPTER).merge_and_unload()
         merged.to(torch.bfloat16).save_pretrained(target)
     else:
-        plain = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+        plain = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, use_safetensors=True)
         plain.load_state_dict(state, strict=False)
         plain.to(torch.bfloat16).save_pretrained(target)
     tokenizer.save_pretrained(target)

@@ -159,10 +159,11 @@ async def test_datasets_loads_the_kept_pairs_as_messages(tmp_path: Path) -> None
 
 def test_an_empty_set_says_in_one_sentence_how_many_prompts_were_left_out_and_why() -> None:
     rejected = {"tie between answers": 2, "no majority": 50, "no sample gives an answer": 3, "b": 1, "a": 1}
-    told = why_nothing_kept({"rows": 60, "kept": 0, "rejected": rejected, "failed": {"too long": 3}})
+    failed = {"too long": 1, "ValueError: what it quotes": 1, "ValueError: may be a prompt": 1}
+    told = why_nothing_kept({"rows": 60, "kept": 0, "rejected": rejected, "failed": failed})
     assert told == (
         "Curation kept none of 60 prompts, so there is nothing to train on: 57 rejected (no majority 50, "
-        "no sample gives an answer 3, tie between answers 2, other reasons 2) and 3 failed (too long 3)."
+        "no sample gives an answer 3, tie between answers 2, other reasons 2) and 3 failed (ValueError 2, too long 1)."
     )
 
 

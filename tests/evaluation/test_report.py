@@ -1,6 +1,7 @@
 """The report of a small run folder, written with the stages' own schemas and read back as a person's tools would."""
 
 import json
+import math
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from s2d_ray.artifacts import Artifact, RunFolders
+from s2d_ray.artifacts import Artifact, RunFolders, write_json
 from s2d_ray.config import Cascade, Recipe, Serve
 from s2d_ray.curation.data_card import count_outcomes
 from s2d_ray.errors import UserError
@@ -134,7 +135,8 @@ def write_model(folder: Path, skipped: str = "") -> None:
     if skipped:
         finish(folder, [], ANSWERS, {"skipped": skipped, "seconds": 0.0})
         return
-    manifest = {"examples": 79, "steps": 3, "tokens": 900, "seconds": 30.0, "tokens_per_second": 30.0}
+    manifest: dict[str, float] = {"examples": 79, "left_out_too_long": 1, "steps": 3, "tokens": 900}
+    manifest |= {"seconds": 30.0, "tokens_per_second": 30.0}
     finish(folder, [], ANSWERS, manifest)
     # A crash after step 2 went back to step 1, so 2 was logged twice.
     entries = [(1, 3.0), (2, 2.5), (2, 2.0), (3, 1.0)]
@@ -261,12 +263,35 @@ def test_time_of_every_stage_is_there_and_the_controls_are_added_up(report: Any)
 def test_the_ledger_says_when_distilling_has_paid(report: Any) -> None:
     generated = 120 * 4 * 30
     assert report["ledger"] == {
+        "steps": {
+            "rewrite": {"calls": 480, "prompt": 480 * 9, "cached": 0, "generated": 480 * 20},
+            "respond": {"calls": 480, "prompt": 480 * 9, "cached": 0, "generated": 480 * 10},
+        },
+        "work": {},
+        "accepted": 80,
         "generated_tokens": generated,
         "tokens_per_prompt": 120,
         "tokens_per_accepted": generated / 80,
         "saved_per_request": 26,
         "break_even_requests": 554,
+        "break_even_with_training": None,
     }
+
+
+def test_a_part_bears_its_own_time_and_its_share_of_the_training(tmp_path: Path) -> None:
+    whole = RunFolders(tmp_path / "toy")
+    part = whole.round(2).part("one")
+    write_run(part.base, Toy(), ["system1", "system2", "distilled"])
+    (part.base / "model").rename(part.model)
+    spent = {"seconds": 40.0, "gpu_seconds": 8.0}
+    paths = ("round-2/parts/one/candidates", "round-2/model", "round-2/parts/two/candidates", "model")
+    (whole.base / "attempts").mkdir()
+    write_json(whole.base / "attempts" / "00001.json", {"work": dict.fromkeys(paths, spent)})
+    # It gives 20 of the 80 pairs.
+    own = RECIPE.model_copy(update={"train": RECIPE.train.model_copy(update={"max_examples": 20})})
+    ledger = write_report(own, Toy(), part)["ledger"]
+    assert ledger["work"] == {"generate": spent, "train": {"seconds": 10.0, "gpu_seconds": 2.0}}
+    assert ledger["break_even_with_training"] == math.ceil(120 * 4 * 30 * 10 / 8 / 26)
 
 
 def test_the_verdict_and_the_comparisons_are_of_the_same_answers(report: Any) -> None:

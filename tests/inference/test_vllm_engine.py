@@ -1,6 +1,7 @@
 """The real vLLM on a tiny random model."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
@@ -9,8 +10,9 @@ import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from s2d_ray.config import Engine, Named, Sampling
-from s2d_ray.inference.engine import EngineDied, EngineError
+from s2d_ray.inference.engine import Activity, EngineDied, EngineError
 from s2d_ray.inference.program_run import run_method
+from s2d_ray.inference.timed import TimedEngine
 from s2d_ray.inference.vllm_engine import VllmEngine
 from s2d_ray.records import Completion, Message, Prompt, user
 from s2d_ray.system2.catalogue import load_method
@@ -65,6 +67,8 @@ def test_completions_of_the_real_engine(tiny_model: Path, tmp_path: Path) -> Non
             await engine.complete([user("Lyon " * 2000)], GREEDY, 1, seed=0)
         # The engine goes on after a request that it could not serve.
         assert await engine.complete(chat, GREEDY, 1, seed=1) == await engine.complete(chat, GREEDY, 1, seed=1)
+
+        await watch_a_burst(engine)
 
         method = load_method(Named(name="s2a", prompts="few_shot"))
         [sample] = await run_method(method, Prompt("id", chat), engine, GREEDY, 1, seed=0)
@@ -149,6 +153,29 @@ def make_adapter(base: Path, folder: Path) -> tuple[Path, Path]:
     model.merge_and_unload().to(torch.bfloat16).save_pretrained(folder / "merged")
     AutoTokenizer.from_pretrained(base).save_pretrained(folder / "merged")
     return folder / "adapter", folder / "merged"
+
+
+async def watch_a_burst(engine: VllmEngine) -> None:
+    """More calls than it takes at once (16): it says so, and that it is done; one that is too slow is aborted."""
+    endless = Sampling(temperature=1.0, top_p=1, max_tokens=900)
+    before = time.monotonic()
+    burst = [asyncio.ensure_future(engine.complete([user("Lyon?")], endless, 2, seed=i)) for i in range(20)]
+    seen = list[Activity]()
+    while not any(call.done() for call in burst) and len(seen) < 2000:
+        await asyncio.sleep(0.01)
+        seen.append(engine.activity())
+    assert max(now.running for now in seen) == 16
+    assert all(now.running + now.waiting == 40 for now in seen[:-1])
+    for call in burst:
+        call.cancel()
+    # Sequences enough to take any machine longer than that, in which tokens come all the time.
+    with pytest.raises(EngineError, match="no answer within"):
+        await TimedEngine(engine, 2.0).complete([user("Lyon?")], endless, 500, seed=1)
+    # Those that were cancelled no longer take places: this one is the only one.
+    await engine.complete([user("Lyon?")], GREEDY, 1, seed=0)
+    now = engine.activity()
+    assert (now.running, now.waiting) == (0, 0)
+    assert before < now.progressed
 
 
 def greedy_text(model: Path, messages: list[Message]) -> str:

@@ -38,6 +38,11 @@ def fails(messages: Sequence[Message], random: object) -> str:
     raise RuntimeError("the script is broken")
 
 
+def quotes(messages: Sequence[Message], random: object) -> str:
+    """An error with the prompt in it."""
+    raise RuntimeError(messages[-1]["content"])
+
+
 def fails_but_for_system2(messages: Sequence[Message], random: object) -> str:
     """A text only where the opinion was taken out, or is to be."""
     text = messages[-1]["content"]

@@ -142,10 +142,10 @@ def test_the_ray_service_is_what_serve_deploy_takes() -> None:
     assert application["import_path"] == f"{app.__module__}:{app.__name__}"
     arguments = AppArgs.model_validate(application["args"])
     recipe = load_recipe(arguments.recipe, arguments.overrides)
-    printed = serve_config(recipe, arguments.recipe, Path(arguments.root), arguments.overrides)
+    printed = serve_config(recipe, arguments.recipe, arguments.root, arguments.overrides)
     assert printed == described
     named = {entry["name"] for entry in _containers(manifest)[0]["env"]}
-    assert {recipe.serve.admin_token_env, recipe.serve.api_keys_env} == named
+    assert named == {recipe.serve.admin_token_env, recipe.serve.api_keys_env, "HF_TOKEN"}
     assert all(container["env"] == _containers(manifest)[0]["env"] for container in _containers(manifest))
 
 

@@ -13,9 +13,10 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from s2d_ray.artifacts import dataset, part_files
+from s2d_ray.artifacts import part_files
 from s2d_ray.serving.events import FeedbackEvent, RequestEvent, ShadowEvent, StoredEvent
-from s2d_ray.serving.store import SCHEMAS, EventStore, Snapshot
+from s2d_ray.serving.store import SCHEMAS, EventStore, Snapshot, journal_folder
+from s2d_ray.storage import RemotePath, cache_dir, filesystem
 
 TIME = 1_795_000_000.123456
 
@@ -26,8 +27,9 @@ def request(number: int) -> RequestEvent:
 
 def ids(folder: Path) -> Counter[str]:
     """What is in the Parquet parts."""
-    paths = part_files(folder / "requests")
-    return Counter(row for path in paths for row in pq.read_table(path)["request_id"].to_pylist())
+    paths = map(filesystem, part_files(folder / "requests"))
+    tables = [pq.read_table(name, filesystem=system) for system, name in paths]
+    return Counter(row for table in tables for row in table["request_id"].to_pylist())
 
 
 def seen(folder: Path) -> Counter[str]:
@@ -40,7 +42,7 @@ def once(numbers: range) -> Counter[str]:
 
 
 def journals(folder: Path) -> list[Path]:
-    return sorted((folder / "journal").glob("*.jsonl"))
+    return sorted(journal_folder(folder).glob("*.jsonl"))
 
 
 def test_every_field_of_every_kind_comes_back(tmp_path: Path) -> None:
@@ -72,10 +74,10 @@ def test_every_field_of_every_kind_comes_back(tmp_path: Path) -> None:
     before = [getattr(Snapshot(tmp_path), kind).to_table() for kind in events]
     store.close()
     for table, (kind, event) in zip(before, events.items(), strict=True):
-        [row] = dataset(tmp_path / kind).to_table().to_pylist()
+        [row] = pq.read_table(tmp_path / kind).to_pylist()
         assert row.pop("time").timestamp() == TIME
         assert row == {key: value for key, value in asdict(event).items() if key != "time"}
-        assert table.equals(dataset(tmp_path / kind).to_table())
+        assert table.equals(pq.read_table(tmp_path / kind))
         assert table.schema == SCHEMAS[kind]
 
 
@@ -123,11 +125,11 @@ def test_writers_share_a_folder_and_leave_each_other_alone(tmp_path: Path) -> No
 
 WRITER = """
 import sys
-from pathlib import Path
 from s2d_ray.serving.store import EventStore
+from s2d_ray.storage import location
 from tests.serving.test_store import request
 
-store, number = EventStore(Path(sys.argv[1])), int(sys.argv[2])
+store, number = EventStore(location(sys.argv[1])), int(sys.argv[2])
 while True:
     store.add(request(number))
     print(number, flush=True)
@@ -153,6 +155,22 @@ def test_killed_at_any_moment_nothing_is_lost_and_nothing_doubled(tmp_path: Path
     EventStore(tmp_path).close()
     assert ids(tmp_path) == before
     assert journals(tmp_path) == []
+
+
+def test_a_store_in_object_storage_loses_nothing_to_a_kill(remote: RemotePath) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(remote), "0"], stdout=subprocess.PIPE, text=True
+    ) as writer:
+        assert writer.stdout is not None
+        for _ in range(17):
+            writer.stdout.readline()
+        writer.send_signal(signal.SIGKILL)
+    seen_before = seen(remote)
+    assert seen_before >= once(range(17))
+    assert [journal.is_relative_to(cache_dir()) for journal in journals(remote)] == [True]
+    EventStore(remote).close()
+    assert seen(remote) == ids(remote) == seen_before
+    assert journals(remote) == []
 
 
 def test_a_crash_before_the_journal_is_removed_doubles_nothing(tmp_path: Path) -> None:
@@ -192,7 +210,8 @@ def test_a_flush_that_fails_is_made_good_later(tmp_path: Path, monkeypatch: pyte
         with pytest.raises(OSError, match="no space"):
             store.flush()
     store.add(request(1))
-    assert (seen(tmp_path), ids(tmp_path)) == (once(range(2)), Counter())
+    assert seen(tmp_path) == once(range(2))
+    assert len(journals(tmp_path)) == 2
     store.recover()
     assert ids(tmp_path) == once(range(1))
     store.close()

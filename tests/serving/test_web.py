@@ -259,6 +259,18 @@ def test_a_failing_engine_is_an_answer_with_a_status(tmp_path: Path) -> None:
     assert [row["outcome"] for row in stored(tmp_path)] == ["failed", "failed"]
 
 
+def test_no_prompt_is_kept_by_way_of_an_error(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    recipe = served_recipe(
+        engine={"kind": "scripted", "script": "tests.serving.desks:quotes"},
+        serve={"weights": {"system1": 1}},
+    )
+    with serving(make_desk(recipe, tmp_path), recipe) as address, pytest.raises(openai.InternalServerError):
+        ask(address)
+    assert [row["error"] for row in stored(tmp_path)] == ["RuntimeError"]
+    assert "failed: RuntimeError" in caplog.text
+    assert QUESTION not in caplog.text
+
+
 def test_weights_change_at_once_and_outlast_the_server(tmp_path: Path) -> None:
     recipe = served_recipe()
     change = {"action": "weights", "weights": {"system1": 0}, "who": "ada", "why": "a try", "version": 1}

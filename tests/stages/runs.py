@@ -16,7 +16,18 @@ from s2d_ray.config import load_recipe
 from s2d_ray.records import Row
 
 REPOSITORY = Path(__file__).parents[2]
-COMMAND = [sys.executable, "-c", "from s2d_ray.cli import main; main()"]
+PATIENCE = 600.0
+"""Seconds that a busy machine is given for what takes a few on a quiet one."""
+PROGRAM = """
+from s2d_ray.cli import main
+try:
+    main()
+except SystemExit as end:
+    print("exit code", end.code or 0, flush=True)
+    raise
+"""
+"""Prints its exit code, since Ray in the process of the tests makes all that it is told of its children 0."""
+COMMAND = [sys.executable, "-c", PROGRAM]
 
 
 def write_corpus(path: Path, rows: int) -> Path:
@@ -53,9 +64,9 @@ def run_here(recipe: Path, root: Path, *stages: str, **overrides: str) -> Path:
     return folders.base
 
 
-def start(arguments: Sequence[str], root: Path) -> subprocess.Popen[str]:
+def start(arguments: Sequence[str], root: Path, **environment: str) -> subprocess.Popen[str]:
     """The command, started from the repository so that workers find `tests.scripts`."""
-    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)} | environment
     return subprocess.Popen(
         [*COMMAND, *arguments, "--root", str(root)],
         cwd=REPOSITORY,
@@ -66,12 +77,22 @@ def start(arguments: Sequence[str], root: Path) -> subprocess.Popen[str]:
     )
 
 
-def run(arguments: Sequence[str], root: Path) -> str:
+def run(arguments: Sequence[str], root: Path, **environment: str) -> str:
     """Run the command to its end and give what it printed; fails the test where it failed."""
-    process = start(arguments, root)
-    output, _ = process.communicate(timeout=240)
-    assert process.returncode == 0, output
+    return finished(start(arguments, root, **environment))
+
+
+def finished(process: subprocess.Popen[str]) -> str:
+    """Wait for the command's end and give what it printed; fails the test where it failed."""
+    output, _ = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0 and exit_code(output) == 0, output
     return output
+
+
+def exit_code(output: str) -> int | None:
+    """What the command ended with, from what it printed; None where it did not come to its own end."""
+    last = output.splitlines()[-1:]
+    return int(last[0].removeprefix("exit code")) if last and last[0].startswith("exit code") else None
 
 
 def ids(folder: Path) -> Counter[str]:

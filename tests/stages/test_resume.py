@@ -12,24 +12,20 @@ import psutil
 import pytest
 
 from s2d_ray.artifacts import TRAINING_LOG, read_json, read_json_lines
-from tests.stages.runs import by_id, ids, run, start, write_corpus, write_recipe
+from s2d_ray.stages.parts import parts_done
+from tests.stages.runs import PATIENCE, by_id, finished, ids, run, start, write_corpus, write_recipe
 
 ROWS = 160
 FEW_PARTS = 2
 
 
-def wait_for(happened: Callable[[], bool], process: subprocess.Popen[str], seconds: float = 120) -> None:
+def wait_for(happened: Callable[[], bool], process: subprocess.Popen[str], seconds: float = PATIENCE) -> None:
     """Until it has happened; fails where the process ends or time runs out before."""
     deadline = time.monotonic() + seconds
     while not happened():
         assert process.poll() is None, f"ended too early:\n{process.communicate()[0]}"
         assert time.monotonic() < deadline, "did not happen in time"
         time.sleep(0.05)
-
-
-def committed(folder: Path) -> int:
-    """Parts that are committed to a results folder so far."""
-    return sum(not f.name.endswith(".pending.parquet") for f in (folder / "_checkpoint").glob("*.parquet"))
 
 
 def descendants(process: subprocess.Popen[str], name: str) -> list[psutil.Process]:
@@ -69,9 +65,9 @@ def test_a_killed_driver(slow_run: tuple[Sequence[str], Path], tmp_path_factory:
     command, root = slow_run
     candidates = root / "trial" / "candidates"
     process = start(command, root)
-    wait_for(lambda: committed(candidates) >= FEW_PARTS, process)
+    wait_for(lambda: parts_done(candidates) >= FEW_PARTS, process)
     kill_driver(process)
-    before = committed(candidates)
+    before = parts_done(candidates)
     run(command, root)
     manifest = read_json(candidates / "manifest.json")
     assert manifest["resumed"] >= before * 8, "finished prompts were generated again"
@@ -90,11 +86,10 @@ def test_a_killed_engine_actor(slow_run: tuple[Sequence[str], Path]) -> None:
     command, root = slow_run
     candidates = root / "trial" / "candidates"
     process = start(command, root)
-    wait_for(lambda: committed(candidates) >= FEW_PARTS, process)
+    wait_for(lambda: parts_done(candidates) >= FEW_PARTS, process)
     [actor] = descendants(process, "MapWorker(MapBatches(EngineActor))")
     actor.kill()
-    output, _ = process.communicate(timeout=240)
-    assert process.returncode == 0, output
+    finished(process)
     assert ids(candidates) == ids(root / "trial" / "prompts")
 
 
@@ -148,7 +143,6 @@ def test_training_goes_on_after_a_killed_worker(training_run: tuple[Sequence[str
     started = (model / TRAINING_LOG).read_text().splitlines()[0]
     [worker] = descendants(process, "RayTrainWorker")
     worker.kill()
-    output, _ = process.communicate(timeout=240)
-    assert process.returncode == 0, output
+    finished(process)
     assert (model / TRAINING_LOG).read_text().splitlines()[0] == started, "training began anew"
     assert steps_logged(model) == list(range(1, read_json(model / "manifest.json")["steps"] + 1))

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from s2d_ray.training.schedule import batches, total_steps
+from s2d_ray.training.schedule import Schedule, accumulation_steps, batches, micro_batches, rate_share, total_steps
 
 
 @pytest.mark.parametrize(
@@ -40,3 +40,40 @@ def test_the_plan_is_the_same_for_the_same_seed_and_does_not_change_with_the_ste
 
 def test_no_steps_have_no_batches() -> None:
     assert batches(5, 8, 0, seed=0) == []
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3, 5, 8, 16])
+@pytest.mark.parametrize("size", [1, 2, 3, 8, 20])
+def test_workers_share_a_batch_in_equally_many_micro_batches(workers: int, size: int) -> None:
+    batch = list(range(100, 116))
+    dealt = micro_batches(batch, workers, size)
+    assert [len(mine) for mine in dealt] == [accumulation_steps(16, workers, size)] * workers
+    assert sorted(index for mine in dealt for micro in mine for index in micro) == batch
+    sizes = [len(micro) for mine in dealt for micro in mine]
+    assert max(sizes) <= size
+    assert max(sizes) - min(sizes) <= 1
+    assert sum(size == 0 for size in sizes) < workers
+
+
+def rates(schedule: Schedule, steps: int, warmup_share: float) -> list[float]:
+    return [rate_share(schedule, step, steps, warmup_share) for step in range(steps)]
+
+
+def test_the_learning_rate_rises_to_its_peak_and_falls_by_its_schedule() -> None:
+    rising = [0.0, 0.25, 0.5, 0.75, 1.0]
+    linear, cosine, constant = (rates(schedule, 16, 0.25) for schedule in ("linear", "cosine", "constant"))
+    for found in (linear, cosine, constant):
+        assert found[:5] == rising
+    assert constant[4:] == [1.0] * 12
+    assert linear[4:] == pytest.approx([1 - step / 13 for step in range(12)])
+    # Above the straight line at first, below it at last, and at one half in the middle.
+    assert cosine[6] > linear[6]
+    assert cosine[15] < linear[15]
+    assert rate_share("cosine", 10, 15, 4 / 15) == pytest.approx(0.5)
+    assert sorted(cosine[4:], reverse=True) == cosine[4:]
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine", "constant"])
+def test_without_a_warm_up_the_first_step_has_the_peak(schedule: Schedule) -> None:
+    assert rates(schedule, 10, 0.0)[0] == 1.0
+    assert rates(schedule, 1, 0.5)[0] == 1.0

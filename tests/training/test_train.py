@@ -4,50 +4,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
-from s2d_ray.artifacts import TRAINING_LOG, Artifact, read_json, read_json_lines
-from s2d_ray.config import Recipe
+from s2d_ray.artifacts import TRAINING_LOG, Artifact, read_json
 from s2d_ray.models import Model
-from s2d_ray.records import DECISIONS, assistant, user
+from s2d_ray.records import assistant, user
+from tests.training.trial import distilled, recipe, trained
 
 pytestmark = pytest.mark.train
-
-
-def distilled(folder: Path, rows: int = 24) -> Artifact:
-    """A finished distilled set that says which letter a question asks for."""
-    (folder / "status=kept").mkdir(parents=True)
-    table = pa.Table.from_pylist(
-        [
-            {"prompt_id": f"{i:03}", "messages": [user(f"What is the letter of case {i}?"), assistant("abc"[i % 3])]}
-            for i in range(rows)
-        ],
-        schema=pa.schema([DECISIONS.field("prompt_id"), DECISIONS.field("messages")]),
-    )
-    pq.write_table(table, folder / "status=kept" / "part-0.parquet")
-    artifact = Artifact(folder, {"made": "by hand"})
-    artifact.open()
-    artifact.finish({"kept": rows})
-    return artifact
-
-
-def recipe(model: Path, **train: Any) -> Recipe:
-    settings = {"batch_size": 8, "micro_batch_size": 4, "epochs": 4, "learning_rate": 1e-2, "checkpoint_steps": 2}
-    return Recipe.model_validate(
-        {"name": "trial", "model": str(model), "task": "geonames", "method": "s2a", "train": settings | train}
-    )
-
-
-def trained(folder: Path, model: Path, rows: int = 24, **train: Any) -> tuple[Path, list[dict[str, float]]]:
-    from s2d_ray.stages.train import Source
-    from s2d_ray.stages.train import train as run
-
-    base = Model.local("tiny", model)
-    made = Artifact(folder / "model", {"made": "by a test"})
-    run(recipe(model, **train), base, [Source("", distilled(folder / "distilled", rows), None)], made, "train")
-    return folder / "model", read_json_lines(folder / "model" / TRAINING_LOG)
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +71,7 @@ def test_zero_3_shards_and_exports(lora: Any, tmp_path: Path, tiny_model: Path, 
 def test_pairs_of_several_sets_are_all_there_even_where_ids_coincide(tmp_path: Path, tiny_model: Path) -> None:
     from transformers import AutoTokenizer
 
-    from s2d_ray.training.loop import Pairs, TrainJob, load_pairs
+    from s2d_ray.training.job import Pairs, TrainJob, load_pairs
 
     tokenizer = AutoTokenizer.from_pretrained(tiny_model)
     files = [sorted(distilled(tmp_path / name, rows).path.glob("*/*.parquet")) for name, rows in (("a", 6), ("b", 9))]
@@ -122,34 +86,69 @@ def test_pairs_of_several_sets_are_all_there_even_where_ids_coincide(tmp_path: P
     assert ids(2, 50) == first[:2] + second
 
 
-def test_packed_examples_do_not_see_each_other(tiny_model: Path) -> None:
+@pytest.mark.parametrize(
+    ("attention", "device"), [("sdpa", "cpu"), ("eager", "cpu"), pytest.param("sdpa", "cuda", marks=pytest.mark.gpu)]
+)
+def test_packed_examples_do_not_see_each_other(attention: str, device: str, tiny_model: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from s2d_ray.training.encoding import encode, pack
-
     tokenizer = AutoTokenizer.from_pretrained(tiny_model)
-    model = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
+    model = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32, attn_implementation=attention)
+    packed, apart = packed_and_apart(model.to(device), tokenizer)
+    assert torch.allclose(packed, apart, atol=1e-4)
+
+
+def test_sdpa_is_the_attention_of_training(tiny_model: Path) -> None:
+    from transformers import AutoModelForCausalLM
+
+    assert AutoModelForCausalLM.from_pretrained(tiny_model).config._attn_implementation == "sdpa"
+
+
+def test_recurrent_layers_would_see_all_of_a_row_and_are_refused_it(tiny_model: Path) -> None:
+    import torch
+    from transformers import AutoTokenizer, MambaConfig, MambaForCausalLM
+
+    from s2d_ray.training.trainer import check_packable
+
+    config = MambaConfig(vocab_size=384, hidden_size=32, state_size=4, num_hidden_layers=2, initializer_range=0.3)
+    model = MambaForCausalLM(config)
+    packed, apart = packed_and_apart(model, AutoTokenizer.from_pretrained(tiny_model))
+    assert not torch.allclose(packed, apart, atol=1e-4)
+    with pytest.raises(ValueError, match=r"MambaForCausalLM has recurrent layers.*set train.micro_batch_size=1"):
+        check_packable(model, 2)
+    check_packable(model, 1)
+
+
+def packed_and_apart(model: Any, tokenizer: Any) -> tuple[Any, Any]:
+    """The logits of three examples in one row, and in a row each."""
+    import torch
+
+    from s2d_ray.training.encoding import Packed, encode, pack
+
     examples = [encode([user(f"What is the letter of case {i}?"), assistant("abc"[i])], tokenizer) for i in range(3)]
 
-    def logits(row: Any) -> torch.Tensor:
+    def logits(row: Packed) -> torch.Tensor:
         with torch.no_grad():
             found: torch.Tensor = model(
-                input_ids=torch.tensor([row.input_ids]),
-                position_ids=torch.tensor([row.position_ids]),
-                logits_to_keep=torch.tensor(row.predicting),
+                input_ids=torch.tensor([row.input_ids], device=model.device),
+                position_ids=torch.tensor([row.position_ids], device=model.device),
                 use_cache=False,
             ).logits[0]
-        return found
+        return found[row.predicting]
 
-    apart = torch.cat([logits(pack([example])) for example in examples])
-    assert torch.allclose(logits(pack(examples)), apart, atol=1e-4)
+    return logits(pack(examples)), torch.cat([logits(pack([example])) for example in examples])
 
 
 def test_the_log_is_json_lines(two_workers: Any) -> None:
     folder, _ = two_workers
     for line in (folder / TRAINING_LOG).read_text().splitlines():
-        assert {"step", "loss", "learning_rate", "tokens", "seconds"} <= json.loads(line).keys()
+        entry = json.loads(line)
+        assert {"step", "loss", "learning_rate", "tokens", "workers", "seconds"} <= entry.keys()
+        assert entry["padding"] == 0
+    manifest = read_json(folder / "manifest.json")
+    assert manifest["padded_share"] == 0.0
+    assert manifest["steps_by_workers"] == {"2": 12}
 
 
 def test_fewer_examples_than_a_batch_are_trained_on(tmp_path: Path, tiny_model: Path, local_ray: None) -> None:

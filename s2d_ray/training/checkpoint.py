@@ -1,0 +1,128 @@
+"""Checkpoints that any number of workers can go on from, at any ZeRO stage.
+
+Every trained parameter is stored whole, as safetensors: its float32 value and Adam's two moments. How DeepSpeed splits
+them over workers is undone when they are saved and done anew when they are loaded. DeepSpeed's own answer, the
+universal checkpoint, is made from an ordinary one by a separate conversion of pickle files; here a checkpoint is ready
+as soon as it is written, holds no code that loading could run, and leaves out the weights that LoRA never changes.
+"""
+
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import deepspeed
+import torch
+from deepspeed.utils import (
+    safe_get_full_fp32_param,
+    safe_get_full_optimizer_state,
+    safe_set_full_fp32_param,
+    safe_set_full_optimizer_state,
+    safe_set_local_fp32_param,
+    safe_set_local_optimizer_state,
+)
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch.nn.functional import pad
+
+from s2d_ray.artifacts import read_json, write_json
+
+STEPS = "steps.json"
+VALUE = "value"
+MOMENTS = ("exp_avg", "exp_avg_sq")
+FILE_BYTES = 2**31
+"""Written to one file at least, where there is so much: what a worker holds in memory while it saves."""
+
+
+def save(engine: Any, adam: torch.optim.Optimizer, folder: Path, done: int) -> None:
+    """This worker's part of a checkpoint after `done` steps: every so many-th parameter, in files of its own.
+
+    All workers take part, since each may hold a part of every parameter.
+    """
+    rank, workers = torch.distributed.get_rank(), torch.distributed.get_world_size()
+    mine: dict[str, torch.Tensor] = {}
+    files = 0
+    for number, (name, parameter) in enumerate(_trained(engine)):
+        for key in (VALUE, *MOMENTS):
+            whole = _whole(engine, adam, parameter, key)
+            if number % workers == rank:
+                mine[f"{key}/{name}"] = whole.to("cpu", torch.float32).contiguous()
+        if sum(tensor.nbytes for tensor in mine.values()) >= FILE_BYTES:
+            save_file(mine, folder / f"state-{rank}-{files}.safetensors")
+            files, mine = files + 1, {}
+    save_file(mine, folder / f"state-{rank}-{files}.safetensors")
+    if rank == 0:
+        # Adam counts for itself: DeepSpeed passes over an overflow, and takes an empty step first without ZeRO.
+        adam_steps = next(int(state["step"]) for state in adam.state.values())
+        write_json(folder / STEPS, {"done": done, "adam": adam_steps})
+
+
+def load(engine: Any, adam: torch.optim.Optimizer, folder: Path) -> int:
+    """Overwrite the trained parameters and Adam's state, which must exist; the steps that the checkpoint has behind it.
+
+    All workers take part. Each reads everything, and keeps the part that is its own.
+    """
+    files: list[Any] = [safe_open(path, framework="pt") for path in sorted(folder.glob("*.safetensors"))]
+    holder = {name: file for file in files for name in file.keys()}  # noqa: SIM118
+    for name, parameter in _trained(engine):
+        for key in (VALUE, *MOMENTS):
+            whole = holder[f"{key}/{name}"].get_tensor(f"{key}/{name}")
+            if key == VALUE:
+                with deepspeed.zero.GatheredParameters([parameter], modifier_rank=0, enabled=_sharded(parameter)):
+                    parameter.data.copy_(whole)
+            _put(engine, adam, parameter, key, whole)
+    steps = read_json(folder / STEPS)
+    for state in adam.state.values():
+        state["step"].fill_(steps["adam"])
+    return int(steps["done"])
+
+
+def _trained(engine: Any) -> Iterator[tuple[str, Any]]:
+    return (named for named in engine.module.named_parameters() if named[1].requires_grad)
+
+
+def _sharded(parameter: Any) -> bool:
+    """Whether it is split over the workers, as ZeRO-3 does."""
+    return hasattr(parameter, "ds_id")
+
+
+def _whole(engine: Any, adam: torch.optim.Optimizer, parameter: Any, key: str) -> torch.Tensor:
+    if engine.zero_optimization_stage() == 0:
+        return _unsplit(engine, adam, parameter, key)
+    whole: torch.Tensor = (
+        safe_get_full_fp32_param(parameter) if key == VALUE else safe_get_full_optimizer_state(parameter, key)
+    )
+    return whole
+
+
+def _put(engine: Any, adam: torch.optim.Optimizer, parameter: Any, key: str, whole: torch.Tensor) -> None:
+    if engine.zero_optimization_stage() == 0:
+        _unsplit(engine, adam, parameter, key).copy_(whole)
+    elif _sharded(parameter):
+        # DeepSpeed's setter for the whole fails where a parameter does not divide evenly over the workers.
+        part = _part(parameter, whole)
+        if key == VALUE:
+            safe_set_local_fp32_param(parameter, part)
+        else:
+            safe_set_local_optimizer_state(parameter, part, key)
+    elif key == VALUE:
+        safe_set_full_fp32_param(parameter, whole)
+    else:
+        safe_set_full_optimizer_state(parameter, whole, key)
+
+
+def _part(parameter: Any, whole: torch.Tensor) -> torch.Tensor:
+    """This worker's part of a ZeRO-3 parameter; the last worker's is filled up with zeros."""
+    rank, workers, size = torch.distributed.get_rank(), torch.distributed.get_world_size(), parameter.ds_tensor.numel()
+    return pad(whole.flatten(), (0, size * workers - whole.numel())).narrow(0, size * rank, size)
+
+
+def _unsplit(engine: Any, adam: torch.optim.Optimizer, parameter: Any, key: str) -> torch.Tensor:
+    """Without ZeRO: the tensor itself. DeepSpeed's wrapper for bfloat16 keeps float32 copies beside the parameters."""
+    wrapper = engine.optimizer
+    master = parameter
+    if wrapper is not adam:
+        pairs = zip(chain(*wrapper.fp16_groups), chain(*wrapper.fp32_groups), strict=True)
+        master = next(copy for original, copy in pairs if original is parameter)
+    tensor: torch.Tensor = master.data if key == VALUE else adam.state[master][key]
+    return tensor

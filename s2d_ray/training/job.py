@@ -1,0 +1,67 @@
+"""What a training worker is given: the job, and the distilled pairs as token ids."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from datasets import Dataset, concatenate_datasets, load_dataset
+
+from s2d_ray.config import Train
+from s2d_ray.records import content_id
+from s2d_ray.training.encoding import encode
+
+
+class Pairs(NamedTuple):
+    """A distilled set, as Parquet files with `prompt_id` and `messages`, the last turn of which is the target."""
+
+    files: Sequence[Path]
+    max_examples: int | None
+    """Examples of it at most, the first by id."""
+
+
+@dataclass(frozen=True)
+class TrainJob:
+    """What a worker needs to know. Pickled to every worker."""
+
+    train: Train
+    seed: int
+    model: Path
+    trust_remote_code: bool
+    pairs: Sequence[Pairs]
+    """Ids are unique within each of them, not over them all."""
+    output: Path
+
+
+def load_pairs(job: TrainJob, tokenizer: Any) -> Dataset:
+    """The encoded pairs, set after set, each in order of its ids; memory-mapped.
+
+    Those longer than `max_length` are left out.
+    """
+    encoded = concatenate_datasets([_encoded(pairs, job.model, tokenizer) for pairs in job.pairs])
+    most = job.train.max_length
+    fitting = encoded.filter(lambda length: length <= most, input_columns="length")
+    if not len(fitting):
+        raise ValueError(f"every one of {len(encoded)} examples is longer than train.max_length {most}")
+    return fitting
+
+
+def _encoded(pairs: Pairs, model: Path, tokenizer: Any) -> Dataset:
+    found = load_dataset("parquet", data_files=[str(path) for path in pairs.files], split="train")
+    # Part files and their rows come in any order; ids do not.
+    found = found.select_columns(["prompt_id", "messages"]).sort("prompt_id")
+    if pairs.max_examples is not None:
+        found = found.select(range(min(pairs.max_examples, len(found))))
+
+    def to_tokens(row: dict[str, Any]) -> dict[str, Any]:
+        example = encode(row["messages"], tokenizer)
+        return {
+            "prompt": example.prompt,
+            "target": example.target,
+            "length": len(example),
+            "target_length": len(example.target),
+        }
+
+    # Named here, since `datasets` would otherwise pickle the tokenizer to name the cached result.
+    name = content_id(str(model), *map(str, pairs.files), str(pairs.max_examples))
+    return found.map(to_tokens, remove_columns=["messages"], new_fingerprint=name)

@@ -1,0 +1,76 @@
+"""Engine actors on a local Ray: kept full, replaced when they break, gone when the stage is over."""
+
+import time
+from pathlib import Path
+
+import pytest
+import ray
+
+from s2d_ray.artifacts import read_json, read_rows
+from tests.stages.runs import ids, run_here, write_corpus, write_recipe
+
+pytestmark = pytest.mark.ray
+
+
+def answers(base: Path) -> list[str]:
+    """Every sample's text."""
+    return [sample["text"] for row in read_rows(base / "candidates") for sample in row["samples"]]
+
+
+def all_cpus_free(seconds: float = 60) -> bool:
+    deadline = time.monotonic() + seconds
+    while ray.available_resources().get("CPU") != ray.cluster_resources()["CPU"]:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.2)
+    return True
+
+
+def test_a_call_without_an_answer_fails_its_row_alone(tmp_path: Path, tiny_model: Path, local_ray: None) -> None:
+    corpus = write_corpus(tmp_path / "corpus.jsonl", 40)
+    engine = {"kind": "scripted", "script": "tests.scripts:hanging_on_seven", "call_timeout": 3}
+    generate = {"samples": 2, "commit_rows": 8, "max_failed_share": 0.5}
+    recipe = write_recipe(tmp_path, tiny_model, corpus, engine=engine, generate=generate, method="direct")
+    base = run_here(recipe, tmp_path, "generate")
+    rows = {row["messages"][0]["content"]: row["error"] for row in read_rows(base / "candidates")}
+    assert {error for text, error in rows.items() if "7" in text} == {"no answer within 3 s (engine.call_timeout)"}
+    assert {error for text, error in rows.items() if "7" not in text} == {""}
+
+
+@pytest.mark.parametrize("script", ["hanging_at_first", "dying_at_first"])
+def test_a_broken_engine_is_replaced(script: str, tmp_path: Path, tiny_model: Path, local_ray: None) -> None:
+    corpus = tmp_path / "corpus.csv"
+    corpus.write_text("prompt\n" + "".join(f"mark {tmp_path / 'mark'} case {i}\n" for i in range(40)))
+    engine = {"kind": "scripted", "script": f"tests.scripts:{script}", "call_timeout": 3}
+    recipe = write_recipe(tmp_path, tiny_model, corpus, engine=engine, method="direct")
+    base = run_here(recipe, tmp_path, "generate")
+    assert (tmp_path / "mark").exists(), "no engine broke"
+    assert ids(base / "candidates") == ids(base / "prompts")
+    assert set(answers(base)) == {"answer"}
+    assert read_json(base / "candidates" / "manifest.json")["failed"] == 0
+
+
+def test_an_engine_is_kept_full_while_slow_rows_hold_up_their_parts(
+    tmp_path: Path, tiny_model: Path, local_ray: None
+) -> None:
+    corpus = write_corpus(tmp_path / "corpus.jsonl", 400)
+    engine = {"kind": "scripted", "script": "tests.scripts:long_tailed", "max_sequences": 8}
+    generate = {"samples": 1, "commit_rows": 4}
+    recipe = write_recipe(tmp_path, tiny_model, corpus, engine=engine, generate=generate, method="direct")
+    spans = [tuple(map(float, text.split())) for text in answers(run_here(recipe, tmp_path, "generate"))]
+    # Until the last one begins there is always another row to work on.
+    first, last = min(begin for begin, _ in spans), max(begin for begin, _ in spans)
+    used = sum(min(end, last) - begin for begin, end in spans) / (8 * (last - first))
+    assert 0.85 < used < 1.01, f"the engine worked on {used:.0%} of the sequences that it takes"
+
+
+def test_a_stage_holds_the_cores_it_asks_for_and_none_afterwards(
+    tmp_path: Path, tiny_model: Path, local_ray: None
+) -> None:
+    assert all_cpus_free()
+    corpus = write_corpus(tmp_path / "corpus.jsonl", 12)
+    engine = {"kind": "scripted", "script": "tests.scripts:cores_held", "cpus": 2}
+    recipe = write_recipe(tmp_path, tiny_model, corpus, engine=engine, method="direct")
+    base = run_here(recipe, tmp_path, "generate")
+    assert set(answers(base)) == {"2.0"}
+    assert all_cpus_free(), "training would wait for what the engines hold"

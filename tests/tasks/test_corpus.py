@@ -1,0 +1,89 @@
+"""The corpus on disk: streamed, whole or the first by id, and known by its prompts whatever their order."""
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from s2d_ray.artifacts import part_files, read_rows
+from s2d_ray.config import Recipe
+from s2d_ray.errors import UserError
+from s2d_ray.records import LabelledPrompt, Prompt, content_id, user
+from s2d_ray.tasks import corpus
+from s2d_ray.tasks.corpus import held_out, write_corpus
+from s2d_ray.tasks.task import Split, Task
+
+
+class Counted(Task):
+    """Numbered prompts in either order, of two subsets."""
+
+    prompts: int
+    backwards: bool = False
+    first: int = 0
+
+    def items(self, split: Split, seed: int) -> Iterator[LabelledPrompt]:
+        numbers = range(self.first, self.first + self.prompts)
+        for number in reversed(numbers) if self.backwards else numbers:
+            prompt = Prompt(content_id(split, str(number)), [user(f"Case {number}?")])
+            yield LabelledPrompt(prompt, [], "even" if number % 2 == 0 else "odd")
+
+    def parse(self, text: str, prompt: Prompt) -> str | None:
+        return text
+
+    @property
+    def source(self) -> str:
+        return "counted"
+
+
+def recipe_of(limit: int | None = None, evaluated: int | None = None, **task: object) -> Recipe:
+    return Recipe.model_validate(
+        {
+            "name": "trial",
+            "model": "none",
+            "limit": limit,
+            "task": {"name": f"{__name__}:Counted"} | task,
+            "method": "direct",
+            "evaluate": {"limit": evaluated},
+        }
+    )
+
+
+def ids(folder: Path) -> list[str]:
+    return [row["prompt_id"] for row in read_rows(folder)]
+
+
+@pytest.mark.parametrize("prompts", [0, 1, 6, 7, 12, 13, 25])
+def test_every_prompt_is_written_once(prompts: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(corpus, "ROWS_PER_GROUP", 3)
+    monkeypatch.setattr(corpus, "GROUPS_PER_FILE", 2)
+    made = write_corpus(recipe_of(prompts=prompts), tmp_path / "prompts", overwrite=False)
+    assert Counter(ids(made.path)) == Counter(content_id("train", str(n)) for n in range(prompts))
+    assert made.manifest["rows"] == prompts
+    sizes = [pq.read_metadata(path).num_rows for path in part_files(made.path)]
+    assert all(size == 6 for size in sizes[:-1])
+    assert 0 < sizes[-1] <= 6 or sizes == [0]
+
+
+def test_a_limited_corpus_is_the_first_by_id(tmp_path: Path) -> None:
+    whole = sorted(ids(write_corpus(recipe_of(prompts=40), tmp_path / "whole", overwrite=False).path))
+    assert ids(write_corpus(recipe_of(limit=9, prompts=40), tmp_path / "some", overwrite=False).path) == whole[:9]
+
+
+def test_a_corpus_is_known_by_its_prompts_and_not_by_their_order(tmp_path: Path) -> None:
+    made = write_corpus(recipe_of(prompts=20), tmp_path, overwrite=False)
+    other = write_corpus(recipe_of(prompts=20, backwards=True), tmp_path / "other", overwrite=False)
+    assert other.manifest["digest"] == made.manifest["digest"]
+    with pytest.raises(UserError, match="different recipe"):
+        write_corpus(recipe_of(prompts=20, first=1), tmp_path, overwrite=False)
+
+
+@pytest.mark.parametrize("limit", [None, 1, 4, 100])
+def test_held_out_prompts_are_the_first_by_id_of_each_subset(limit: int | None) -> None:
+    chosen = held_out(recipe_of(evaluated=limit, prompts=30))
+    names = [item.prompt.prompt_id for item in chosen]
+    assert names == sorted(names)
+    for odd, subset in enumerate(("even", "odd")):
+        of_subset = sorted(content_id("test", str(n)) for n in range(odd, 30, 2))
+        assert [item.prompt.prompt_id for item in chosen if item.subset == subset] == of_subset[:limit]

@@ -1,0 +1,126 @@
+"""A training that goes on from its checkpoint on another number of workers is the training that it would have been."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from s2d_ray.artifacts import read_json
+from tests.training.resizing import HALFWAY, STEPS, Case, resized
+from tests.training.trial import distilled
+
+pytestmark = pytest.mark.train
+
+EXACT = {"dtype": "float32", "batch_size": 5, "micro_batch_size": 2, "learning_rate": 1e-3, "warmup_share": 0}
+"""Float32, so that all that differs is the order of sums; five examples do not divide by two workers."""
+LORA = {"rank": 3}
+CASES = [
+    Case("zero2-lora", EXACT | {"zero_stage": 2, "lora": LORA}),
+    Case("zero2-full", EXACT | {"zero_stage": 2, "lora": None, "micro_batch_size": 1}),
+    Case("zero3-lora", EXACT | {"zero_stage": 3, "lora": LORA}),
+    Case("zero3-full", EXACT | {"zero_stage": 3, "lora": None, "micro_batch_size": 1}),
+]
+MORE = [
+    Case("zero0-lora", EXACT | {"zero_stage": 0, "lora": LORA}),
+    Case("zero1-full", EXACT | {"zero_stage": 1, "lora": None}),
+    Case("zero2-offload", EXACT | {"zero_stage": 2, "lora": LORA, "offload": "optimizer"}),
+    Case("zero3-offload", EXACT | {"zero_stage": 3, "lora": None, "offload": "parameters"}),
+    Case("zero3-cosine", EXACT | {"zero_stage": 3, "lora": LORA, "schedule": "cosine"}),
+]
+HALF_PRECISION = [
+    Case(f"bfloat16-zero{s}", EXACT | {"zero_stage": s, "lora": LORA, "dtype": "bfloat16"}) for s in range(4)
+]
+
+
+@pytest.fixture(scope="module")
+def train_all(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Callable[..., Path]:
+    """Trains cases on numbers of workers; gives the folder of the results."""
+    pairs = distilled(tmp_path_factory.mktemp("pairs") / "distilled").path / "status=kept" / "part-0.parquet"
+
+    def run(cases: list[Case], sizes: list[int]) -> Path:
+        output = tmp_path_factory.mktemp("resized")
+        resized(cases, sizes, tiny_model, pairs, output)
+        return output
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def one_and_two(train_all: Callable[..., Path]) -> Path:
+    return train_all(CASES, [1, 2])
+
+
+@pytest.fixture(scope="module")
+def more(train_all: Callable[..., Path]) -> Path:
+    return train_all([*CASES, *MORE, *HALF_PRECISION], [1, 2, 3])
+
+
+def state(folder: Path) -> dict[str, Any]:
+    """All tensors of a checkpoint."""
+    from safetensors.torch import load_file
+
+    return {name: tensor for file in folder.glob("*.safetensors") for name, tensor in load_file(file).items()}
+
+
+def assert_joined(case: Path, first: int, then: int, loss: float, move: float) -> None:
+    """A training resized from `first` to `then` workers is the one that had `then` all along.
+
+    `loss` and `move` are the largest relative differences of a step's loss, and of how far a tensor moved.
+    """
+    unbroken, resumed = case / f"{then}-{then}", case / f"{first}-{then}"
+    steps, steps_resumed = read_json(unbroken / "log.json"), read_json(resumed / "log.json")
+    assert len(steps) == STEPS
+    for expected, found in zip(steps[HALFWAY:], steps_resumed, strict=True):
+        assert found["loss"] == pytest.approx(expected["loss"], rel=loss)
+        assert (found["learning_rate"], found["tokens"]) == (expected["learning_rate"], expected["tokens"])
+    half, end, end_resumed = state(unbroken / "half"), state(unbroken / "end"), state(resumed / "end")
+    assert half.keys() == end.keys() == end_resumed.keys()
+    assert {name.split("/")[0] for name in end} == {"value", "exp_avg", "exp_avg_sq"}
+    for name in end:
+        moved = (end[name] - half[name]).norm()
+        assert moved > 0, f"{name} is not trained"
+        assert (end_resumed[name] - end[name]).norm() < move * moved, name
+
+
+@pytest.mark.parametrize("case", [case.name for case in CASES])
+@pytest.mark.parametrize(("first", "then"), [(2, 1), (1, 2)])
+def test_the_loss_curve_joins_over_a_resize(one_and_two: Path, case: str, first: int, then: int) -> None:
+    assert_joined(one_and_two / case, first, then, loss=1e-4, move=0.01)
+
+
+@pytest.mark.parametrize("case", [case.name for case in CASES])
+def test_the_number_of_workers_does_not_show_in_the_loss(one_and_two: Path, case: str) -> None:
+    one, two = (read_json(one_and_two / case / f"{size}-{size}" / "log.json") for size in (1, 2))
+    for single, double in zip(one, two, strict=True):
+        assert single["loss"] == pytest.approx(double["loss"], rel=1e-4)
+
+
+@pytest.mark.parametrize(("case", "alone", "shared"), [("zero2-lora", 0, 0), ("zero2-full", 0, 1)])
+def test_only_a_worker_without_an_example_pads(one_and_two: Path, case: str, alone: int, shared: int) -> None:
+    """Five examples are packed whole; one by one on two workers, the sixth micro-batch is padding."""
+    for size, examples in ((1, alone), (2, shared)):
+        for step in read_json(one_and_two / case / f"{size}-{size}" / "log.json"):
+            assert bool(step["padding"]) == bool(examples)
+            assert step["padding"] <= examples * step["tokens"] / 5
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("case", [case.name for case in [*CASES, *MORE]])
+@pytest.mark.parametrize(("first", "then"), [(3, 2), (2, 3), (1, 3), (3, 1), (2, 1), (1, 2)])
+def test_every_way_to_train_resizes(more: Path, case: str, first: int, then: int) -> None:
+    assert_joined(more / case, first, then, loss=1e-4, move=0.01)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("case", [case.name for case in HALF_PRECISION])
+def test_half_precision_resizes_within_its_rounding(more: Path, case: str) -> None:
+    assert_joined(more / case, 3, 1, loss=0.02, move=0.5)
+
+
+@pytest.mark.long
+def test_a_checkpoint_does_not_tell_its_zero_stage_or_workers(more: Path) -> None:
+    one, *others = (state(more / f"zero{stage}-lora" / f"{n}-{n}" / "half") for stage, n in ((0, 1), (2, 2), (3, 3)))
+    for other in others:
+        assert one.keys() == other.keys()
+        assert all((one[name] - other[name]).norm() <= 1e-3 * one[name].norm() for name in one)

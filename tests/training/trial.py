@@ -1,0 +1,48 @@
+"""A small distilled set by hand, and a recipe that trains on it."""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from s2d_ray.artifacts import Artifact, read_json_lines
+from s2d_ray.config import Recipe
+from s2d_ray.models import Model
+from s2d_ray.records import DECISIONS, assistant, user
+
+
+def distilled(folder: Path, rows: int = 24) -> Artifact:
+    """A finished distilled set that says which letter a question asks for."""
+    (folder / "status=kept").mkdir(parents=True)
+    table = pa.Table.from_pylist(
+        [
+            {"prompt_id": f"{i:03}", "messages": [user(f"What is the letter of case {i}?"), assistant("abc"[i % 3])]}
+            for i in range(rows)
+        ],
+        schema=pa.schema([DECISIONS.field("prompt_id"), DECISIONS.field("messages")]),
+    )
+    pq.write_table(table, folder / "status=kept" / "part-0.parquet")
+    artifact = Artifact(folder, {"made": "by hand"})
+    artifact.open()
+    artifact.finish({"kept": rows})
+    return artifact
+
+
+def recipe(model: Path, **train: Any) -> Recipe:
+    settings = {"batch_size": 8, "micro_batch_size": 4, "epochs": 4, "learning_rate": 1e-2, "checkpoint_steps": 2}
+    return Recipe.model_validate(
+        {"name": "trial", "model": str(model), "task": "geonames", "method": "s2a", "train": settings | train}
+    )
+
+
+def trained(folder: Path, model: Path, rows: int = 24, **train: Any) -> tuple[Path, list[dict[str, float]]]:
+    """The folder of a model trained on Ray, and its training log."""
+    from s2d_ray.artifacts import TRAINING_LOG
+    from s2d_ray.stages.train import Source
+    from s2d_ray.stages.train import train as run
+
+    base = Model.local("tiny", model)
+    made = Artifact(folder / "model", {"made": "by a test"})
+    run(recipe(model, **train), base, [Source("", distilled(folder / "distilled", rows), None)], made, "train")
+    return folder / "model", read_json_lines(folder / "model" / TRAINING_LOG)
