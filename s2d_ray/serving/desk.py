@@ -22,7 +22,7 @@ from s2d_ray.serving.arms import Arms, OnText
 from s2d_ray.serving.assignment import ARMS, MODELS, Arm, arm_at, place
 from s2d_ray.serving.events import Feedback, Outcome, RequestEvent, ShadowEvent, cost
 from s2d_ray.serving.experiment import State
-from s2d_ray.serving.protocol import Answer, ChatRequest
+from s2d_ray.serving.protocol import Answer, Asked
 from s2d_ray.serving.store import EventStore
 from s2d_ray.tasks.task import Task
 
@@ -75,7 +75,7 @@ class Metrics(Protocol):
 class Turn:
     """One request on its way."""
 
-    request: ChatRequest
+    request: Asked
     prompt: Prompt
     sampling: Sampling
     seed: int
@@ -124,7 +124,7 @@ class Desk:
         await asyncio.gather(*self._background, return_exceptions=True)
         await asyncio.to_thread(self._store.close)
 
-    def turn(self, request: ChatRequest, user: str) -> Turn:
+    def turn(self, request: Asked, user: str) -> Turn:
         """Who answers which prompt how. Raises UserError where the request cannot be answered by any arm."""
         if request.model not in MODELS:
             raise NoSuchModel(f"no model {request.model}: there are {', '.join(MODELS)}")

@@ -1,4 +1,4 @@
-"""The HTTP side of a desk: OpenAI's chat API, and the experiment's page with its buttons and its feedback."""
+"""The HTTP side of a desk: OpenAI's API, and the experiment's page with its buttons and its feedback."""
 
 import asyncio
 import json
@@ -22,7 +22,16 @@ from s2d_ray.serving.desk import Desk, Failed, NoSuchModel, Turn
 from s2d_ray.serving.events import Feedback
 from s2d_ray.serving.experiment import OutOfDate
 from s2d_ray.serving.page import content_security_policy
-from s2d_ray.serving.protocol import ChatRequest, chunk, completion_body, error_body, last_chunks, models_body
+from s2d_ray.serving.protocol import (
+    Asked,
+    ChatRequest,
+    TextRequest,
+    chunk,
+    completion_body,
+    error_body,
+    last_chunks,
+    models_body,
+)
 from s2d_ray.serving.protocol import event as sent_event
 
 USER_HEADER = "x-s2d-user"
@@ -60,15 +69,21 @@ def build_app(desk: Desk, access: Access, max_body: int) -> Starlette:
         access.check_ask(request.headers)
         return JSONResponse(models_body(created))
 
-    async def chat(request: Request) -> Response:
+    async def answer(request: Request, body: type[Asked]) -> Response:
         access.check_ask(request.headers)
-        asked = parse(ChatRequest, await _json(request, max_body), where="request")
+        asked = parse(body, await _json(request, max_body), where="request")
         user, is_new = _user(request, asked)
         turn = desk.turn(asked, user)
         response = await (_streamed if asked.stream else _whole)(desk, turn)
         if is_new:
             response.set_cookie(COOKIE, user, COOKIE_SECONDS, httponly=True, samesite="lax")
         return response
+
+    async def chat(request: Request) -> Response:
+        return await answer(request, ChatRequest)
+
+    async def text(request: Request) -> Response:
+        return await answer(request, TextRequest)
 
     async def feedback(request: Request) -> Response:
         access.check_ask(request.headers)
@@ -99,6 +114,7 @@ def build_app(desk: Desk, access: Access, max_body: int) -> Starlette:
             Route("/healthz", healthz),
             Route("/v1/models", models),
             Route("/v1/chat/completions", chat, methods=["POST"]),
+            Route("/v1/completions", text, methods=["POST"]),
             Route("/ab", page),
             Route("/ab/feedback", feedback, methods=["POST"]),
             Route("/ab/change", change, methods=["POST"]),
@@ -149,7 +165,7 @@ async def _streamed(desk: Desk, turn: Turn) -> Response:
     return StreamingResponse(events(), media_type="text/event-stream", headers=headers)
 
 
-def _user(request: Request, asked: ChatRequest) -> tuple[str, bool]:
+def _user(request: Request, asked: Asked) -> tuple[str, bool]:
     """Who asks, and whether the browser has to be told its name."""
     known = asked.user or request.headers.get(USER_HEADER) or request.cookies.get(COOKIE)
     return (known, False) if known else (uuid4().hex, True)

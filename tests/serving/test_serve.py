@@ -1,5 +1,6 @@
 """The deployments on a real local Ray Serve with the scripted engine, asked by the `openai` client."""
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,11 +14,13 @@ import pytest
 import yaml
 
 from s2d_ray.artifacts import RunFolders
-from s2d_ray.config import Recipe, load_recipe
+from s2d_ray.config import Cascade, Recipe, load_recipe
 from s2d_ray.records import Row
+from s2d_ray.serving.arms import Confidence
 from s2d_ray.serving.auth import ADMIN_HEADER, load_access
 from s2d_ray.serving.store import Snapshot
 from tests.serving.desks import QUESTION, ask, client, served_recipe
+from tests.serving.test_dashboard import drawn
 from tests.serving.test_web import GREEDY, get, post
 from tests.stages.runs import REPOSITORY
 
@@ -28,13 +31,13 @@ TRACE: dict[str, Any] = {"s2d": {"trace": True}}
 
 
 @contextmanager
-def deployed(recipe: Recipe, base: Path) -> Iterator[None]:
+def deployed(recipe: Recipe, base: Path, confidence: Confidence | None = None) -> Iterator[None]:
     """Served while the block runs."""
     from ray import serve
 
     from s2d_ray.serving.deployments import Served, application
 
-    served = Served(recipe, RunFolders(base), base, base, load_access(recipe.serve, {}))
+    served = Served(recipe, RunFolders(base), base, base, load_access(recipe.serve, {}), confidence)
     serve.start(http_options={"host": "127.0.0.1", "port": PORT})
     try:
         serve.run(application(served), name=recipe.name, route_prefix="/")
@@ -76,6 +79,24 @@ def test_both_arms_answer_through_serve_and_weights_change_live(local_ray: None,
     assert {row["request_id"] for row in stored} >= {answer.id for answer in answers.values()}
     # Flushed when it shut down: nothing is left in a journal.
     assert list((tmp_path / "serving" / "events" / "journal").iterdir()) == []
+
+
+def test_prometheus_finds_what_the_dashboard_draws(local_ray: None, tmp_path: Path) -> None:
+    import ray
+
+    # A script knows no log-probabilities: System 2 has to answer in System 1's place.
+    never_sure = Confidence(Cascade(), threshold=-0.5)
+    messages: Any = [{"role": "user", "content": QUESTION}]
+
+    def scraped() -> set[str]:
+        _, text = get(f"http://127.0.0.1:{ray.nodes()[0]['MetricsExportPort']}", "/metrics")
+        return set(re.findall(r"^(ray_s2d_\w+)\{", text, re.MULTILINE))
+
+    with deployed(served_recipe(), tmp_path, never_sure):
+        assert ask(ADDRESS, extra_body=TRACE).s2d["escalated"]
+        with client(ADDRESS) as asking:
+            list(asking.chat.completions.create(model="base", messages=messages, stream=True))
+        until(lambda: scraped() >= drawn(), seconds=180)
 
 
 def test_streams_and_clients_that_go_away(local_ray: None, tmp_path: Path) -> None:

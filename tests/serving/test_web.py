@@ -128,6 +128,22 @@ def test_a_stream_comes_piece_by_piece_and_says_the_same(tmp_path: Path) -> None
     assert plain["first_token_seconds"] is None
 
 
+def test_completions_ask_what_a_chat_of_one_message_does(tmp_path: Path) -> None:
+    recipe = slow_recipe()
+    with serving(make_desk(recipe, tmp_path), recipe) as address, client(address) as asking:
+        asked: dict[str, Any] = {"model": "s2d", "prompt": QUESTION, "seed": 1, "max_tokens": 3}
+        whole = asking.completions.create(**asked)
+        assert (whole.object, whole.choices[0].finish_reason) == ("text_completion", "length")
+        assert whole.choices[0].text == ask(address, seed=1, max_tokens=3).choices[0].message.content
+        assert whole.usage is not None and whole.usage.completion_tokens == 3
+        chunks = list(asking.completions.create(**asked, stream=True))
+        assert "".join(piece.choices[0].text for piece in chunks) == whole.choices[0].text
+        assert len(chunks) > 3
+        with pytest.raises(openai.BadRequestError, match="unknown key suffix"):
+            asking.completions.create(**asked, suffix="?")
+    assert [row["outcome"] for row in stored(tmp_path)] == ["answered"] * 3
+
+
 def test_system_2_can_be_streamed_too(tmp_path: Path) -> None:
     recipe = served_recipe()
     with serving(make_desk(recipe, tmp_path), recipe) as address, client(address) as asking:
