@@ -100,7 +100,7 @@ def paced(messages: Sequence[Message], random: Random) -> str:
 
 async def texts(engine: TimedEngine, words: int) -> list[str]:
     """What comes before the completion itself."""
-    pieces = [piece async for piece in engine.stream([user(str(words))], Sampling(), seed=0)]
+    pieces = [piece async for piece in engine.stream([user(str(words))], Sampling(max_tokens=1000), seed=0)]
     return [piece for piece in pieces if isinstance(piece, str)]
 
 
