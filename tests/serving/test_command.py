@@ -15,7 +15,7 @@ import yaml
 from s2d_ray.artifacts import RunFolders
 from s2d_ray.serving.store import Snapshot
 from tests.serving.desks import ask
-from tests.stages.runs import COMMAND, REPOSITORY, run, write_corpus, write_recipe
+from tests.stages.runs import COMMAND, REPOSITORY, exit_code, run, write_corpus, write_recipe
 
 pytestmark = pytest.mark.train
 PORT = 8124
@@ -42,17 +42,20 @@ def test_a_finished_run_is_served_by_the_command_that_it_prints(tiny_model: Path
     assert words[:2] == ["s2d", "serve"]
 
     described = subprocess.run([*COMMAND, *words[1:], "--config"], cwd=REPOSITORY, capture_output=True, text=True)
-    [application] = yaml.safe_load(described.stdout)["applications"]
+    assert exit_code(described.stdout) == 0
+    [application] = yaml.safe_load(described.stdout.rpartition("exit code")[0])["applications"]
     assert application["args"] == {"recipe": str(recipe), "root": str(root), "overrides": []}
 
-    serving = subprocess.Popen(
-        [*COMMAND, *words[1:], "--port", str(PORT)], cwd=REPOSITORY, env=ENVIRONMENT, stderr=subprocess.PIPE
-    )
+    output = tmp_path / "output"
+    with output.open("w") as file:
+        serving = subprocess.Popen(
+            [*COMMAND, *words[1:], "--port", str(PORT)], cwd=REPOSITORY, env=ENVIRONMENT, stdout=file, stderr=file
+        )
     try:
         deadline = time.monotonic() + 240
         while not healthy():
             assert time.monotonic() < deadline
-            assert serving.poll() is None, serving.stderr.read() if serving.stderr else ""
+            assert serving.poll() is None, output.read_text()
             time.sleep(0.5)
         answers = [ask(ADDRESS, model) for model in ("s2d", "s2d:system1", "s2d:system2")]
         assert all(answer.choices[0].message.content for answer in answers)
@@ -60,7 +63,8 @@ def test_a_finished_run_is_served_by_the_command_that_it_prints(tiny_model: Path
             assert "Side by side" in response.read().decode()
     finally:
         serving.send_signal(signal.SIGTERM)
-        assert serving.wait(120) == 130
+        serving.wait(120)
+    assert exit_code(output.read_text()) == 130
     stored = Snapshot(RunFolders(root / "trial").serving / "events").requests.to_table().to_pylist()
     assert sorted(row["request_id"] for row in stored) == sorted(answer.id for answer in answers)
 
@@ -74,6 +78,6 @@ def test_what_cannot_be_served_is_said_in_one_line(tiny_model: Path, tmp_path: P
         (["serve.api_keys_env=S2D_NO_SUCH_KEYS"], "S2D_NO_SUCH_KEYS, which is not set"),
     ):
         ended = subprocess.run([*arguments, *extra], cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
-        assert ended.returncode == 1
+        assert exit_code(ended.stdout) == 1
         assert said in ended.stderr
         assert len(ended.stderr.splitlines()) == 1
