@@ -58,13 +58,14 @@ def untrained(reason: str) -> Verdict:
 
 def _conclude(evidence: Evidence, margin: float) -> tuple[Conclusion, str]:
     difference, gain = evidence.distilled_vs_system2, evidence.distilled_vs_system1
-    if difference.low >= -margin:
-        level = f"The distilled model answers {'better than' if _is_gain(difference) else 'as well as'} System 2"
-        if _saves(evidence):
-            return "distils", f"{level} and generates at most half of its tokens"
-        return "partly", f"{level} but does not halve its tokens"
+    as_well = difference.low >= -margin
+    level = f"The distilled model answers {'better than' if _is_gain(difference) else 'as well as'} System 2"
+    if as_well and _saves(evidence):
+        return "distils", f"{level} and generates at most half of its tokens"
     if not (_is_gain(gain) or _is_gain(evidence.system2_vs_system1)):
         return KEEP_SYSTEM1, "Neither System 2 nor the distilled model beats System 1 by more than chance"
+    if as_well:
+        return "partly", f"{level} but does not halve its tokens"
     if difference.high >= -margin:
         return "partly", "Too few prompts to tell whether the distilled model answers as well as System 2"
     if _is_gain(gain):

@@ -50,6 +50,7 @@ def evidence(
         (evidence(300, 540, 301), KEEP, "does not beat System 1"),
         (evidence(300, 540, 100), KEEP, "does not beat System 1"),
         (evidence(0, 0, 0, n=60), KEEP_FAST, "by more than chance"),
+        (evidence(300, 300, 300, tokens=16), KEEP_FAST, "by more than chance"),
         (evidence(300, 300, 200), KEEP_FAST, "by more than chance"),
         (evidence(300, 300, 100), KEEP_FAST, "by more than chance"),
         # A gain that is not the teacher's is a gain all the same.
