@@ -41,11 +41,11 @@ class Verdict:
 def judge(evidence: Evidence, margin: float) -> Verdict:
     """The verdict on the distilled model.
 
-    It distils where the whole interval of its difference to System 2 lies above `-margin` (a share) and it
-    generates at most half of System 2's tokens. It does not where the whole interval lies below, and it is
-    not better than System 1 either. Everything between, too few prompts to tell included, is partly.
-    Where it does not distil, or only partly, and System 2 is not better than System 1 either, there is nothing to
-    distil.
+    It distils where the whole interval of its difference to System 2 lies above `-margin` (a share), it generates
+    at most half of System 2's tokens, and is as consistent where the prompt is perturbed. It does not where the
+    whole interval lies below, and it is not better than System 1 either. Everything between, too few prompts to
+    tell included, is partly. Where it does not distil, or only partly, and System 2 is not better than System 1
+    either, there is nothing to distil.
     """
     conclusion, why = _conclude(evidence, margin)
     return Verdict(conclusion, f"{why}: {_figures(evidence, margin)}.", tuple(_caveats(evidence)))
@@ -61,7 +61,9 @@ def _conclude(evidence: Evidence, margin: float) -> tuple[Conclusion, str]:
     as_well = difference.low >= -margin
     level = f"The distilled model answers {'better than' if _is_gain(difference) else 'as well as'} System 2"
     if as_well and _saves(evidence):
-        return "distils", f"{level} and generates at most half of its tokens"
+        level += " and generates at most half of its tokens"
+        change = _changes_more(evidence)
+        return ("partly", f"{level}, but {change}") if change else ("distils", level)
     if not (_is_gain(gain) or _is_gain(evidence.system2_vs_system1)):
         return KEEP_SYSTEM1, "Neither System 2 nor the distilled model beats System 1 by more than chance"
     if as_well:
@@ -80,6 +82,14 @@ def _is_gain(difference: Paired) -> bool:
 def _saves(evidence: Evidence) -> bool:
     ours, theirs = evidence.distilled.tokens_per_answer, evidence.system2.tokens_per_answer
     return ours is not None and theirs is not None and ours <= TOKEN_SHARE * theirs
+
+
+def _changes_more(evidence: Evidence) -> str:
+    """Where the distilled model is less consistent under perturbation than System 2: by how much, else empty."""
+    ours, theirs = evidence.distilled.inconsistent, evidence.system2.inconsistent
+    if ours is None or theirs is None or ours.low <= theirs.high:
+        return ""
+    return f"changes its answer more often where a perturbation must not ({ours.value:.1%} against {theirs.value:.1%})"
 
 
 def _figures(evidence: Evidence, margin: float) -> str:

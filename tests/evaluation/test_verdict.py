@@ -1,10 +1,12 @@
 """The verdict follows from the figures, and only from them."""
 
+from dataclasses import replace
+
 import pytest
 
 from s2d_ray.evaluation.metrics import Score, ScoredAgainst
 from s2d_ray.evaluation.statistics import paired, share
-from s2d_ray.evaluation.verdict import Evidence, judge, untrained
+from s2d_ray.evaluation.verdict import Evidence, Verdict, judge, untrained
 
 MARGIN = 0.05
 KEEP = "does not distil: keep System 2"
@@ -61,6 +63,19 @@ def test_verdict(case: Evidence, verdict: str, why: str) -> None:
     found = judge(case, MARGIN)
     assert found.verdict == verdict
     assert why in found.reason
+
+
+def test_what_is_less_consistent_than_its_teacher_distils_partly() -> None:
+    def judged(ours: int, theirs: int) -> Verdict:
+        case = evidence(300, 540, 540)
+        distilled = replace(case.distilled, inconsistent=share(ours, 100))
+        system2 = replace(case.system2, inconsistent=share(theirs, 100))
+        return judge(replace(case, distilled=distilled, system2=system2), MARGIN)
+
+    # A judge that always names the first response.
+    assert judged(98, 10).verdict == "partly"
+    assert "changes its answer more often where a perturbation must not (98.0% against 10.0%)" in judged(98, 10).reason
+    assert judged(14, 10).verdict == judged(2, 10).verdict == "distils"
 
 
 def test_the_margin_decides_and_is_not_the_point_estimate() -> None:
