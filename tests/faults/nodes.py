@@ -13,8 +13,8 @@ from ray.cluster_utils import Cluster
 from s2d_ray.artifacts import read_rows
 from tests.stages.runs import PATIENCE, ids
 
-CPUS = max(5, os.cpu_count() or 1)
-"""Of a worker node. Training takes one for each core of the machine; two engines take one each."""
+CPUS = max(3, os.cpu_count() or 1)
+"""Of a worker node. Training takes one for each core of the machine; two engines take one each, and leave one."""
 STORE_BYTES = 100 * 2**20
 SETTINGS = {
     # A lost node is noticed after seconds instead of half a minute.
@@ -63,6 +63,11 @@ def node_with(cluster: Cluster, title: str) -> Node | None:
     """A worker node with a process whose title has these words."""
     running: list[Node] = list(cluster.worker_nodes)
     return next((node for node in running if any(title in _title(p) for p in _processes_of(node))), None)
+
+
+def below(process: psutil.Process, title: str) -> list[psutil.Process]:
+    """All that a process has started, directly or not, whose title has these words."""
+    return [found for found in process.children(recursive=True) if title in _title(found)]
 
 
 def wait_for_node_with(cluster: Cluster, title: str) -> Node:

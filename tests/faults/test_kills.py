@@ -11,6 +11,7 @@ import pytest
 from ray.cluster_utils import Cluster
 
 from tests.faults.nodes import add, each_once, lose, nodes, outcomes
+from tests.heads import SLOW_HEAD
 from tests.stages.runs import finished, run, start, write_corpus, write_recipe
 
 pytestmark = [pytest.mark.ray, pytest.mark.long]
@@ -29,15 +30,16 @@ def cluster() -> Iterator[Cluster]:
 def recipe(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
     folder = tmp_path_factory.mktemp("kills")
     corpus = write_corpus(folder / "corpus.jsonl", ROWS)
+    engine = {"kind": "scripted", "script": "tests.scripts:slow_oracle", "min_engines": 2, "max_engines": 2}
     slow_rule = {"rules": [{"name": "tests.scripts:SlowRule"}]}
-    return write_recipe(folder, tiny_model, corpus, "slow_oracle", curate=slow_rule)
+    return write_recipe(folder, tiny_model, corpus, engine=engine, curate=slow_rule)
 
 
 @pytest.fixture(scope="module")
 def undisturbed(recipe: Path, cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> tuple[Outcomes, float]:
     """What becomes of each prompt, and the seconds that it takes."""
     root, begin = tmp_path_factory.mktemp("undisturbed"), time.monotonic()
-    run(["run", str(recipe), "--until", "curate"], root, RAY_ADDRESS=cluster.address)
+    run(["run", str(recipe), "--until", "curate"], root, RAY_ADDRESS=cluster.address, **SLOW_HEAD)
     return outcomes(root), time.monotonic() - begin
 
 
@@ -48,13 +50,13 @@ def test_whatever_the_moment(
     expected, seconds = undisturbed
     moment = random.Random(seed).uniform(0, seconds)
     command = ["run", str(recipe), "--until", "curate"]
-    process = start(command, tmp_path, RAY_ADDRESS=cluster.address)
+    process = start(command, tmp_path, RAY_ADDRESS=cluster.address, **SLOW_HEAD)
     time.sleep(moment)
     if seed % 2:
         # The driver, and the same command again.
         os.kill(process.pid, signal.SIGKILL)
         process.communicate()
-        run(command, tmp_path, RAY_ADDRESS=cluster.address)
+        run(command, tmp_path, RAY_ADDRESS=cluster.address, **SLOW_HEAD)
     else:
         # The node under it, and another in its place.
         [node] = cluster.worker_nodes

@@ -2,40 +2,24 @@
 
 import os
 import re
-import secrets
-import signal
-import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
-import psutil
 import pytest
 
 from s2d_ray.artifacts import read_json
 from s2d_ray.pipeline import STAGES
 from s2d_ray.stages.parts import parts_done
+from tests.heads import RAY, free_port, started, wait_for
 from tests.stages.runs import PATIENCE, REPOSITORY, ids, write_corpus, write_recipe
 from tests.stages.test_resume import FEW_PARTS
 
 pytestmark = pytest.mark.ray
 ROWS = 600
 """Generated for long enough that another job is refused meanwhile."""
-BUSY_MACHINE = {"RAY_agent_register_timeout_ms": "300000"}
-"""A raylet gives up on its own agents after half a minute otherwise."""
-RAY = [sys.executable, "-m", "ray.scripts.scripts"]
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
 
 
 @dataclass(frozen=True)
@@ -65,59 +49,14 @@ class Head:
 
 @pytest.fixture(scope="module")
 def head() -> Iterator[Head]:
-    """`ray start --head`, ended with all that it started."""
-    port, dashboard = free_port(), free_port()
-    # Ray's sockets lie in this folder, and the kernel takes short paths only.
-    with TemporaryDirectory(prefix="r", dir="/tmp") as folder, open(Path(folder) / "log", "w") as log:
-        token = Path(folder) / "token"
-        token.write_text(secrets.token_hex(32))
-        environment = os.environ | BUSY_MACHINE | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
-        # A head that this process was told of would be joined instead.
-        environment.pop("RAY_ADDRESS", None)
-        process = subprocess.Popen(
-            [
-                *[*RAY, "start", "--head", "--block", f"--port={port}", f"--temp-dir={folder}"],
-                *["--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}", "--disable-usage-stats"],
-                *[f"--num-cpus={(os.cpu_count() or 1) + 4}", f"--object-store-memory={256 * 2**20}"],
-                *[f"--dashboard-agent-listen-port={free_port()}", f"--ray-client-server-port={free_port()}"],
-            ],
-            env=environment,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
-        found = Head(f"http://127.0.0.1:{dashboard}", environment)
-        try:
-            wait_for_head(process, Path(log.name))
-            wait_for(lambda: found.ray("list").returncode == 0, PATIENCE)
-            yield found
-        finally:
-            end(process)
-
-
-def wait_for_head(process: subprocess.Popen[bytes], log: Path) -> None:
-    """Until `ray start --block` has started all; fails where it ends instead."""
-    wait_for(lambda: "This command will now block" in log.read_text() or process.poll() is not None, PATIENCE)
-    assert process.poll() is None, log.read_text()
-
-
-def end(head: subprocess.Popen[bytes]) -> None:
-    """End a head with all that it started, whatever state it is in."""
-    below = psutil.Process(head.pid).children(recursive=True) if head.poll() is None else []
-    head.send_signal(signal.SIGTERM)
-    with suppress(subprocess.TimeoutExpired):
-        head.wait(timeout=30)
-    for process in below:
-        with suppress(psutil.NoSuchProcess):
-            process.kill()
-    head.kill()
-    head.wait()
-
-
-def wait_for(happened: Callable[[], bool], seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < deadline, "did not happen in time"
-        time.sleep(0.2)
+    """A head with the job server."""
+    dashboard, cores = free_port(), (os.cpu_count() or 1) + 4
+    serving = ["--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}"]
+    room = [f"--num-cpus={cores}", f"--object-store-memory={256 * 2**20}"]
+    with started(free_port(), *serving, *room) as running:
+        found = Head(f"http://127.0.0.1:{dashboard}", running.environment)
+        wait_for(lambda: found.ray("list").returncode == 0)
+        yield found
 
 
 @pytest.mark.train
@@ -148,7 +87,7 @@ def test_a_stopped_job_goes_on_when_it_is_submitted_again(head: Head, tmp_path: 
     candidates = tmp_path / "trial" / "candidates"
     submitted = head.submit("run", recipe, "--until", "curate", "--root", tmp_path, wait=False)
     [submission] = set(re.findall(r"raysubmit_\w+", submitted.stdout))
-    wait_for(lambda: parts_done(candidates) >= FEW_PARTS, PATIENCE)
+    wait_for(lambda: parts_done(candidates) >= FEW_PARTS)
 
     second = head.submit("curate", recipe, "--root", tmp_path)
     assert second.returncode == 1

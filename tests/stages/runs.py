@@ -18,6 +18,8 @@ from s2d_ray.records import Row
 REPOSITORY = Path(__file__).parents[2]
 PATIENCE = 600.0
 """Seconds that a busy machine is given for what takes a few on a quiet one."""
+BUSY_MACHINE = {"RAY_agent_register_timeout_ms": "300000", "RAY_raylet_start_wait_time_s": "300"}
+"""How long Ray waits for its own processes to start: half a minute otherwise."""
 PROGRAM = """
 from s2d_ray.cli import main
 try:
@@ -66,7 +68,7 @@ def run_here(recipe: Path, root: Path, *stages: str, **overrides: str) -> Path:
 
 def start(arguments: Sequence[str], root: Path, **environment: str) -> subprocess.Popen[str]:
     """The command, started from the repository so that workers find `tests.scripts`."""
-    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)} | environment
+    environment = os.environ | BUSY_MACHINE | {"PYTHONPATH": str(REPOSITORY)} | environment
     return subprocess.Popen(
         [*COMMAND, *arguments, "--root", str(root)],
         cwd=REPOSITORY,

@@ -13,6 +13,8 @@ from tests.training.trial import trained
 
 T = TypeVar("T")
 pytestmark = [pytest.mark.ray, pytest.mark.train, pytest.mark.long]
+PATIENCE = 3600.0
+"""Seconds that a busy machine is given for what takes two minutes on a quiet one."""
 
 SETTINGS: dict[str, Any] = {
     "dtype": "float32",
@@ -55,7 +57,7 @@ def steps_of(log: Path, workers: int) -> int:
 
 def wait_for(happened: Callable[[], bool]) -> None:
     """Until it has happened."""
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + PATIENCE
     while not happened():
         assert time.monotonic() < deadline, "did not happen in time"
         time.sleep(0.05)
@@ -90,7 +92,7 @@ def test_a_lost_node_leaves_the_training_to_the_others(
     cluster.remove_node(lost, allow_graceful=False)
     kept = len(list((model / "_train").glob("checkpoint_*")))
     assert kept <= 2, "one of four is kept, and the next may be in the making"
-    folder, found = training.result(timeout=600)
+    folder, found = training.result(timeout=PATIENCE)
     steps = read_json(folder / "manifest.json")["steps_by_workers"]
     assert [entry["step"] for entry in found] == list(range(1, 41))
     assert [entry["workers"] for entry in found] == [2] * steps["2"] + [1] * steps["1"]
@@ -106,11 +108,12 @@ def test_a_node_that_comes_is_taken_in(
     monkeypatch.setattr("s2d_ray.stages.train.RESIZE_SECONDS", 2.0)
     add_node(cluster)
     log = tmp_path / "model" / TRAINING_LOG
-    settings = SETTINGS | {"batch_size": 64, "max_steps": 100}
+    # For longer than Ray takes to notice that there is more room: it counts every 20 s.
+    settings = SETTINGS | {"batch_size": 64, "max_steps": 300}
     training = in_background(lambda: trained(tmp_path, tiny_model, rows=64, workers=[1, 2], **settings))
     wait_for(lambda: training.done() or steps_of(log, 1) >= 6)
     add_node(cluster)
-    folder, found = training.result(timeout=600)
+    folder, found = training.result(timeout=PATIENCE)
     steps = read_json(folder / "manifest.json")["steps_by_workers"]
-    assert [entry["step"] for entry in found] == list(range(1, 101))
+    assert [entry["step"] for entry in found] == list(range(1, 301))
     assert [entry["workers"] for entry in found] == [1] * steps["1"] + [2] * steps["2"]
