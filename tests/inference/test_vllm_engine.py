@@ -123,12 +123,17 @@ def test_one_engine_answers_with_an_adapter_and_without(tiny_model: Path, tmp_pa
 
     async def work(engine: VllmEngine) -> None:
         chat, one_token = [user("Which country is the city of Lyon in?")], GREEDY.model_copy(update={"max_tokens": 1})
-        [plain], [adapted] = await asyncio.gather(
-            engine.complete(chat, one_token, 1, seed=0), engine.adapted().complete(chat, one_token, 1, seed=0)
-        )
         expected = [best_logprob(model, chat) for model in (tiny_model, merged)]
-        assert [plain.mean_logprob, adapted.mean_logprob] == pytest.approx(expected, abs=0.05)
         assert abs(expected[0] - expected[1]) > 0.2
+        arms = [engine, engine.adapted()]
+        for arm, other in (arms, arms[::-1]):
+            # In one batch with a request of the other kind.
+            endless = other.stream(chat, Sampling(temperature=1, top_p=1, max_tokens=900), 1)
+            await anext(endless)
+            answers = [(await each.complete(chat, one_token, 1, seed=0))[0].mean_logprob for each in (arm, other)]
+            assert answers == pytest.approx(expected if arm is engine else expected[::-1], abs=0.05)
+            assert engine._engine.output_processor.has_unfinished_requests()
+            await endless.aclose()
 
     with_engine(tiny_model, work, adapter, logprobs=True)
 
