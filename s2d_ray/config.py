@@ -379,6 +379,9 @@ class Serve(Strict):
     """Share of requests that the other arm is asked too, in the background, to compare."""
     shadow_concurrent: int = Field(4, ge=1)
     """Such requests in the background at most; more are left out."""
+    shadow_judge: Named | None = None
+    """Method by which the base model judges the pairs that the task finds different: `direct`, `cot` or `bsm`. A pair
+    agrees where System 1's answer is not worse in both orders. Unset: only answers that are the same agree."""
     cascade: Cascade | None = None
     """Unset: System 1 answers all that it is asked."""
     system1: ScaledArm = ScaledArm()

@@ -19,6 +19,7 @@ from s2d_ray.serving.auth import load_access
 from s2d_ray.serving.deployments import Served, application
 from s2d_ray.stages.cluster import joined
 from s2d_ray.storage import location
+from s2d_ray.system2.catalogue import load_method
 from s2d_ray.terminal import console
 
 
@@ -37,6 +38,8 @@ def resolve(recipe: Recipe, folders: RunFolders) -> Served:
     adapter = folders.model / "adapter" if (folders.model / "adapter").is_dir() else None
     if recipe.serve.shared_engine and adapter is None:
         raise UserError(f"{folders.model} has no adapter to share an engine with: leave serve.shared_engine out")
+    if recipe.serve.shadow_judge is not None:
+        load_method(recipe.serve.shadow_judge)
     confidence = _confidence(recipe, folders)
     return Served(recipe, folders, base.folder, distilled.model.folder, access, confidence, adapter)
 

@@ -10,6 +10,7 @@ from s2d_ray.inference.engine import StreamingEngine
 from s2d_ray.inference.program_run import run_method
 from s2d_ray.records import Completion, Message, Prompt, Sample
 from s2d_ray.serving.assignment import Arm
+from s2d_ray.serving.judge import AnswerJudge
 from s2d_ray.serving.protocol import Answer
 from s2d_ray.system2.program import Method
 from s2d_ray.tasks.task import Task
@@ -43,8 +44,14 @@ class Confidence:
 class Arms:
     """The arms that a client may get."""
 
-    def __init__(self, task: Task, responders: Mapping[Arm, Responder], confidence: Confidence | None = None) -> None:
-        self._task, self._responders, self._confidence = task, responders, confidence
+    def __init__(
+        self,
+        task: Task,
+        responders: Mapping[Arm, Responder],
+        confidence: Confidence | None = None,
+        judge: AnswerJudge | None = None,
+    ) -> None:
+        self._task, self._responders, self._confidence, self._judge = task, responders, confidence, judge
 
     def streams(self, arm: Arm) -> bool:
         """Whether the arm's text comes while it is generated."""
@@ -66,9 +73,14 @@ class Arms:
         [sample] = await run_method(responder.method, prompt, engine, sampling, 1, seed)
         return _answer(arm, [sample])
 
-    def agreement(self, prompt: Prompt, one: str, other: str) -> float:
-        """1 where two answers to the prompt are the same for the task, else 0."""
-        return float(same_answer(self._task, prompt, one, other))
+    async def agreement(self, prompt: Prompt, system1: str, system2: str, seed: int) -> float:
+        """1 where both answers are the same for the task, or the judge finds System 1's as good; else 0.
+
+        Raises what the judge raises.
+        """
+        if same_answer(self._task, prompt, system1, system2):
+            return 1.0
+        return float(self._judge is not None and await self._judge.as_good(prompt, system1, system2, seed))
 
     def _cascades(self, arm: Arm) -> bool:
         return arm == "system1" and self._confidence is not None

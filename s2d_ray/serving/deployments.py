@@ -31,6 +31,7 @@ from s2d_ray.serving.controller import Controller, events_folder
 from s2d_ray.serving.desk import Desk
 from s2d_ray.serving.events import RequestEvent
 from s2d_ray.serving.experiment import State
+from s2d_ray.serving.judge import AnswerJudge
 from s2d_ray.serving.metrics import RayMetrics
 from s2d_ray.serving.web import build_app
 from s2d_ray.system2.catalogue import load_method
@@ -259,6 +260,10 @@ class Gateway:
             if arm.min_replicas:
                 await engines.started.remote()
         task, of_base = load_task(recipe.task), RemoteEngine(base)
+        judge = None
+        if recipe.serve.shadow_judge is not None:
+            sampling = recipe.evaluate.sampling.model_copy(update={"max_tokens": recipe.serve.max_tokens})
+            judge = AnswerJudge(load_method(recipe.serve.shadow_judge), of_base, sampling)
         arms = Arms(
             task,
             {
@@ -267,6 +272,7 @@ class Gateway:
                 "base": Responder(direct, of_base, streams=True),
             },
             served.confidence,
+            judge,
         )
         events = events_folder(served.folders)
         self._desk = Desk(recipe, task, arms, RemoteOffice(controller), events, RayMetrics())

@@ -258,18 +258,25 @@ class Desk:
         start, agreement, tokens, error = time.monotonic(), None, 0, ""
         self._shadows += 1
         try:
-            async with asyncio.timeout(getattr(self._serve, other).deadline_seconds), self._admission[other].slot():
-                shadow = await self._arms.answer(other, turn.prompt, turn.sampling, turn.seed)
+            try:
+                async with asyncio.timeout(getattr(self._serve, other).deadline_seconds), self._admission[other].slot():
+                    shadow = await self._arms.answer(other, turn.prompt, turn.sampling, turn.seed)
+            finally:
+                took = time.monotonic() - start
             tokens = shadow.completion_tokens
-            agreement = self._arms.agreement(turn.prompt, answer.text, shadow.text)
+            agreement = await self._compare(turn, {turn.arm: answer.text, other: shadow.text})
         except Exception as failure:  # A shadow is for comparing only: whatever happens to it is data.
             error = f"{type(failure).__name__}: {_first_line(failure)}"
             error = error if self._serve.store_text else kind_of(error)
         finally:
             self._shadows -= 1
-        took = time.monotonic() - start
         of_request = turn.request_id, turn.received, turn.arm
         self._keep(ShadowEvent(*of_request, other, turn.cluster, agreement, took, tokens, error))
+
+    async def _compare(self, turn: Turn, texts: Mapping[Arm, str]) -> float:
+        # A judge is the base model.
+        async with asyncio.timeout(self._serve.base.deadline_seconds), self._admission["base"].slot():
+            return await self._arms.agreement(turn.prompt, texts["system1"], texts["system2"], turn.seed)
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)

@@ -75,7 +75,7 @@ class ShadowEvent:
     """That was asked as well."""
     cluster: int
     agreement: float | None
-    """0 to 1, how far the two answers agree; None where the shadow failed."""
+    """0 to 1, how far the two answers agree; None where the shadow or the judge failed."""
     seconds: float
     """That the shadow took."""
     completion_tokens: int = 0

@@ -21,6 +21,7 @@ from s2d_ray.serving.controller import Controller, events_folder
 from s2d_ray.serving.desk import Desk
 from s2d_ray.serving.events import RequestEvent
 from s2d_ray.serving.experiment import State
+from s2d_ray.serving.judge import AnswerJudge
 from s2d_ray.serving.web import build_app
 from s2d_ray.system2.catalogue import load_method
 from s2d_ray.tasks.catalogue import load_task
@@ -54,6 +55,26 @@ def fails_but_for_system2(messages: Sequence[Message], random: object) -> str:
 def steady(messages: Sequence[Message], random: object) -> str:
     """Rewrites as told, and always gives the same answer."""
     return QUESTION.partition(". ")[2] if messages[-1]["content"].startswith("Rewrite") else "answer 4"
+
+
+def longer_and_likes_it(messages: Sequence[Message], random: object) -> str:
+    """System 1 gives a short answer and System 2 a long one; the judge wants the long one."""
+    text = messages[-1]["content"]
+    if not text.startswith("Which of two responses"):
+        return QUESTION.partition(". ")[2] if text.startswith("Rewrite") else "seven" if "I think" in text else "7 it is"
+    return "A" if "Response A:\n7 it is" in text else "B"
+
+
+def likes_the_first(messages: Sequence[Message], random: object) -> str:
+    """The same answers; the judge always names the first."""
+    said = longer_and_likes_it(messages, random)
+    return "A" if said == "B" else said
+
+
+def gives_no_verdict(messages: Sequence[Message], random: object) -> str:
+    """The same answers; the judge says nothing of use."""
+    said = longer_and_likes_it(messages, random)
+    return "hm" if said in ("A", "B") else said
 
 
 class Office:
@@ -90,7 +111,9 @@ def make_desk(recipe: Recipe, base: Path, confidence: Confidence | None = None) 
     engine, task = ScriptedEngine(recipe.engine), load_task(recipe.task)
     direct = Responder(load_method(Named(name="direct")), engine, streams=True)
     system2 = Responder(load_method(recipe.method), engine, streams=False)
-    arms = Arms(task, {"system1": direct, "system2": system2, "base": direct}, confidence)
+    judging = recipe.serve.shadow_judge
+    judge = AnswerJudge(load_method(judging), engine, recipe.evaluate.sampling) if judging else None
+    arms = Arms(task, {"system1": direct, "system2": system2, "base": direct}, confidence, judge)
     folders = RunFolders(base)
     return Desk(recipe, task, arms, Office(Controller(recipe, folders)), events_folder(folders))
 

@@ -373,10 +373,7 @@ def test_the_shadow_is_asked_and_compared_without_delaying_anyone(tmp_path: Path
     recipe = served_recipe(engine=engine, serve={"weights": {"system1": 1}, "shadow_share": 1, "shadow_concurrent": 1})
     with serving(make_desk(recipe, tmp_path), recipe) as address:
         answered = [ask(address) for _ in range(2)]
-        deadline = time.monotonic() + 20
-        while not stored(tmp_path, "shadows"):
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        wait_for_shadow(tmp_path)
     requests, shadows = stored(tmp_path), stored(tmp_path, "shadows")
     assert len(requests) == 2
     # The second came while the first's shadow was on its way: more than one is not allowed.
@@ -384,6 +381,37 @@ def test_the_shadow_is_asked_and_compared_without_delaying_anyone(tmp_path: Path
     assert shadow["request_id"] == answered[0].id
     assert (shadow["arm"], shadow["shadow"], shadow["agreement"]) == ("system1", "system2", 1.0)
     assert shadow["seconds"] > 2 * requests[0]["seconds"]
+
+
+def wait_for_shadow(base: Path) -> None:
+    deadline = time.monotonic() + 20
+    while not stored(base, "shadows"):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("system1", [1, 0])
+@pytest.mark.parametrize(
+    ("script", "judge", "agreement", "error"),
+    [
+        ("longer_and_likes_it", None, 0.0, ""),
+        ("longer_and_likes_it", {"name": "direct"}, 0.0, ""),
+        # Worse in one order only is not worse.
+        ("likes_the_first", {"name": "direct"}, 1.0, ""),
+        ("gives_no_verdict", {"name": "direct"}, None, "MalformedOutput"),
+        ("steady", {"name": "direct"}, 1.0, ""),
+    ],
+)
+def test_a_judge_compares_answers_that_differ(
+    tmp_path: Path, script: str, judge: object, agreement: float | None, error: str, system1: int
+) -> None:
+    serve = {"weights": {"system1": system1}, "shadow_share": 1, "shadow_judge": judge}
+    recipe = served_recipe(engine={"kind": "scripted", "script": f"tests.serving.desks:{script}"}, serve=serve)
+    with serving(make_desk(recipe, tmp_path), recipe) as address:
+        ask(address)
+        wait_for_shadow(tmp_path)
+    [shadow] = stored(tmp_path, "shadows")
+    assert (shadow["agreement"], shadow["error"]) == (agreement, error)
 
 
 @pytest.mark.parametrize(("threshold", "escalated"), [(0.5, False), (None, True)])
