@@ -25,10 +25,10 @@ class AnswerJudge:
         Raises MalformedOutput where the model gives no verdict, and what the engine raises.
         """
         question = "\n\n".join(message["content"] for message in prompt.messages)
-        verdicts = await asyncio.gather(
+        first, swapped = await asyncio.gather(
             self._verdict(question, answer, other, seed), self._verdict(question, other, answer, seed)
         )
-        return verdicts != ["B", "A"]
+        return (first, swapped) != ("B", "A")
 
     async def _verdict(self, question: str, response_a: str, response_b: str, seed: int) -> str:
         pair = {"question": question, "response_a": response_a, "response_b": response_b}

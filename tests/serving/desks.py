@@ -60,8 +60,10 @@ def steady(messages: Sequence[Message], random: object) -> str:
 def longer_and_likes_it(messages: Sequence[Message], random: object) -> str:
     """System 1 gives a short answer and System 2 a long one; the judge wants the long one."""
     text = messages[-1]["content"]
+    if text.startswith("Rewrite"):
+        return QUESTION.partition(". ")[2]
     if not text.startswith("Which of two responses"):
-        return QUESTION.partition(". ")[2] if text.startswith("Rewrite") else "seven" if "I think" in text else "7 it is"
+        return "seven" if "I think" in text else "7 it is"
     return "A" if "Response A:\n7 it is" in text else "B"
 
 
