@@ -3,7 +3,8 @@
 import os
 import signal
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
@@ -62,13 +63,14 @@ def serve_until_stopped(served: Served) -> None:
     """Serve until Ctrl-C or SIGTERM; then let what is being answered end, and store every event."""
     recipe, settings = served.recipe, served.recipe.serve
     _refuse_taken(settings.host, settings.port)
-    with joined(served.folders.logs):
+    # Before anything is served: whoever finds it healthy may end it at once.
+    with joined(served.folders.logs), _interrupted_by_sigterm():
         serve.start(http_options={"host": settings.host, "port": settings.port})
         try:
             serve.run(application(served), name=recipe.name, route_prefix="/")
             address = f"http://{settings.host}:{settings.port}"
             console.print(f"{recipe.name} answers at {address}/v1, the experiment is at {address}/ab; Ctrl-C ends it")
-            _wait_for_signal()
+            signal.pause()
         finally:
             serve.shutdown()
 
@@ -81,13 +83,16 @@ def _refuse_taken(host: str, port: int) -> None:
         raise UserError(f"cannot listen at {host}:{port} ({error.strerror}): choose another with --port") from error
 
 
-def _wait_for_signal() -> None:
+@contextmanager
+def _interrupted_by_sigterm() -> Iterator[None]:
+    """SIGTERM, which Ray would end the process on without a word, is as Ctrl-C while the block runs."""
+
     def stop(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGTERM, stop)
     try:
-        signal.pause()
+        yield
     finally:
         signal.signal(signal.SIGTERM, before)
 

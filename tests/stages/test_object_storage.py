@@ -55,6 +55,7 @@ def check_secrets(remote: RemotePath, folders: RunFolders, *printed: str) -> Non
 
 
 @pytest.mark.ray
+@pytest.mark.long
 def test_generating_goes_on_after_a_kill(remote: RemotePath, tmp_path: Path, tiny_model: Path) -> None:
     write_corpus(tmp_path / "corpus.jsonl", ROWS)
     corpus = remote / "corpus.jsonl"
