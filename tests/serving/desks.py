@@ -9,6 +9,7 @@ from threading import Thread
 from typing import Any
 
 import openai
+import psutil
 import uvicorn
 
 from s2d_ray.artifacts import RunFolders
@@ -149,3 +150,9 @@ def ask(address: str, model: str = "s2d", text: str = QUESTION, **options: Any) 
     messages: Any = [{"role": "user", "content": text}]
     with client(address) as asking:
         return asking.chat.completions.create(model=model, messages=messages, **options)
+
+
+def replicas(name: str, deployment: str) -> list[psutil.Process]:
+    """The processes of a deployment's replicas."""
+    title = f"ray::ServeReplica:{name}:{deployment}"
+    return [p for p in psutil.process_iter(["cmdline"]) if (p.info["cmdline"] or [""])[0].startswith(title)]

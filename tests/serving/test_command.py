@@ -13,14 +13,15 @@ import pytest
 import yaml
 
 from s2d_ray.artifacts import RunFolders
+from s2d_ray.serving.settings import SERVING_SETTINGS
 from s2d_ray.serving.store import Snapshot
-from tests.serving.desks import ask
+from tests.serving.desks import ask, replicas
 from tests.stages.runs import COMMAND, REPOSITORY, exit_code, run, write_corpus, write_recipe
 
 pytestmark = pytest.mark.train
 PORT = 8124
-# Workers find `tests.scripts` by it.
-ENVIRONMENT = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+# Workers find `tests.scripts` by it. What Ray is to be told for serving is the command's business.
+ENVIRONMENT = {k: v for k, v in os.environ.items() if k not in SERVING_SETTINGS} | {"PYTHONPATH": str(REPOSITORY)}
 ADDRESS = f"http://127.0.0.1:{PORT}"
 
 
@@ -57,6 +58,9 @@ def test_a_finished_run_is_served_by_the_command_that_it_prints(tiny_model: Path
             assert time.monotonic() < deadline
             assert serving.poll() is None, output.read_text()
             time.sleep(0.5)
+        [gateway] = replicas("trial", "gateway")
+        assert SERVING_SETTINGS.items() <= gateway.environ().items()
+        assert gateway.nice() == 0
         answers = [ask(ADDRESS, model) for model in ("s2d", "s2d:system1", "s2d:system2")]
         assert all(answer.choices[0].message.content for answer in answers)
         with urllib.request.urlopen(f"{ADDRESS}/ab", timeout=60) as response:

@@ -10,11 +10,10 @@ from pathlib import Path
 from uuid import uuid4
 
 import openai
-import psutil
 import pytest
 
 from s2d_ray.config import Recipe
-from tests.serving.desks import ask, served_recipe
+from tests.serving.desks import ask, replicas, served_recipe
 from tests.serving.test_serve import ADDRESS, deployed, events
 from tests.serving.test_web import GREEDY
 
@@ -37,12 +36,6 @@ def recipe() -> Recipe:
         evaluate={"sampling": GREEDY},
         serve={"weights": {"system1": 0.5}, "system1": limits, "system2": limits, "flush_seconds": 5},
     )
-
-
-def replicas(name: str, deployment: str) -> list[psutil.Process]:
-    """The processes of a deployment's replicas."""
-    title = f"ray::ServeReplica:{name}:{deployment}"
-    return [p for p in psutil.process_iter(["cmdline"]) if (p.info["cmdline"] or [""])[0].startswith(title)]
 
 
 @dataclass

@@ -18,6 +18,7 @@ from s2d_ray.config import Cascade, Recipe, load_recipe
 from s2d_ray.records import Row
 from s2d_ray.serving.arms import Confidence
 from s2d_ray.serving.auth import ADMIN_HEADER, load_access
+from s2d_ray.serving.settings import SERVING_SETTINGS
 from s2d_ray.serving.store import Snapshot
 from tests.serving.desks import QUESTION, ask, client, served_recipe
 from tests.serving.test_dashboard import drawn
@@ -165,8 +166,9 @@ def test_the_ray_service_is_what_serve_deploy_takes() -> None:
     recipe = load_recipe(arguments.recipe, arguments.overrides)
     printed = serve_config(recipe, arguments.recipe, arguments.root, arguments.overrides)
     assert printed == described
-    named = {entry["name"] for entry in _containers(manifest)[0]["env"]}
-    assert named == {recipe.serve.admin_token_env, recipe.serve.api_keys_env, "HF_TOKEN"}
+    environment = {entry["name"]: entry.get("value") for entry in _containers(manifest)[0]["env"]}
+    secrets = {recipe.serve.admin_token_env, recipe.serve.api_keys_env, "HF_TOKEN"}
+    assert environment == {**SERVING_SETTINGS, **dict.fromkeys(secrets)}
     assert all(container["env"] == _containers(manifest)[0]["env"] for container in _containers(manifest))
 
 
