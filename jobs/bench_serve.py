@@ -60,7 +60,8 @@ def bare_command(recipe: Recipe, model: Path) -> list[str]:
         elif key != "model":
             words += [f"--{name}", str(value)]
     # What `vllm serve` runs; the command itself does not start under the name of vLLM's CPU package.
-    program = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(model)]
+    # Ray's workers run at niceness 15: the client must not have to share its core with one of the servers alone.
+    program = ["nice", "-n", "15", sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(model)]
     return [*program, "--host", "127.0.0.1", "--port", str(BARE_PORT), "--served-model-name", "bare", *words]
 
 

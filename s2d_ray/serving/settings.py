@@ -7,7 +7,5 @@ SERVING_SETTINGS: Mapping[str, str] = {
     "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
     # All requests through Ray Serve's own proxy, which that would leave out: it is the one address.
     "RAY_SERVE_ENABLE_DIRECT_INGRESS": "0",
-    # Ray's workers otherwise give way to every other process of the machine.
-    "RAY_worker_niceness": "0",
 }
 """Environment variable → value. What the environment has already is left as it is."""

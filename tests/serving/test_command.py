@@ -60,7 +60,6 @@ def test_a_finished_run_is_served_by_the_command_that_it_prints(tiny_model: Path
             time.sleep(0.5)
         [gateway] = replicas("trial", "gateway")
         assert SERVING_SETTINGS.items() <= gateway.environ().items()
-        assert gateway.nice() == 0
         answers = [ask(ADDRESS, model) for model in ("s2d", "s2d:system1", "s2d:system2")]
         assert all(answer.choices[0].message.content for answer in answers)
         with urllib.request.urlopen(f"{ADDRESS}/ab", timeout=60) as response:
