@@ -138,6 +138,11 @@ class Artifact:
         manifest: dict[str, Any] = read_json(self.path / MANIFEST)
         return manifest
 
+    @property
+    def made_model(self) -> bool:
+        """Whether a finished training made a model; not where curation kept nothing."""
+        return "skipped" not in self.manifest
+
     def finish(self, manifest: Json) -> None:
         """Write the manifest: from now on the folder counts as complete.
 
@@ -280,6 +285,11 @@ class RunFolders:
     def report(self) -> Path:
         """report.json, report.md and report.html."""
         return self.base / "report"
+
+    @property
+    def serving(self) -> Path:
+        """The live experiment: `experiment.json`, and `events/` with every request."""
+        return self.base / "serving"
 
     @property
     def logs(self) -> Path:

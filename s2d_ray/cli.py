@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import re
+import shlex
 import sys
 import time
 import traceback
@@ -20,7 +21,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 
 from s2d_ray import pipeline
-from s2d_ray.artifacts import RunFolders, read_json
+from s2d_ray.artifacts import Artifact, RunFolders, read_json
 from s2d_ray.ask import arms_of, prompt_of, replies_of
 from s2d_ray.ask_view import show_replies
 from s2d_ray.attempt import attempting, ray_job
@@ -30,6 +31,7 @@ from s2d_ray.errors import UserError
 from s2d_ray.estimate import estimate, measure_run, measure_sample
 from s2d_ray.evaluation.ledger import ledger_table
 from s2d_ray.inference.engine import EngineDied
+from s2d_ray.serving.settings import SERVING_SETTINGS
 from s2d_ray.storage import location
 from s2d_ray.tasks.catalogue import load_task
 from s2d_ray.terminal import console
@@ -59,6 +61,10 @@ QuestionAndOverrides = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the replies as JSON.")]
+Port = Annotated[int | None, typer.Option(min=1, max=65535, help="Port to listen at, instead of the recipe's.")]
+Config = Annotated[
+    bool, typer.Option("--config", help="Print the configuration for `serve deploy` or a RayService instead.")
+]
 Debug = Annotated[bool, typer.Option(help="Show the traceback of an error.")]
 DEFAULT_ROOT = "runs"
 STOPPED = 130
@@ -81,7 +87,13 @@ def run(
         if until is not None and until not in names:
             raise UserError(f"no stage {until}: stages are {', '.join(names)}")
         chosen = names[: names.index(until) + 1] if until else names
-        _run_stages(_resolve(recipe, overrides, limit), root, chosen, overwrite)
+        resolved = _resolve(recipe, overrides, limit)
+        folders = _run_stages(resolved, root, chosen, overwrite)
+        if until is None and isinstance(resolved, Recipe) and Artifact(folders.model, {}).made_model:
+            extra = [] if limit is None else [f"limit={limit}"]
+            root_option = [] if root == DEFAULT_ROOT else ["--root", root]
+            words = [_command(), "serve", recipe, *(overrides or ()), *extra, *root_option]
+            console.print(f"serve it: {shlex.join(words)}", soft_wrap=True, highlight=False, markup=False)
 
 
 def _stage_command(name: str) -> Callable[..., None]:
@@ -151,6 +163,35 @@ def _is_override(word: str) -> bool:
     """Whether it is a key and its value; `x=5. What is 2x?` is a question, since x is no key of a recipe."""
     key = re.match(r"(\w+)(\.\w+)*=", word)
     return key is not None and (key[1] in Recipe.model_fields or not re.search(r"\s", word))
+
+
+@app.command()
+def serve(
+    recipe: RecipeName,
+    overrides: Overrides = None,
+    root: Root = DEFAULT_ROOT,
+    port: Port = None,
+    config: Config = False,
+    debug: Debug = False,
+) -> None:
+    """Serve a finished run: OpenAI's API at /v1, the experiment of System 1 against System 2 at /ab."""
+    with errors_in_one_line(debug):
+        words = [*(overrides or ()), *([] if port is None else [f"serve.port={port}"])]
+        resolved = load_recipe(recipe, words)
+        pipeline.check(resolved)
+        for name, value in SERVING_SETTINGS.items():
+            os.environ.setdefault(name, value)
+        # Ray takes seconds to import: not before everything is known to be right.
+        from s2d_ray import service
+
+        if config:
+            described = service.serve_config(resolved, recipe, root, words)
+            print(yaml.safe_dump(described, sort_keys=False, allow_unicode=True), end="")
+            return
+        folders = _folders(resolved, root)
+        served = service.resolve(resolved, folders)
+        with quiet(folders.logs / "serve.log"):
+            service.serve_until_stopped(served)
 
 
 @app.command()
@@ -240,7 +281,13 @@ def _task(section: Named) -> dict[str, Any]:
     return {"name": section.name, **load_task(section).model_dump(mode="json")}
 
 
-def _run_stages(recipe: AnyRecipe, root: str, stages: Sequence[str], overwrite: bool) -> None:
+def _command() -> str:
+    """What the person typed for `s2d`."""
+    typed = Path(sys.argv[0])
+    return os.path.relpath(typed) if typed.name == "s2d" and os.sep in sys.argv[0] else "s2d"
+
+
+def _run_stages(recipe: AnyRecipe, root: str, stages: Sequence[str], overwrite: bool) -> RunFolders:
     folders = _folders(recipe, root)
     taken: dict[str, float] = {}
     begin = time.monotonic()
@@ -275,6 +322,7 @@ def _run_stages(recipe: AnyRecipe, root: str, stages: Sequence[str], overwrite: 
         _print_ledgers(recipe, folders)
         page = "overview.html" if plans[0].has_overview else "report.html"
         console.print(f"report: {folders.report / page}")
+    return folders
 
 
 def _print_ledgers(recipe: AnyRecipe, folders: RunFolders) -> None:

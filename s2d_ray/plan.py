@@ -82,7 +82,7 @@ class Training:
     @property
     def made_model(self) -> bool:
         """Whether, once finished, it made a model; not where curation kept nothing."""
-        return "skipped" not in self.model.manifest
+        return self.model.made_model
 
 
 @dataclass(frozen=True)
@@ -308,4 +308,5 @@ def _evaluation_inputs(recipe: Recipe, base: Model, trainings: Sequence[Training
         "seed": recipe.seed,
         "prompts": prompts,
         **_engine_inputs(recipe),
+        **({"logprobs": True} if recipe.answering_engine.logprobs else {}),
     }

@@ -73,6 +73,8 @@ class Completion:
     cached_tokens: int
     """Prompt tokens whose keys and values the prefix cache already held."""
     completion_tokens: int
+    mean_logprob: float | None = None
+    """Of the generated tokens; None where the engine was not asked for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,8 @@ class Step:
     cached_tokens: int
     completion_tokens: int
     seconds: float
+    mean_logprob: float | None = None
+    """Of the generated tokens; None where the engine was not asked for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +131,7 @@ _step = pa.struct(
         ("cached_tokens", pa.int32()),
         ("completion_tokens", pa.int32()),
         ("seconds", pa.float32()),
+        ("mean_logprob", pa.float32()),
     ]
 )
 CALL_COUNTS = ("name", "prompt_tokens", "cached_tokens", "completion_tokens")

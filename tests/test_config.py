@@ -204,10 +204,45 @@ def test_a_method_of_ones_own_is_taken_from_its_module() -> None:
         ("name=../elsewhere", "name: String should match pattern"),
         ("train.epochs=many", "train.epochs: Input should be a valid number"),
         ("curate.rules=[]", "curate.rules: "),
+        ("serve.weights={system1: 0.7, base: 0.4}", "serve.weights: system1 0.7 and base 0.4 add up to more than 1"),
+        ("serve.host=0.0.0.0", "serve: host 0.0.0.0 is reached by other machines: set admin_token_env"),
+        ("serve.host=example.org", "serve: host example.org is reached by other machines: set admin_token_env"),
+        ("serve.admin_token_env=my-secret", "serve.admin_token_env: String should match pattern"),
+        ("serve.ramp=[{system1: 0.1, hours: 0}]", "serve.ramp.0.hours: Input should be greater than 0"),
+        (
+            "serve.ramp=[{system1: 0.2, hours: 1}, {system1: 0.1, hours: 1}]",
+            "serve: the ramp must rise step by step up to weights.system1, not go 0.2 → 0.1 → 0.5",
+        ),
+        (
+            "serve.cascade={confidence: votes}",
+            "serve.cascade votes over 3 samples and is calibrated at evaluation, which",
+        ),
+        ("serve.system1.min_replicas=2", "serve.system1: min_replicas 2 is more than max_replicas 1"),
+        ("serve.margin=0", "serve.margin: Input should be greater than 0"),
     ],
 )
 def test_a_value_out_of_range_is_refused_by_its_key(minimal: str, override: str, problem: str) -> None:
     assert f"recipe {minimal}: {problem}" in refusal(minimal, override)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "127.8.8.8"])
+def test_this_machine_alone_is_served_without_a_token(minimal: str, host: str) -> None:
+    assert load_recipe(minimal, [f"serve.host='{host}'"]).serve.loopback
+
+
+def test_other_machines_are_served_with_the_name_of_a_token(minimal: str) -> None:
+    serve = load_recipe(minimal, ["serve.host=0.0.0.0", "serve.admin_token_env=S2D_ADMIN_TOKEN"]).serve
+    assert not serve.loopback
+
+
+def test_system2_answers_whom_nobody_else_does(minimal: str) -> None:
+    weights = load_recipe(minimal, ["serve.weights={system1: 0.1, base: 0.2}"]).serve.weights
+    assert weights.system2 == pytest.approx(0.7)
+    assert load_recipe(minimal, ["serve.weights={system1: 0.7, base: 0.3}"]).serve.weights.system2 == 0
+
+
+def test_a_micro_batch_larger_than_a_workers_share_is_fine(minimal: str) -> None:
+    assert load_recipe(minimal, ["train.workers=4", "train.micro_batch_size=8"]).train.workers == 4
 
 
 def test_workers_and_micro_batches_need_not_divide_the_batch(minimal: str) -> None:

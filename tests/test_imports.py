@@ -1,4 +1,4 @@
-"""Only stages, training, serving and the vLLM engine load Ray, vLLM or torch when imported."""
+"""Only stages, training, deployments and the vLLM engine load Ray, vLLM or torch when imported."""
 
 import pkgutil
 import subprocess
@@ -6,7 +6,14 @@ import sys
 
 import s2d_ray
 
-HEAVY_PARTS = ("s2d_ray.stages", "s2d_ray.training", "s2d_ray.serving", "s2d_ray.inference.vllm_engine")
+HEAVY_PARTS = (
+    "s2d_ray.stages",
+    "s2d_ray.training",
+    "s2d_ray.inference.vllm_engine",
+    "s2d_ray.serving.deployments",
+    "s2d_ray.serving.metrics",
+    "s2d_ray.service",
+)
 # Imports each module in turn and prints what it was the first to load.
 PROBE = """
 import importlib, sys

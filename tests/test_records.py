@@ -56,6 +56,14 @@ def test_labelled_prompts_come_back(tmp_path: Path) -> None:
     assert [labelled_from_row(row) for row in rows] == items
 
 
+def test_steps_of_a_run_before_log_probabilities_were_kept_are_read() -> None:
+    row = candidates_to_row(Candidates(LONG, SAMPLES))
+    for sample in row["samples"]:
+        for step in sample["steps"]:
+            del step["mean_logprob"]
+    assert candidates_from_row(row) == Candidates(LONG, SAMPLES)
+
+
 def test_candidates_come_back(tmp_path: Path) -> None:
     given = [Candidates(LONG, SAMPLES), Candidates(PLAIN, [], "the prompt is empty")]
     rows = stored(tmp_path, [candidates_to_row(c) for c in given], CANDIDATES)

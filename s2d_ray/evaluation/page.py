@@ -1,6 +1,6 @@
 """report.json as a page to look at and as a short text: presentation only, no figure is worked out here."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -12,6 +12,8 @@ from s2d_ray.evaluation.arms import CORE_ARMS, is_further, label
 from s2d_ray.evaluation.metrics import ALL
 
 Report = Mapping[str, Any]
+POINTS = 12
+"""Of a curve, in a table."""
 TONES = {"distils": "good", "partly": "mixed"}
 
 
@@ -22,6 +24,7 @@ def html_page(report: Report) -> str:
         "prompts": plots.prompts(report["prompts"]),
         "votes": plots.votes(report["vote_shares"]),
         "loss": plots.loss(report["training"]) if report["training"] else "",
+        "cascade": plots.cascade(report["cascade"]) if report["cascade"] else "",
     }
     return (
         _environment(escape=True)
@@ -101,10 +104,18 @@ def _environment(escape: bool) -> Environment:
         "p_value": lambda p: "p < 0.001" if p < 0.001 else f"p = {p:.3f}",
         "arm": label,
         "versus": lambda name: " against ".join(label(arm) for arm in name.split("_vs_", 1)),
+        "confidence": lambda value: f"{value:.3g}",
+        "measure": {"logprob": "mean log-probability of the tokens", "votes": "share of the samples"}.get,
+        "few": few,
         "stage": lambda key: key.replace("control_", "controls: "),
     }
     environment.tests["further"] = is_further
     return environment
+
+
+def few(curve: Sequence[Any]) -> Sequence[Any]:
+    """Some points of a curve, evenly spread, its last one among them."""
+    return list(reversed(curve[:: -max(1, -(-len(curve) // POINTS))]))
 
 
 def count(number: float | None) -> str:

@@ -159,6 +159,30 @@ def loss(training: Mapping[str, Any]) -> str:
         return _svg(figure)
 
 
+def cascade(calibration: Mapping[str, Any]) -> str:
+    """Agreement and accuracy of a cascade by the share of prompts that System 1 answers; `cascade` of report.json."""
+    curve = sorted(calibration["curve"], key=lambda point: point["coverage"]["value"])
+    coverage = [point["coverage"]["value"] for point in curve]
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(9.6, 2.7), layout="constrained")
+        axes = figure.subplots()
+        for key, name, colour in (("agreement", "agreement with System 2", KEPT), ("accuracy", "accuracy", INK)):
+            if curve and all(point[key] for point in curve):
+                low, value, high = ([point[key][end] for point in curve] for end in ("low", "value", "high"))
+                axes.plot(coverage, value, color=colour, label=name)
+                axes.fill_between(coverage, low, high, color=colour, alpha=0.15, linewidth=0)
+        axes.axhline(calibration["target"], color=FAILED, linewidth=1.2, linestyle=(0, (3, 1.5)), label="target")
+        if calibration["at_threshold"]:
+            axes.axvline(calibration["at_threshold"]["coverage"]["value"], color=MUTED, linewidth=1, label="threshold")
+        axes.set_xlim(0, 1)
+        axes.set_xlabel("share of the prompts that System 1 answers")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.grid()
+        figure.legend(loc="outside upper left", ncols=LEGEND_COLUMNS, frameon=False)
+        return _svg(figure)
+
+
 _OFFSET: Mapping[str, Any] = {"textcoords": "offset points", "fontsize": 8}
 
 

@@ -14,6 +14,7 @@ from s2d_ray.attempt import Work, work_done
 from s2d_ray.config import Recipe
 from s2d_ray.curation.data_card import why_nothing_kept
 from s2d_ray.evaluation.arms import CONTROLS, CORE_ARMS, is_further, label
+from s2d_ray.evaluation.cascade import calibrate, curve, trials
 from s2d_ray.evaluation.examples import choose, examples
 from s2d_ray.evaluation.ledger import balance, step_tokens
 from s2d_ray.evaluation.metrics import (
@@ -86,6 +87,7 @@ def _report(recipe: Recipe, task: Task, folders: RunFolders, answers: Sequence[A
         "perturbations": sorted({name for answer in answers for name in answer.variants}),
         "majority": _majority(by_samples) if recipe.evaluate.samples > 1 else {},
         "reported": _reported(recipe, by_samples[1]),
+        "cascade": _cascade(recipe, task, folders) if "distilled" in arms else None,
         "comparisons": {name: {s: asdict(p) for s, p in parts.items()} for name, parts in comparisons.items()},
         "notes": _notes(arms, subsets_of(answers), untrained_arms),
         "prompts": _prompts(folders),
@@ -133,6 +135,16 @@ def _majority(by_samples: Mapping[int, Mapping[str, ArmScores]]) -> dict[str, di
                 key: score[key] for key in ("accuracy", "low", "high", "n", "tokens_per_answer")
             }
     return found
+
+
+def _cascade(recipe: Recipe, task: Task, folders: RunFolders) -> dict[str, Any] | None:
+    """The threshold of the cascade that the recipe asks for and what it gives, and its curve."""
+    rule = recipe.serve.cascade
+    if rule is None:
+        return None
+    found = trials(read_rows(folders.evaluation), rule, task)
+    points = [asdict(point) for point in curve(found)]
+    return asdict(calibrate(found, rule.target)) | {"confidence": rule.confidence, "curve": points}
 
 
 def _reported(recipe: Recipe, one_sample: Mapping[str, ArmScores]) -> dict[str, Any] | None:

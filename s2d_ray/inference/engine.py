@@ -1,6 +1,6 @@
 """What gives completions: one interface for vLLM and for the scripted engine of trials and tests."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -37,11 +37,33 @@ class Activity:
     """When it last gave a token, by `time.monotonic`."""
 
 
-class RunningEngine(CompletionEngine, Protocol):
+class StreamingEngine(CompletionEngine, Protocol):
+    """An engine that also tells what it generates while it does."""
+
+    def stream(
+        self, messages: Sequence[Message], sampling: Sampling, seed: int
+    ) -> AsyncGenerator[str | Completion, None]:
+        """The text of one completion piece by piece, and the whole completion at the end.
+
+        A caller that goes away before the end ends the generation. Raises as `complete` does.
+        """
+        ...
+
+
+class RunningEngine(StreamingEngine, Protocol):
     """An engine in the hands of whoever started it."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can still answer."""
+        ...
 
     def activity(self) -> Activity:
         """What it is doing, as of its last report."""
+        ...
+
+    def adapted(self) -> "RunningEngine":
+        """The same engine, answering with the adapter that it was started with."""
         ...
 
     async def load(self, model: Path) -> None:

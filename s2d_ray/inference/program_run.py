@@ -56,6 +56,7 @@ class Recorder:
                     cached_tokens=c.cached_tokens if first else 0,
                     completion_tokens=c.completion_tokens,
                     seconds=seconds,
+                    mean_logprob=c.mean_logprob,
                 )
             )
         return completions

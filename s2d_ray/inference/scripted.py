@@ -7,7 +7,8 @@ import asyncio
 import inspect
 import re
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
 
@@ -23,8 +24,11 @@ Script = Callable[[Sequence[Message], Random], str | Awaitable[str]]
 class ScriptedEngine:
     """Completions from a script; tokens are counted as words. Works on `max_sequences` at once, as a real engine."""
 
+    alive = True
+
     def __init__(self, config: Engine) -> None:
         self._script: Script = import_object(config.script)
+        self._token_seconds = config.token_seconds
         self._places = asyncio.Semaphore(config.max_sequences)
         self._running = self._in_flight = 0
         self._progressed = time.monotonic()
@@ -33,28 +37,55 @@ class ScriptedEngine:
         """`n` completions, the same for the same messages and seed."""
         read = sum(len(m["content"].split()) for m in messages)
         if n == 1:  # By far the most frequent: no task is made for it.
-            return [_completion(await self._say(messages, f"{seed}/0"), sampling, read)]
-        texts = await asyncio.gather(*(self._say(messages, f"{seed}/{index}") for index in range(n)))
-        return [_completion(text, sampling, read) for text in texts]
+            return [await self._one(messages, sampling, f"{seed}/0", read)]
+        return await asyncio.gather(*(self._one(messages, sampling, f"{seed}/{index}", read) for index in range(n)))
+
+    async def stream(
+        self, messages: Sequence[Message], sampling: Sampling, seed: int
+    ) -> AsyncGenerator[str | Completion, None]:
+        """What `complete` gives, word by word."""
+        read = sum(len(m["content"].split()) for m in messages)
+        async with self._place():
+            completion = _completion(await self._say(messages, f"{seed}/0"), sampling, read)
+            for word in _words(completion.text):
+                await asyncio.sleep(self._token_seconds)
+                self._progressed = time.monotonic()
+                yield word
+        yield completion
+
+    async def _one(self, messages: Sequence[Message], sampling: Sampling, seed: str, read: int) -> Completion:
+        async with self._place():
+            completion = _completion(await self._say(messages, seed), sampling, read)
+            if self._token_seconds:
+                await asyncio.sleep(self._token_seconds * completion.completion_tokens)
+        self._progressed = time.monotonic()
+        return completion
 
     async def _say(self, messages: Sequence[Message], seed: str) -> str:
+        said = self._script(messages, Random(seed))
+        return await said if inspect.isawaitable(said) else said
+
+    @asynccontextmanager
+    async def _place(self) -> AsyncIterator[None]:
+        """One of the sequences that it works on at once."""
         self._in_flight += 1
         try:
             async with self._places:
                 self._running += 1
                 try:
-                    said = self._script(messages, Random(seed))
-                    text = await said if inspect.isawaitable(said) else said
+                    yield
                 finally:
                     self._running -= 1
         finally:
             self._in_flight -= 1
-        self._progressed = time.monotonic()
-        return text
 
     def activity(self) -> Activity:
         """Where its sequences are now."""
         return Activity(self._running, self._in_flight - self._running, self._progressed)
+
+    def adapted(self) -> "ScriptedEngine":
+        """A script is the same with an adapter."""
+        return self
 
     async def load(self, model: Path) -> None:
         """A script is the same whatever the model."""
@@ -69,9 +100,13 @@ def _completion(text: str, sampling: Sampling, read: int) -> Completion:
         text = text.partition(stop)[0]
     count = len(text.split())
     if count > sampling.max_tokens:
-        words = re.findall(r"\s*\S+", text)
+        words = _words(text)
         return Completion("".join(words[: sampling.max_tokens]), "length", read, 0, sampling.max_tokens)
     return Completion(text, "stop", read, 0, count)
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"\s*\S+(?:\s+$)?", text)
 
 
 def echo(messages: Sequence[Message], random: Random) -> str:

@@ -10,20 +10,22 @@ from s2d_ray.records import user
 from s2d_ray.storage import local_copy
 
 
-async def start_engine(config: Engine, model: Path, trust_remote_code: bool) -> RunningEngine:
+async def start_engine(
+    config: Engine, model: Path, trust_remote_code: bool, adapter: Path | None = None
+) -> RunningEngine:
     """A running engine for the model, past its first call, which compiles what later ones reuse.
 
-    From then on its calls are limited to `call_timeout`.
+    From then on its calls are limited to `call_timeout`. An `adapter` of the model can be asked besides.
     """
-    return TimedEngine(await _start(config, model, trust_remote_code), config.call_timeout)
+    return TimedEngine(await _start(config, model, trust_remote_code, adapter), config.call_timeout)
 
 
-async def _start(config: Engine, model: Path, trust_remote_code: bool) -> RunningEngine:
+async def _start(config: Engine, model: Path, trust_remote_code: bool, adapter: Path | None) -> RunningEngine:
     if config.kind == "scripted":
         return ScriptedEngine(config)
     # vLLM is imported where it is used: it takes seconds, and needs its settings in the environment first.
     from s2d_ray.inference.vllm_engine import VllmEngine
 
-    engine = VllmEngine(config, local_copy(model), trust_remote_code)
+    engine = VllmEngine(config, local_copy(model), trust_remote_code, adapter and local_copy(adapter))
     await engine.complete([user("Hello")], Sampling(temperature=0, top_p=1, max_tokens=2), 1, seed=0)
     return engine

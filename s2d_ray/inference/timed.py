@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 
 from s2d_ray.config import Sampling
@@ -15,13 +16,47 @@ class TimedEngine:
 
     def __init__(self, engine: RunningEngine, seconds: float) -> None:
         self._engine, self._seconds = engine, seconds
+        self._asked = time.monotonic()
+        """When the first call came of those since it last gave a token."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can still answer: not where it gave no token for all that time though it was asked."""
+        now = self.activity()
+        busy = now.running + now.waiting > 0
+        stopped = busy and now.progressed < self._asked < time.monotonic() - self._seconds
+        return self._engine.alive and not stopped
 
     async def complete(self, messages: Sequence[Message], sampling: Sampling, n: int, seed: int) -> list[Completion]:
         """As the engine does. Raises EngineDied where in all that time it gave no token to any call."""
-        began = time.monotonic()
+        async with self._limit(self._begin()):
+            return await self._engine.complete(messages, sampling, n, seed)
+
+    async def stream(
+        self, messages: Sequence[Message], sampling: Sampling, seed: int
+    ) -> AsyncGenerator[str | Completion, None]:
+        """As the engine does, within the same time. Raises as `complete` does."""
+        began = self._begin()
+        async with aclosing(self._engine.stream(messages, sampling, seed)) as pieces:
+            while True:
+                # Not around the whole: what the reader does between two pieces must not be interrupted.
+                async with self._limit(began):
+                    piece = await anext(pieces, None)
+                if piece is None:
+                    return
+                yield piece
+
+    def _begin(self) -> float:
+        now = self.activity()
+        if now.progressed >= self._asked or not now.running + now.waiting:
+            self._asked = time.monotonic()
+        return time.monotonic()
+
+    @asynccontextmanager
+    async def _limit(self, began: float) -> AsyncIterator[None]:
         try:
-            async with asyncio.timeout(self._seconds) as limit:
-                return await self._engine.complete(messages, sampling, n, seed)
+            async with asyncio.timeout(began + self._seconds - time.monotonic()) as limit:
+                yield
         except TimeoutError as error:
             if not limit.expired():
                 raise
@@ -32,6 +67,10 @@ class TimedEngine:
     def activity(self) -> Activity:
         """What the engine is doing."""
         return self._engine.activity()
+
+    def adapted(self) -> "TimedEngine":
+        """The engine with its adapter, in the same time."""
+        return TimedEngine(self._engine.adapted(), self._seconds)
 
     async def load(self, model: Path) -> None:
         """As the engine does; loading has no limit."""

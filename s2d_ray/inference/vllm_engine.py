@@ -3,11 +3,14 @@
 import asyncio
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from copy import copy
 from itertools import count
 from pathlib import Path
 from typing import Any
 
+from s2d_ray.artifacts import read_json
 from s2d_ray.config import Engine, Sampling
 from s2d_ray.inference.engine import Activity, EngineDied, EngineError
 from s2d_ray.inference.orphans import own_engine
@@ -17,19 +20,28 @@ from s2d_ray.storage import local_copy
 LIVENESS_SECONDS = 5.0
 """How often a waiting call looks whether its engine still lives."""
 
+LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
+"""What vLLM takes as `max_lora_rank`."""
+
 
 class VllmEngine:
     """One copy of the model. Construct it inside a running event loop; it owns an engine process."""
 
-    def __init__(self, config: Engine, model: Path, trust_remote_code: bool = False) -> None:
+    def __init__(
+        self, config: Engine, model: Path, trust_remote_code: bool = False, adapter: Path | None = None
+    ) -> None:
         own_engine()
-        self._config, self._trust_remote_code = config, trust_remote_code
+        self._config, self._trust_remote_code, self._adapter = config, trust_remote_code, adapter
+        self._lora: Any = None
         self._request_ids = count()
-        self._in_flight = 0
         self._start(model)
 
     def _start(self, model: Path) -> None:
         arguments = engine_arguments(self._config, model, self._trust_remote_code)
+        if self._adapter is not None:
+            # Two places, of which one stays empty: for requests without an adapter, vLLM's CPU kernels take the last
+            # place where such with one are in the same batch (vLLM 0.29).
+            arguments |= {"enable_lora": True, "max_lora_rank": _rank(self._adapter), "max_loras": 2}
         from vllm.engine.arg_utils import AsyncEngineArgs
         from vllm.v1.engine.async_llm import AsyncLLM
 
@@ -40,47 +52,109 @@ class VllmEngine:
         self._tokenizer = self._engine.get_tokenizer()
         self._model = model
 
+    @property
+    def alive(self) -> bool:
+        """Whether the engine process can still answer."""
+        return not self._engine.errored
+
     async def complete(self, messages: Sequence[Message], sampling: Sampling, n: int, seed: int) -> list[Completion]:
         """`n` completions of a chat. Raises EngineError for a prompt longer than the model's context."""
-        from vllm.v1.engine.exceptions import EngineDeadError
+        tokens = self._tokens(messages)
+        async for output in self._outputs(tokens, self._parameters(tokens, sampling, n, seed)):
+            final = output
+        cached = final.num_cached_tokens or 0
+        completions = [
+            Completion(
+                o.text,
+                str(o.finish_reason),
+                len(tokens),
+                cached,
+                len(o.token_ids),
+                _mean(o.cumulative_logprob, len(o.token_ids)),
+            )
+            for o in final.outputs
+        ]
+        return completions if len(completions) == n else completions * n
 
+    async def stream(
+        self, messages: Sequence[Message], sampling: Sampling, seed: int
+    ) -> AsyncGenerator[str | Completion, None]:
+        """The text of one completion piece by piece, and the whole completion at the end."""
+        tokens = self._tokens(messages)
+        pieces, generated = list[str](), 0
+        async with aclosing(self._outputs(tokens, self._parameters(tokens, sampling, 1, seed, stream=True))) as outputs:
+            async for output in outputs:
+                [choice] = output.outputs
+                generated += len(choice.token_ids)
+                if choice.text:
+                    pieces.append(choice.text)
+                    yield choice.text
+        cached = output.num_cached_tokens or 0
+        mean = _mean(choice.cumulative_logprob, generated)
+        yield Completion("".join(pieces), str(choice.finish_reason), len(tokens), cached, generated, mean)
+
+    def _tokens(self, messages: Sequence[Message]) -> list[int]:
         tokens: list[int] = self._tokenizer.apply_chat_template(
             list(messages), add_generation_prompt=True, tokenize=True, return_dict=False
         )
+        return tokens
+
+    def _parameters(self, tokens: Sequence[int], sampling: Sampling, n: int, seed: int, stream: bool = False) -> Any:
+        from vllm.sampling_params import RequestOutputKind
+
         room = self._config.max_model_len - len(tokens)
         if room < 1:
             raise EngineError(f"the prompt has {len(tokens)} tokens; max_model_len is {self._config.max_model_len}")
         parameters = sampling_parameters(sampling, n, seed if self._config.seeded else None, room)
-        request = asyncio.ensure_future(self._request(tokens, parameters))
-        self._in_flight += parameters.n
+        if stream:
+            parameters.output_kind = RequestOutputKind.DELTA
+        # 0: of the tokens that were taken alone.
+        parameters.logprobs = 0 if self._config.logprobs else None
+        return parameters
+
+    async def _outputs(self, tokens: list[int], parameters: Any) -> AsyncGenerator[Any, None]:
+        """What vLLM gives for a request. Raises EngineDied; a caller that goes away aborts the request."""
+        from vllm.v1.engine.exceptions import EngineDeadError
+
+        request_id = f"s2d-{next(self._request_ids)}"
+        outputs = self._engine.generate({"prompt_token_ids": tokens}, parameters, request_id, lora_request=self._lora)
+        report = self._report
+        report.in_flight += parameters.n
         try:
-            # vLLM leaves a request waiting for ever whose engine dies before it took the request.
-            while not (await asyncio.wait({request}, timeout=LIVENESS_SECONDS))[0]:
-                if self._engine.errored:
-                    raise EngineDied("the engine process has ended")
-            final = request.result()
+            while True:
+                coming = asyncio.ensure_future(anext(outputs, None))
+                try:
+                    # vLLM leaves a request waiting for ever whose engine dies before it took the request.
+                    while not (await asyncio.wait({coming}, timeout=LIVENESS_SECONDS))[0]:
+                        if self._engine.errored:
+                            raise EngineDied("the engine process has ended")
+                finally:
+                    coming.cancel()
+                if (output := coming.result()) is None:
+                    return
+                yield output
         except EngineDeadError as error:
             raise EngineDied(str(error)) from error
         finally:
-            self._in_flight -= parameters.n
-            request.cancel()
-        cached = final.num_cached_tokens or 0
-        completions = [
-            Completion(o.text, str(o.finish_reason), len(tokens), cached, len(o.token_ids)) for o in final.outputs
-        ]
-        return completions if len(completions) == n else completions * n
+            report.in_flight -= parameters.n
+            # A generator can be closed only once nobody waits for it any more.
+            await asyncio.wait({coming})
+            await outputs.aclose()
 
-    async def _request(self, tokens: list[int], parameters: Any) -> Any:
-        async for output in self._engine.generate(
-            {"prompt_token_ids": tokens}, parameters, f"s2d-{next(self._request_ids)}"
-        ):
-            final = output
-        return final
+    def adapted(self) -> "VllmEngine":
+        """The same engine with the adapter that it was started with."""
+        from vllm.lora.request import LoRARequest
+
+        assert self._adapter is not None
+        other = copy(self)
+        other._lora = LoRARequest("adapter", 1, str(self._adapter))
+        return other
 
     def activity(self) -> Activity:
         """By vLLM's scheduler after its last step; what it has not taken up by then is waiting."""
-        running = min(self._report.running, self._in_flight)
-        return Activity(running, self._in_flight - running, self._report.progressed)
+        report = self._report
+        running = min(report.running, report.in_flight)
+        return Activity(running, report.in_flight - running, report.progressed)
 
     async def load(self, model: Path) -> None:
         """Other weights into the running engine, in a second; a new engine where they do not suffice."""
@@ -102,10 +176,22 @@ class VllmEngine:
         self._engine.shutdown()
 
 
+def _rank(adapter: Path) -> int:
+    """The adapter's rank, as the next one that vLLM has room for."""
+    rank = read_json(adapter / "adapter_config.json")["r"]
+    return next(room for room in LORA_RANKS if room >= rank)
+
+
+def _mean(total: float | None, count: int) -> float | None:
+    return None if total is None or not count else total / count
+
+
 class SchedulerReport:
-    """What vLLM reports after each step, as one of its stat loggers."""
+    """What vLLM was given, and what it reports after each step, as one of its stat loggers."""
 
     def __init__(self) -> None:
+        self.in_flight = 0
+        """Sequences asked for, with an adapter or without."""
         self.running = 0
         self.progressed = time.monotonic()
 

@@ -42,7 +42,7 @@ def evaluate(recipe: Recipe, models: Sequence[tuple[Model, Arms]], evaluation: A
     job = RowJob(
         # One engine for all: a model takes a second to load into it, an engine half a minute to start.
         passes=[Pass(model.folder, partial(_answer_row, recipe, dict(arms))) for model, arms in models],
-        engine=recipe.engine,
+        engine=recipe.answering_engine,
         trust_remote_code=recipe.trust_remote_code,
         output=ANSWERS,
         concurrent_rows=recipe.generate.concurrent_rows,

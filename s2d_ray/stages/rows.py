@@ -111,7 +111,7 @@ def _by_engines(parts: Dataset, target: Path, job: RowJob, meter: Any) -> Datase
         fn_constructor_args=(job, target, meter),
         batch_size=None,
         batch_format="pyarrow",
-        **_placement(engine),
+        **engine.resources(has_gpus()),
         ray_remote_args_fn=_restarts,
         compute=ActorPoolStrategy(
             min_size=engine.min_engines,
@@ -120,13 +120,6 @@ def _by_engines(parts: Dataset, target: Path, job: RowJob, meter: Any) -> Datase
             max_concurrent_calls_per_actor=open_parts,
         ),
     )
-
-
-def _placement(engine: Engine) -> dict[str, Any]:
-    """What Ray sets aside for one engine, all of it on one node."""
-    if engine.kind == "vllm" and has_gpus():
-        return {"num_cpus": 1, "num_gpus": engine.gpus}
-    return {"num_cpus": engine.cpus or 1}
 
 
 def _by_tasks(parts: Dataset, target: Path, job: RowJob, meter: Any) -> Dataset:

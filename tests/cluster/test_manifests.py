@@ -53,7 +53,7 @@ def check(crds: dict[str, Any], manifest: dict[str, Any]) -> None:
     jsonschema.Draft202012Validator({**crds[manifest["kind"]], "$defs": crds["$defs"]}).validate(manifest)
 
 
-@pytest.mark.parametrize("name", ["raycluster", "rayjob"])
+@pytest.mark.parametrize("name", ["raycluster", "rayjob", "rayservice"])
 def test_kuberay_takes_the_manifest(crds: dict[str, Any], name: str) -> None:
     check(crds, load(KUBERAY / f"{name}.yaml"))
 
@@ -84,10 +84,15 @@ def cluster() -> Any:
     return load(KUBERAY / "raycluster.yaml")["spec"]
 
 
+def serving_cluster() -> Any:
+    return load(KUBERAY / "rayservice.yaml")["spec"]["rayClusterConfig"]
+
+
 def pods() -> Iterator[Any]:
-    """The spec of every pod that the manifests ask for."""
-    yield cluster()["headGroupSpec"]["template"]["spec"]
-    yield from (group["template"]["spec"] for group in cluster()["workerGroupSpecs"])
+    """The spec of every pod that the manifests ask for, the submitter's last."""
+    for spec in (cluster(), serving_cluster()):
+        yield spec["headGroupSpec"]["template"]["spec"]
+        yield from (group["template"]["spec"] for group in spec["workerGroupSpecs"])
     yield load(KUBERAY / "rayjob.yaml")["spec"]["submitterPodTemplate"]["spec"]
 
 
@@ -115,7 +120,7 @@ def test_pods_run_the_images_user_and_not_root() -> None:
 
 
 def test_nobody_gets_in_without_a_token(aws: Any) -> None:
-    assert cluster()["authOptions"] == {"mode": "token"}
+    assert cluster()["authOptions"] == serving_cluster()["authOptions"] == {"mode": "token"}
     for commands in (aws["head_start_ray_commands"], aws["worker_start_ray_commands"]):
         assert "RAY_AUTH_MODE=token" in commands[-1]
     assert "/home/ubuntu/.ray/auth_token" in aws["file_mounts"]
@@ -138,7 +143,7 @@ def test_the_cluster_scales_from_nothing_and_lives_on_spot_machines() -> None:
 
 
 def test_ray_and_the_image_have_one_version_everywhere() -> None:
-    assert cluster()["rayVersion"] == read_lock(REPOSITORY / "lock-gpu.txt")["ray"]
+    assert cluster()["rayVersion"] == serving_cluster()["rayVersion"] == read_lock(REPOSITORY / "lock-gpu.txt")["ray"]
     [image_name] = {pod["containers"][0]["image"] for pod in pods()}
     version = re.search(r'^version = "(.*)"', (REPOSITORY / "pyproject.toml").read_text(), re.MULTILINE)
     assert version is not None

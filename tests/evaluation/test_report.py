@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from s2d_ray.artifacts import Artifact, RunFolders, write_json
-from s2d_ray.config import Recipe
+from s2d_ray.config import Cascade, Recipe, Serve
 from s2d_ray.curation.data_card import count_outcomes
 from s2d_ray.errors import UserError
 from s2d_ray.evaluation.report import write_report
@@ -95,7 +95,8 @@ class Toy(Task):
 
 def sample(arm: str, text: str, variant: str = "") -> Sample:
     names = {"rewrite": 20, "respond": 10} if arm == "system2" else {"answer": 4}
-    steps = tuple(Step(name, f"{name} says {text}", "stop", 9, 0, tokens, 0.1) for name, tokens in names.items())
+    sure = -0.5 if text == "wrong" else -0.125
+    steps = tuple(Step(name, f"{name} says {text}", "stop", 9, 0, tokens, 0.1, sure) for name, tokens in names.items())
     return Sample(text, variant, "", steps)
 
 
@@ -217,6 +218,29 @@ def test_prompts_add_up_to_the_corpus(report: Any) -> None:
     prompts = report["prompts"]
     assert prompts == {"corpus": 120, "kept": 80, "rejected": {"no | majority": 39}, "failed": {"too long": 1}}
     assert report["vote_shares"] == {"kept": {"0.75": 80}, "rejected": {"0.50": 39}}
+
+
+@pytest.mark.parametrize(
+    ("target", "threshold", "said"),
+    [(0.8, -0.5, "It answers <b>100.0%</b> of the prompts"), (0.95, None, "so System 2 answers everything")],
+)
+def test_a_cascade_is_calibrated_where_the_recipe_asks_for_one(
+    tmp_path: Path, report: Any, target: float, threshold: float | None, said: str
+) -> None:
+    run = write_run(tmp_path / "toy", Toy())
+    recipe = RECIPE.model_copy(update={"serve": Serve(cascade=Cascade(target=target))})
+    found = write_report(recipe, Toy(), run)["cascade"]
+    # They differ in one prompt of ten, which only distilled System 1 answers right, and surely.
+    assert found["threshold"] == threshold
+    assert (found["at_threshold"] is None) == (threshold is None)
+    assert [(point["threshold"], point["coverage"]["value"]) for point in found["curve"]] == [
+        (-0.125, 0.8),
+        (-0.5, 1.0),
+    ]
+    assert [point["agreement"]["value"] for point in found["curve"]] == pytest.approx([0.9, 0.9])
+    assert said in (run.report / "report.html").read_text()
+    assert said.replace("<b>", "").replace("</b>", "") in (run.report / "report.md").read_text()
+    assert report["cascade"] is None
 
 
 def test_precision_of_targets_is_above_that_of_raw_answers(report: Any) -> None:

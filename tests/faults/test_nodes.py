@@ -61,6 +61,7 @@ def test_a_node_lost_in_generate_and_another_in_curate(
     assert [path.name for path in (tmp_path / "trial" / "attempts").iterdir()] == ["00001.json"]
 
 
+@pytest.mark.long
 def test_a_run_waits_for_a_preempted_node_to_come_back(
     slow: list[str], tmp_path: Path, undisturbed: dict[str, tuple[str, str, str]]
 ) -> None:
@@ -76,6 +77,7 @@ def test_a_run_waits_for_a_preempted_node_to_come_back(
     assert outcomes(tmp_path) == undisturbed
 
 
+@pytest.mark.long
 def test_after_the_loss_of_the_whole_cluster_the_same_command_goes_on_elsewhere(
     slow: list[str], tmp_path: Path, undisturbed: dict[str, tuple[str, str, str]]
 ) -> None:

@@ -10,7 +10,7 @@ import pytest
 from tests.faults.nodes import each_once, nodes
 from tests.stages.runs import finished, start, write_recipe
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.long]
 ROWS = 48
 ROW_BYTES = 4 * 2**20
 STORE_BYTES = 80 * 2**20

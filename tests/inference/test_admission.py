@@ -91,3 +91,47 @@ async def test_an_engine_that_gives_nothing_at_all_counts_as_dead() -> None:
     calls = await asyncio.gather(*(ask(timed, 60) for _ in range(3)), return_exceptions=True)
     assert [type(outcome) for outcome in calls] == [EngineDied] * 3
     assert "gave no token for 0.3 s" in str(calls[0])
+
+
+def paced(messages: Sequence[Message], random: Random) -> str:
+    """So many words."""
+    return "word " * int(messages[-1]["content"])
+
+
+async def texts(engine: TimedEngine, words: int) -> list[str]:
+    """What comes before the completion itself."""
+    pieces = [piece async for piece in engine.stream([user(str(words))], Sampling(max_tokens=1000), seed=0)]
+    return [piece for piece in pieces if isinstance(piece, str)]
+
+
+async def test_a_stream_has_the_time_of_a_call() -> None:
+    engine = ScriptedEngine(Engine(kind="scripted", script=f"{__name__}:paced", max_sequences=1, token_seconds=0.02))
+    timed = TimedEngine(engine, seconds=2)
+    assert await texts(timed, 3) == ["word", " word", " word "]
+    with pytest.raises(EngineError, match="no answer within 2 s"):
+        await texts(timed.adapted(), 1000)
+    # Its place is free again, and a reader takes as long as it likes.
+    stream = timed.stream([user("1")], Sampling(), seed=0)
+    assert await anext(stream) == "word "
+    await asyncio.sleep(2.1)
+    await stream.aclose()
+    assert (engine.activity().running, engine.activity().waiting) == (0, 0)
+
+
+async def test_an_engine_is_alive_until_it_is_asked_and_stands_still() -> None:
+    timed = TimedEngine(engine_of(max_sequences=1), seconds=3)
+    await asyncio.sleep(3.1)
+    first = asyncio.create_task(ask(timed, 60))
+    await asyncio.sleep(1.5)
+    assert timed.alive
+    second = asyncio.create_task(ask(timed, 60))
+    await asyncio.sleep(0)
+    first.cancel()
+    while timed.alive:
+        # The second's own time is not over: what counts is since when there was no token.
+        assert not second.done()
+        await asyncio.sleep(0.05)
+    second.cancel()
+    await asyncio.sleep(0.01)
+    assert await ask(timed, 0.01) == "done"
+    assert timed.alive

@@ -14,7 +14,7 @@ from s2d_ray.inference.engine import Activity, EngineDied, EngineError
 from s2d_ray.inference.program_run import run_method
 from s2d_ray.inference.timed import TimedEngine
 from s2d_ray.inference.vllm_engine import VllmEngine
-from s2d_ray.records import Message, Prompt, user
+from s2d_ray.records import Completion, Message, Prompt, user
 from s2d_ray.system2.catalogue import load_method
 from tests.tiny_model import make_tiny_model
 
@@ -23,12 +23,14 @@ T = TypeVar("T")
 GREEDY = Sampling(temperature=0, top_p=1, max_tokens=12)
 
 
-def with_engine(model: Path, work: Callable[[VllmEngine], Awaitable[T]], **settings: object) -> T:
+def with_engine(
+    model: Path, work: Callable[[VllmEngine], Awaitable[T]], adapter: Path | None = None, **settings: object
+) -> T:
     """`work` done with an engine that is closed afterwards."""
 
     async def inside() -> T:
         config = Engine(max_model_len=1024, max_sequences=16, **settings)
-        engine = VllmEngine(config, model)
+        engine = VllmEngine(config, model, adapter=adapter)
         try:
             return await work(engine)
         finally:
@@ -83,6 +85,79 @@ def test_completions_of_the_real_engine(tiny_model: Path, tmp_path: Path) -> Non
         assert (await engine.complete(long, GREEDY, 1, seed=0))[0].text == first.text
 
     with_engine(tiny_model, work)
+
+
+def test_a_stream_says_what_complete_does_and_ends_with_its_reader(tiny_model: Path) -> None:
+    async def work(engine: VllmEngine) -> None:
+        chat = [user("Which country is the city of Lyon in?")]
+        [whole] = await engine.complete(chat, GREEDY, 1, seed=1)
+        *pieces, last = [piece async for piece in engine.stream(chat, GREEDY, 1)]
+        assert len(pieces) > 1
+        assert isinstance(last, Completion)
+        assert "".join(map(str, pieces)) == last.text == whole.text
+        assert (last.completion_tokens, last.finish_reason) == (whole.completion_tokens, whole.finish_reason)
+        assert whole.mean_logprob is not None
+        assert -20 < whole.mean_logprob < 0
+        assert last.mean_logprob == pytest.approx(whole.mean_logprob, rel=1e-3)
+
+        endless = engine.stream(chat, Sampling(temperature=1, top_p=1, max_tokens=900), 1)
+        await anext(endless)
+        assert engine._engine.output_processor.has_unfinished_requests()
+        await endless.aclose()
+        assert not engine._engine.output_processor.has_unfinished_requests()
+
+        waiting = asyncio.ensure_future(engine.complete(chat, Sampling(temperature=1, max_tokens=900), 1, seed=0))
+        await asyncio.sleep(0.3)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert not engine._engine.output_processor.has_unfinished_requests()
+        with pytest.raises(EngineError, match="max_model_len is 1024"):
+            await anext(engine.stream([user("Lyon " * 2000)], GREEDY, 0))
+
+    with_engine(tiny_model, work, logprobs=True)
+
+
+def test_one_engine_answers_with_an_adapter_and_without(tiny_model: Path, tmp_path: Path) -> None:
+    adapter, merged = make_adapter(tiny_model, tmp_path)
+
+    async def work(engine: VllmEngine) -> None:
+        chat, one_token = [user("Which country is the city of Lyon in?")], GREEDY.model_copy(update={"max_tokens": 1})
+        expected = [best_logprob(model, chat) for model in (tiny_model, merged)]
+        assert abs(expected[0] - expected[1]) > 0.2
+        arms = [engine, engine.adapted()]
+        for arm, other in (arms, arms[::-1]):
+            # In one batch with a request of the other kind.
+            endless = other.stream(chat, Sampling(temperature=1, top_p=1, max_tokens=900), 1)
+            await anext(endless)
+            answers = [(await each.complete(chat, one_token, 1, seed=0))[0].mean_logprob for each in (arm, other)]
+            assert answers == pytest.approx(expected if arm is engine else expected[::-1], abs=0.05)
+            assert engine._engine.output_processor.has_unfinished_requests()
+            await endless.aclose()
+
+    with_engine(tiny_model, work, adapter, logprobs=True)
+
+
+def best_logprob(model: Path, messages: list[Message]) -> float:
+    """Log-probability of the likeliest next token, by transformers."""
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    chat = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+    logits = AutoModelForCausalLM.from_pretrained(model, dtype="float32")(**chat).logits
+    return float(logits[0, -1].log_softmax(-1).max())
+
+
+def make_adapter(base: Path, folder: Path) -> tuple[Path, Path]:
+    """A random adapter of a model, and the model with it merged into its weights."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    torch.manual_seed(3)
+    config = LoraConfig(r=4, lora_alpha=64, target_modules="all-linear", init_lora_weights=False)
+    model = get_peft_model(AutoModelForCausalLM.from_pretrained(base, dtype="float32"), config)
+    model.save_pretrained(folder / "adapter")
+    model.merge_and_unload().to(torch.bfloat16).save_pretrained(folder / "merged")
+    AutoTokenizer.from_pretrained(base).save_pretrained(folder / "merged")
+    return folder / "adapter", folder / "merged"
 
 
 async def watch_a_burst(engine: VllmEngine) -> None:

@@ -81,6 +81,7 @@ def test_a_job_runs_the_pipeline_to_its_report(head: Head, tmp_path: Path, tiny_
     assert read_json(results / "status.json")["attempt"] == 2
 
 
+@pytest.mark.long
 def test_a_stopped_job_goes_on_when_it_is_submitted_again(head: Head, tmp_path: Path, tiny_model: Path) -> None:
     corpus = write_corpus(tmp_path / "corpus.jsonl", ROWS)
     recipe = write_recipe(tmp_path, tiny_model, corpus, "slow_oracle")

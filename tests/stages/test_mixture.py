@@ -99,6 +99,7 @@ def two_rounds(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, local
     yield recipe, folder, plans
 
 
+@pytest.mark.long
 def test_the_second_round_goes_on_from_the_first_ones_model(two_rounds: Any) -> None:
     from safetensors.torch import load_file
 
@@ -114,6 +115,7 @@ def test_the_second_round_goes_on_from_the_first_ones_model(two_rounds: Any) -> 
     assert not weights[0].equal(weights[1])
 
 
+@pytest.mark.long
 def test_the_overview_has_a_line_for_each_round(two_rounds: Any) -> None:
     _, folder, _ = two_rounds
     report = folder / "trial" / "report"
@@ -126,6 +128,7 @@ def test_the_overview_has_a_line_for_each_round(two_rounds: Any) -> None:
     assert all((report / line["report"]).is_file() for line in overview["lines"])
 
 
+@pytest.mark.long
 def test_the_command_stops_after_a_round_without_gain(two_rounds: Any) -> None:
     _, folder, plans = two_rounds
     stages = list(pipeline.STAGES)

@@ -55,6 +55,7 @@ def check_secrets(remote: RemotePath, folders: RunFolders, *printed: str) -> Non
 
 
 @pytest.mark.ray
+@pytest.mark.long
 def test_generating_goes_on_after_a_kill(remote: RemotePath, tmp_path: Path, tiny_model: Path) -> None:
     write_corpus(tmp_path / "corpus.jsonl", ROWS)
     corpus = remote / "corpus.jsonl"
@@ -105,6 +106,7 @@ def test_training_goes_on_after_a_kill_to_the_report(remote: RemotePath, tmp_pat
 
 
 @pytest.mark.engine
+@pytest.mark.long
 def test_an_engine_starts_from_object_storage(remote: RemotePath, tmp_path: Path, tiny_model: Path) -> None:
     first = upload(tiny_model, remote / "model")
     second = upload(make_tiny_model(tmp_path / "other", seed=1, embedding_seed=0), remote / "other")

@@ -120,6 +120,7 @@ def steps_logged(model: Path) -> list[int]:
 
 
 @pytest.mark.train
+@pytest.mark.long
 def test_training_goes_on_after_a_killed_driver(training_run: tuple[Sequence[str], Path]) -> None:
     command, root = training_run
     model = root / "trial" / "model"
@@ -135,6 +136,7 @@ def test_training_goes_on_after_a_killed_driver(training_run: tuple[Sequence[str
 
 
 @pytest.mark.train
+@pytest.mark.long
 def test_training_goes_on_after_a_killed_worker(training_run: tuple[Sequence[str], Path]) -> None:
     command, root = training_run
     model = root / "trial" / "model"

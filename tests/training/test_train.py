@@ -56,7 +56,7 @@ def test_the_export_loads_in_transformers_and_peft(two_workers: Any, tiny_model:
     assert lost < 0.1 * learnt, "more than bfloat16 rounds away"
 
 
-@pytest.mark.parametrize("lora", [{"rank": 4}, None])
+@pytest.mark.parametrize("lora", [{"rank": 4}, pytest.param(None, marks=pytest.mark.long)])
 def test_zero_3_shards_and_exports(lora: Any, tmp_path: Path, tiny_model: Path, local_ray: None) -> None:
     from safetensors.torch import load_file
 

@@ -1,0 +1,175 @@
+"""A cascade: System 1 answers where it is confident enough, System 2 the rest. From which confidence on?
+
+Two measures of confidence, the higher the surer: the mean log-probability of the answer's tokens, and the share of
+several answers that are the same. The threshold is the lowest at which the share of all answers that differ from
+System 2's stays under what the target allows, by its exact 95% upper bound. That share only falls as the threshold
+rises, so taking the first that passes from the top keeps the 95% (Bates, Angelopoulos, Lei, Malik and Jordan,
+"Distribution-free, risk-controlling prediction sets", Journal of the ACM 68, 2021).
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from scipy import special
+
+from s2d_ray.config import Cascade
+from s2d_ray.evaluation.statistics import CONFIDENCE, Interval, share
+from s2d_ray.records import LabelledPrompt, Prompt, Row, Sample, labelled_from_row, sample_from_row
+from s2d_ray.tasks.task import Task
+
+CURVE_POINTS = 100
+"""Thresholds at most in a curve."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One held-out prompt, answered by both."""
+
+    confidence: float | None
+    """Of System 1 in its answer; None where it gave none, which always goes on to System 2."""
+    agrees: bool
+    """Whether System 1's answer is System 2's."""
+    system1_right: bool | None = None
+    """None without a reference."""
+    system2_right: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CurvePoint:
+    """The cascade at one threshold."""
+
+    threshold: float
+    """Confidence from which on System 1's answer is kept."""
+    coverage: Interval
+    """Share of the prompts that System 1 answers."""
+    agreement: Interval
+    """Share of all answers that are System 2's or agree with it."""
+    accuracy: Interval | None
+    """Share of all answers that are right, of prompts with a reference; None where none has one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """The threshold for a target, and what it gives."""
+
+    target: float
+    """Share of all answers that are to be System 2's or agree with it."""
+    threshold: float | None
+    """None where no threshold is sure to reach the target: System 2 answers everything."""
+    at_threshold: CurvePoint | None
+    n: int
+    """Prompts behind it."""
+
+
+def mean_logprob(logprobs: Sequence[float]) -> float | None:
+    """Confidence from the log-probabilities of the generated tokens; None where there are none."""
+    return sum(logprobs) / len(logprobs) if logprobs else None
+
+
+def vote_share(answers: Sequence[str | None], key: Callable[[str], str]) -> float | None:
+    """Confidence from several answers: the share that the most frequent one has up to `key`; None if none is given."""
+    votes = Counter(key(answer) for answer in answers if answer is not None)
+    return max(votes.values()) / len(answers) if votes else None
+
+
+def confidence_of(rule: Cascade, task: Task, prompt: Prompt, samples: Sequence[Sample]) -> float | None:
+    """System 1's confidence in what it answered, by the rule's measure; None where it has none."""
+    if rule.confidence == "votes":
+        return vote_share([task.parse(sample.text, prompt) for sample in samples], task.key)
+    return samples[0].steps[-1].mean_logprob if samples and samples[0].steps else None
+
+
+def majority_first(task: Task, prompt: Prompt, samples: Sequence[Sample]) -> list[Sample]:
+    """The samples, the earliest that gives the most frequent answer in front: that is the answer of them all."""
+    keys = [_key(task, prompt, sample.text) for sample in samples]
+    given = [key for key in keys if key is not None]
+    best = keys.index(max(given, key=given.count)) if given else 0
+    return [*samples[best : best + 1], *samples[:best], *samples[best + 1 :]]
+
+
+def same_answer(task: Task, prompt: Prompt, one: str, other: str) -> bool:
+    """Whether two texts give the same answer to the prompt, or both give none."""
+    return _key(task, prompt, one) == _key(task, prompt, other)
+
+
+def _key(task: Task, prompt: Prompt, text: str) -> str | None:
+    answer = task.parse(text, prompt)
+    return None if answer is None else task.key(answer)
+
+
+def trials(rows: Iterable[Row], rule: Cascade, task: Task) -> list[Trial]:
+    """What the distilled model and System 2 answered to the held-out prompts, from rows of schema `ANSWERS`."""
+    answered: dict[tuple[str, str], dict[str, list[Sample]]] = {}
+    items: dict[tuple[str, str], LabelledPrompt] = {}
+    for row in rows:
+        if row["arm"] in ("distilled", "system2"):
+            key = row["subset"], row["prompt_id"]
+            own = [sample for sample in map(sample_from_row, row["samples"]) if not sample.variant]
+            answered.setdefault(key, {})[row["arm"]] = own
+            items[key] = labelled_from_row(row)
+    both = [(items[key], arms) for key, arms in answered.items() if len(arms) == 2]
+    return [_trial(item, arms["distilled"], arms["system2"], rule, task) for item, arms in both]
+
+
+def _trial(item: LabelledPrompt, one: Sequence[Sample], two: Sequence[Sample], rule: Cascade, task: Task) -> Trial:
+    prompt = item.prompt
+    texts = [majority_first(task, prompt, samples)[0].text if samples else "" for samples in (one, two)]
+    right: list[bool | None] = [None, None]
+    if item.references:
+        right = [task.correct(task.parse(text, prompt), item.references) for text in texts]
+    return Trial(confidence_of(rule, task, prompt, one), same_answer(task, prompt, *texts), *right)
+
+
+def escalates(confidence: float | None, threshold: float | None) -> bool:
+    """Whether an answer of that confidence goes on to System 2."""
+    return threshold is None or confidence is None or confidence < threshold
+
+
+def calibrate(trials: Sequence[Trial], target: float) -> Calibration:
+    """The threshold at which at least `target` of all answers are System 2's or agree with it, at 95% confidence.
+
+    Raises ValueError where there are no trials.
+    """
+    if not trials:
+        raise ValueError("no trials to calibrate a cascade with")
+    n = len(trials)
+    threshold, differing = None, 0
+    for confidence, tied in _from_the_top(trials):
+        differing += sum(not trial.agrees for trial in tied)
+        if _upper_bound(differing, n) > 1 - target:
+            break
+        threshold = confidence
+    return Calibration(target, threshold, None if threshold is None else curve_point(trials, threshold), n)
+
+
+def curve(trials: Sequence[Trial]) -> list[CurvePoint]:
+    """Coverage, agreement and accuracy by threshold, from the highest confidence to the lowest."""
+    thresholds = [confidence for confidence, _ in _from_the_top(trials)]
+    step = max(1, -(-len(thresholds) // CURVE_POINTS))
+    chosen = [*thresholds[:-1:step], *thresholds[-1:]]
+    return [curve_point(trials, threshold) for threshold in chosen]
+
+
+def curve_point(trials: Sequence[Trial], threshold: float) -> CurvePoint:
+    """The cascade with that threshold on these prompts."""
+    n = len(trials)
+    kept = [not escalates(trial.confidence, threshold) for trial in trials]
+    same = sum(trial.agrees or not keep for trial, keep in zip(trials, kept, strict=True))
+    right = [trial.system1_right if keep else trial.system2_right for trial, keep in zip(trials, kept, strict=True)]
+    known = [answer for answer in right if answer is not None]
+    accuracy = share(sum(known), len(known)) if known else None
+    return CurvePoint(threshold, share(sum(kept), n), share(same, n), accuracy)
+
+
+def _from_the_top(trials: Sequence[Trial]) -> list[tuple[float, list[Trial]]]:
+    """Trials by confidence, falling; those without one, which no threshold keeps, left out."""
+    sure = [(trial.confidence, trial) for trial in trials if trial.confidence is not None]
+    sure.sort(key=lambda pair: -pair[0])
+    return [(confidence, [trial for _, trial in tied]) for confidence, tied in groupby(sure, key=lambda pair: pair[0])]
+
+
+def _upper_bound(events: int, n: int) -> float:
+    """What the share is below with 95% confidence, exactly (Clopper and Pearson)."""
+    return float(special.betaincinv(events + 1, n - events, CONFIDENCE)) if events < n else 1.0

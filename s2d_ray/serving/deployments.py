@@ -1,0 +1,283 @@
+"""The experiment on Ray Serve: engines, one controller, and gateways that take in the requests.
+
+client → gateway (assigns, admits, runs the arm's method, stores) → engine of the base or the distilled model
+                            └─ every second: what has ended → controller (weights, guardrails, page)
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import serve
+from ray.exceptions import RayActorError, RayTaskError
+from ray.serve.exceptions import RayServeException
+from ray.serve.handle import DeploymentHandle
+from ray.serve.schema import LoggingConfig
+from starlette.applications import Starlette
+
+from s2d_ray.artifacts import RunFolders
+from s2d_ray.config import Recipe, Sampling, ScaledArm
+from s2d_ray.inference.engine import EngineDied, RunningEngine
+from s2d_ray.inference.start import start_engine
+from s2d_ray.records import Completion, Message
+from s2d_ray.serving.arms import Arms, Confidence, Responder
+from s2d_ray.serving.auth import Access
+from s2d_ray.serving.controller import Controller, events_folder
+from s2d_ray.serving.desk import Desk
+from s2d_ray.serving.events import RequestEvent
+from s2d_ray.serving.experiment import State
+from s2d_ray.serving.judge import AnswerJudge
+from s2d_ray.serving.metrics import RayMetrics
+from s2d_ray.serving.web import build_app
+from s2d_ray.system2.catalogue import load_method
+from s2d_ray.system2.direct import direct
+from s2d_ray.tasks.catalogue import load_task
+
+UNLIMITED = 100_000
+"""Requests that Ray Serve lets a replica have: the gateways' limits are the ones that count."""
+DRAIN_SECONDS = 10.0
+"""Beyond the longest deadline, for what a replica has to do after its last request."""
+
+
+@dataclass(frozen=True)
+class Served:
+    """A finished run, ready to be served. Pickled to every replica."""
+
+    recipe: Recipe
+    folders: RunFolders
+    base: Path
+    distilled: Path
+    access: Access
+    confidence: Confidence | None = None
+    """None without a cascade."""
+    adapter: Path | None = None
+    """Of the distilled model over the base model, where the training left one."""
+
+
+def application(served: Served) -> serve.Application:
+    """The deployments of a run. Ray must be joined, since whether there are GPUs decides about placement."""
+    settings = served.recipe.serve
+    controller = _deployment("controller", ControllerReplica, served).bind(served.recipe, served.folders)
+    if _shares(served):
+        base = distilled = _engine("engine", served, settings.system2).bind(served, served.base, served.adapter)
+    else:
+        distilled = _engine("distilled", served, settings.system1).bind(served, served.distilled)
+        base = _engine("base", served, settings.system2).bind(served, served.base)
+    gateway = _deployment("gateway", serve.ingress()(Gateway), served).options(num_replicas=settings.gateways)
+    app: serve.Application = gateway.bind(served, distilled, base, controller, _shares(served))
+    return app
+
+
+def _shares(served: Served) -> bool:
+    """Whether one engine is both models."""
+    wanted = served.recipe.serve.shared_engine
+    if wanted is None:
+        return served.adapter is not None and served.recipe.engine.kind == "vllm" and _has_gpus()
+    return wanted
+
+
+def _has_gpus() -> bool:
+    return bool(ray.cluster_resources().get("GPU"))
+
+
+def _engine(name: str, served: Served, arm: ScaledArm) -> Any:
+    engine = served.recipe.engine
+    resources = {"num_cpus": 0} if engine.kind == "scripted" else engine.resources(_has_gpus())
+    deployment = _deployment(name, EngineReplica, served).options(ray_actor_options=resources)
+    if arm.min_replicas == arm.max_replicas:
+        return deployment.options(num_replicas=arm.max_replicas)
+    scaling = {
+        "min_replicas": arm.min_replicas,
+        "max_replicas": arm.max_replicas,
+        "target_ongoing_requests": arm.concurrent_requests,
+    }
+    return deployment.options(autoscaling_config=scaling)
+
+
+def _deployment(name: str, replica: type, served: Served) -> Any:
+    settings = served.recipe.serve
+    longest = max(arm.deadline_seconds for arm in (settings.system1, settings.system2, settings.base))
+    return serve.deployment(
+        name=name,
+        ray_actor_options={"num_cpus": 0},
+        max_ongoing_requests=UNLIMITED,
+        graceful_shutdown_timeout_s=longest + DRAIN_SECONDS,
+        graceful_shutdown_wait_loop_s=0.5,
+        logging_config=LoggingConfig(enable_access_log=False),
+    )(replica)
+
+
+class EngineReplica:
+    """One copy of a model, with an adapter for those who ask for it."""
+
+    # Ray Serve awaits it: an engine belongs to the event loop that it is started in.
+    async def __init__(self, served: Served, model: Path, adapter: Path | None = None) -> None:  # type: ignore[misc]
+        recipe = served.recipe
+        self._engine = await start_engine(recipe.answering_engine, model, recipe.trust_remote_code, adapter)
+        self._engines: Mapping[bool, RunningEngine] = {False: self._engine}
+        if adapter is not None:
+            self._engines = {False: self._engine, True: self._engine.adapted()}
+
+    async def complete(
+        self, adapted: bool, messages: Sequence[Message], sampling: Sampling, n: int, seed: int
+    ) -> list[Completion]:
+        """As the engine."""
+        return await self._engines[adapted].complete(messages, sampling, n, seed)
+
+    async def stream(
+        self, adapted: bool, messages: Sequence[Message], sampling: Sampling, seed: int
+    ) -> AsyncGenerator[str | Completion, None]:
+        """As the engine."""
+        async with aclosing(self._engines[adapted].stream(messages, sampling, seed)) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    async def started(self) -> None:
+        """Returns once there is an engine."""
+
+    def check_health(self) -> None:
+        """Raises where the engine is gone, so that Ray Serve replaces the replica."""
+        if not all(engine.alive for engine in self._engines.values()):
+            raise EngineDied("the engine process has ended or gives no more tokens")
+
+    def __del__(self) -> None:
+        if hasattr(self, "_engine"):
+            self._engine.close()
+
+
+class RemoteEngine:
+    """The engines of a deployment, as one."""
+
+    def __init__(self, handle: DeploymentHandle[Any], adapted: bool = False) -> None:
+        self._adapted = adapted
+        self._complete = handle.complete
+        self._stream = handle.options(stream=True).stream
+
+    async def complete(self, messages: Sequence[Message], sampling: Sampling, n: int, seed: int) -> list[Completion]:
+        """As the engine. Raises EngineDied where the replica is lost on the way."""
+        response: Any = self._complete.remote(self._adapted, messages, sampling, n, seed)
+        with _engine_errors():
+            try:
+                completions: list[Completion] = await response
+                return completions
+            except asyncio.CancelledError:
+                response.cancel()
+                raise
+
+    async def stream(
+        self, messages: Sequence[Message], sampling: Sampling, seed: int
+    ) -> AsyncGenerator[str | Completion, None]:
+        """As the engine. Raises EngineDied where the replica is lost on the way."""
+        pieces: Any = self._stream.remote(self._adapted, messages, sampling, seed)
+        with _engine_errors():
+            try:
+                async for piece in pieces:
+                    yield piece
+            finally:
+                pieces.cancel()
+
+
+@contextmanager
+def _engine_errors() -> Iterator[None]:
+    """What the engine raised, as it raised it; a lost replica is a dead engine."""
+    try:
+        yield
+    except RayTaskError as error:
+        raise (error.cause if isinstance(error.cause, Exception) else error) from None
+    except (RayActorError, RayServeException) as error:
+        raise EngineDied(f"its replica was lost ({type(error).__name__})") from error
+
+
+class ControllerReplica:
+    """The experiment's only writer."""
+
+    def __init__(self, recipe: Recipe, folders: RunFolders) -> None:
+        self._controller = Controller(recipe, folders)
+
+    async def observe(self, events: Sequence[RequestEvent]) -> State:
+        """As the controller."""
+        return await asyncio.to_thread(self._controller.observe, events)
+
+    async def change(self, body: Mapping[str, Any]) -> State:
+        """As the controller."""
+        return await asyncio.to_thread(self._controller.change, body)
+
+    async def page(self, nonce: str) -> str:
+        """As the controller."""
+        return await asyncio.to_thread(self._controller.page, nonce)
+
+
+class RemoteOffice:
+    """The controller, from a gateway."""
+
+    def __init__(self, handle: DeploymentHandle[Any]) -> None:
+        self._handle = handle
+
+    async def observe(self, events: Sequence[RequestEvent]) -> State:
+        """As the controller."""
+        state: State = await self._ask(self._handle.observe, events)
+        return state
+
+    async def change(self, body: Mapping[str, Any]) -> State:
+        """As the controller."""
+        state: State = await self._ask(self._handle.change, body)
+        return state
+
+    async def page(self, nonce: str) -> str:
+        """As the controller."""
+        html: str = await self._ask(self._handle.page, nonce)
+        return html
+
+    async def _ask(self, method: Any, argument: object) -> Any:
+        try:
+            return await method.remote(argument)
+        except RayTaskError as error:
+            raise (error.cause if isinstance(error.cause, Exception) else error) from None
+
+
+class Gateway:
+    """Takes in the requests."""
+
+    # Ray Serve awaits it.
+    async def __init__(  # type: ignore[misc]
+        self,
+        served: Served,
+        distilled: DeploymentHandle[Any],
+        base: DeploymentHandle[Any],
+        controller: DeploymentHandle[Any],
+        shared: bool,
+    ) -> None:
+        # Their log is the replica's, which Ray keeps.
+        logging.getLogger("s2d_ray").setLevel(logging.INFO)
+        recipe = served.recipe
+        # No request is taken in before it can be answered; a gateway that this one replaces goes on until then.
+        for engines, arm in ((distilled, recipe.serve.system1), (base, recipe.serve.system2)):
+            if arm.min_replicas:
+                await engines.started.remote()
+        task, of_base = load_task(recipe.task), RemoteEngine(base)
+        judge = None
+        if recipe.serve.shadow_judge is not None:
+            sampling = recipe.evaluate.sampling.model_copy(update={"max_tokens": recipe.serve.max_tokens})
+            judge = AnswerJudge(load_method(recipe.serve.shadow_judge), of_base, sampling)
+        arms = Arms(
+            task,
+            {
+                "system1": Responder(direct, RemoteEngine(distilled, adapted=shared), streams=True),
+                "system2": Responder(load_method(recipe.method), of_base, streams=False),
+                "base": Responder(direct, of_base, streams=True),
+            },
+            served.confidence,
+            judge,
+        )
+        events = events_folder(served.folders)
+        self._desk = Desk(recipe, task, arms, RemoteOffice(controller), events, RayMetrics())
+        self._served = served
+
+    def __serve_build_asgi_app__(self) -> Starlette:
+        settings = self._served.recipe.serve
+        return build_app(self._desk, self._served.access, settings.max_body_kib * 1024)

@@ -1,0 +1,40 @@
+"""A model that compares two answers, for tasks where answers in other words may be as good."""
+
+import asyncio
+import json
+
+from s2d_ray.config import Sampling
+from s2d_ray.inference.engine import CompletionEngine
+from s2d_ray.inference.program_run import run_method
+from s2d_ray.records import Prompt
+from s2d_ray.system2.program import MalformedOutput, Method
+from s2d_ray.tasks.judge import Judge
+
+PAIRWISE = Judge()
+
+
+class AnswerJudge:
+    """Asks a model by a method for pairwise judging (`direct`, `cot` or `bsm`), in both orders."""
+
+    def __init__(self, method: Method, engine: CompletionEngine, sampling: Sampling) -> None:
+        self._method, self._engine, self._sampling = method, engine, sampling
+
+    async def as_good(self, prompt: Prompt, answer: str, other: str, seed: int) -> bool:
+        """Whether `answer` is not worse than `other`; one is worse only where both orders say so.
+
+        Raises MalformedOutput where the model gives no verdict, and what the engine raises.
+        """
+        question = "\n\n".join(message["content"] for message in prompt.messages)
+        first, swapped = await asyncio.gather(
+            self._verdict(question, answer, other, seed), self._verdict(question, other, answer, seed)
+        )
+        return (first, swapped) != ("B", "A")
+
+    async def _verdict(self, question: str, response_a: str, response_b: str, seed: int) -> str:
+        pair = {"question": question, "response_a": response_a, "response_b": response_b}
+        asked = PAIRWISE.ask(json.dumps(pair))
+        [sample] = await run_method(self._method, asked, self._engine, self._sampling, 1, seed)
+        verdict = None if sample.error else PAIRWISE.parse(sample.text, asked)
+        if verdict is None:
+            raise MalformedOutput("the judge gives no verdict")
+        return verdict

@@ -1,0 +1,163 @@
+"""The threshold of a cascade keeps its promise on prompts that it was not calibrated on."""
+
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+
+from s2d_ray.config import Cascade, Named
+from s2d_ray.evaluation.cascade import (
+    Trial,
+    calibrate,
+    curve,
+    curve_point,
+    escalates,
+    mean_logprob,
+    vote_share,
+)
+from s2d_ray.evaluation.cascade import trials as trials_of
+from s2d_ray.records import LabelledPrompt, Prompt, Row, Sample, Step, labelled_to_row, user
+from s2d_ray.tasks.catalogue import load_task
+
+
+def trials(count: int, seed: int, steps: int = 1000) -> list[Trial]:
+    """Confidence between 0 and 1, in `steps` values, with agreement that grows with it; System 2 is right in 0.9."""
+    random = np.random.default_rng(seed)
+    confidence = np.floor(random.random(count) * steps) / steps
+    agrees = random.random(count) < 0.5 + 0.5 * confidence
+    right2 = random.random(count) < 0.9
+    return [
+        Trial(float(c), bool(a), bool(r if a else random.random() < 0.1), bool(r))
+        for c, a, r in zip(confidence, agrees, right2, strict=True)
+    ]
+
+
+def true_disagreement(threshold: float | None) -> float:
+    """Of the made-up trials: the integral of (1 - c) / 2 from the threshold to 1."""
+    return 0.0 if threshold is None else (1 - threshold) ** 2 / 4
+
+
+@pytest.mark.parametrize("target", [0.9, 0.95])
+def test_the_promise_is_kept_in_nineteen_of_twenty_calibrations(target: float) -> None:
+    thresholds = [calibrate(trials(400, seed), target).threshold for seed in range(200)]
+    broken = [true_disagreement(threshold) > 1 - target for threshold in thresholds]
+    assert np.mean(broken) <= 0.05
+    # It is not kept by escalating everything.
+    assert np.mean([1 if threshold is None else threshold for threshold in thresholds]) < 0.75
+
+
+def test_more_prompts_escalate_less() -> None:
+    few, many = (calibrate(trials(count, 0), 0.95).at_threshold for count in (200, 5000))
+    assert few is not None
+    assert many is not None
+    assert few.coverage.value < many.coverage.value
+    assert many.agreement.value > 0.95
+
+
+def test_too_few_prompts_or_too_high_a_target_escalate_everything() -> None:
+    for found in (calibrate(trials(20, 0), 0.95), calibrate(trials(300, 0), 0.9999)):
+        assert (found.threshold, found.at_threshold) == (None, None)
+    assert escalates(0.99, None)
+
+
+def test_where_none_agrees_everything_is_escalated() -> None:
+    assert calibrate([Trial(1.0, False)] * 300, 0.9).threshold is None
+
+
+def test_where_all_agree_nothing_is_escalated() -> None:
+    found = calibrate([Trial(c / 100, True) for c in range(100)], 0.95)
+    assert found.threshold == 0
+    assert found.at_threshold is not None
+    assert (found.at_threshold.coverage.value, found.at_threshold.accuracy) == (1, None)
+
+
+def test_prompts_of_one_confidence_are_kept_or_escalated_together() -> None:
+    """Three votes give four values: half of the ties must not pass where the whole would not."""
+    rows = [Trial(1.0, i % 5 != 0) for i in range(500)] + [Trial(0.5, False)] * 10
+    assert calibrate(rows, 0.9).threshold is None
+    assert [point.threshold for point in curve(rows)] == [1.0, 0.5]
+
+
+def test_prompts_without_an_answer_go_on_to_system2() -> None:
+    found = calibrate([Trial(1.0, True)] * 99 + [Trial(None, False)], 0.95)
+    assert found.threshold == 1.0
+    assert found.at_threshold is not None
+    assert (found.at_threshold.coverage.value, found.at_threshold.agreement.value) == (0.99, 1.0)
+    assert (found.n, escalates(None, 0.0)) == (100, True)
+
+
+def test_a_point_of_the_curve_by_hand() -> None:
+    rows = [
+        Trial(0.9, True, True, True),
+        Trial(0.8, False, False, True),
+        Trial(0.4, False, True, False),
+        Trial(0.2, True, None, None),
+    ]
+    point = curve_point(rows, 0.8)
+    assert (point.coverage.value, point.agreement.value) == (0.5, 0.75)
+    assert point.accuracy is not None
+    # System 1's first two, right and wrong; System 2's third, wrong; the fourth has no reference.
+    assert point.accuracy.value == pytest.approx(1 / 3)
+    assert point.accuracy.n == 3
+    assert point.coverage.low < 0.5 < point.coverage.high
+    assert [escalates(row.confidence, 0.8) for row in rows] == [False, False, True, True]
+
+
+def test_the_curve_falls_in_threshold_and_rises_in_coverage_to_its_end() -> None:
+    rows = trials(3000, 1)
+    points = curve(rows)
+    assert 50 <= len(points) <= 101
+    thresholds, coverage = zip(*((point.threshold, point.coverage.value) for point in points), strict=True)
+    assert list(thresholds) == sorted(set(thresholds), reverse=True)
+    assert list(coverage) == sorted(coverage)
+    assert coverage[-1] == 1
+    assert points[0].agreement.value > 0.99 > 0.8 > points[-1].agreement.value
+
+
+def test_confidence_of_tokens_and_of_votes() -> None:
+    assert mean_logprob([-1.0, -2.0]) == -1.5
+    assert mean_logprob([]) is None
+    assert vote_share(["Rome", "rome", "Paris", None], str.casefold) == 0.5
+    assert vote_share([None, None], str.casefold) is None
+
+
+def test_nothing_to_calibrate_with_is_refused() -> None:
+    with pytest.raises(ValueError, match="no trials"):
+        calibrate([], 0.9)
+
+
+def sample(text: str, logprob: float | None = None, variant: str = "") -> Sample:
+    return Sample(text, variant, "", [Step("answer", text, "stop", 9, 0, 4, 0.1, logprob)])
+
+
+def answers(reference: str, distilled: list[Sample], system2: list[Sample]) -> list[Row]:
+    item = LabelledPrompt(Prompt(reference, [user("?")]), [reference] if reference else [], "all")
+    rows = {"distilled": distilled, "system2": system2, "system1": [sample("other")]}
+    return [
+        labelled_to_row(item) | {"arm": arm, "samples": [asdict(s) for s in given], "error": ""}
+        for arm, given in rows.items()
+    ]
+
+
+def test_trials_are_read_from_what_both_arms_answered() -> None:
+    task = load_task(Named(name="prompts", path="none.jsonl"))
+    perturbed = sample("Rome", -9.0, "swapped")
+    rows = [
+        *answers("Paris", [perturbed, sample("paris", -0.25)], [sample("Paris")]),
+        *answers("Rome", [sample("Lyon", -2.0)], [sample("Rome")]),
+        *answers("", [], [sample("Rome")]),
+    ]
+    assert trials_of(rows, Cascade(), task) == [
+        Trial(-0.25, True, True, True),
+        Trial(-2.0, False, False, True),
+        Trial(None, False, None, None),
+    ]
+
+
+def test_votes_are_the_share_of_the_samples_that_agree() -> None:
+    task = load_task(Named(name="prompts", path="none.jsonl"))
+    drawn = [sample("Lyon"), sample("Paris"), sample("paris")]
+    rows = answers("Paris", drawn, [sample("Rome"), sample("Paris"), sample("Paris")])
+    [trial] = trials_of(rows, Cascade(confidence="votes", samples=3), task)
+    assert trial.confidence == pytest.approx(2 / 3)
+    assert (trial.agrees, trial.system1_right, trial.system2_right) == (True, True, True)

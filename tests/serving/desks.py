@@ -1,0 +1,158 @@
+"""A desk over the scripted engine behind a real HTTP server, without Ray."""
+
+import socket
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import openai
+import psutil
+import uvicorn
+
+from s2d_ray.artifacts import RunFolders
+from s2d_ray.config import Named, Recipe, parse
+from s2d_ray.inference.scripted import ScriptedEngine
+from s2d_ray.records import Message
+from s2d_ray.serving.arms import Arms, Confidence, Responder
+from s2d_ray.serving.auth import load_access
+from s2d_ray.serving.controller import Controller, events_folder
+from s2d_ray.serving.desk import Desk
+from s2d_ray.serving.events import RequestEvent
+from s2d_ray.serving.experiment import State
+from s2d_ray.serving.judge import AnswerJudge
+from s2d_ray.serving.web import build_app
+from s2d_ray.system2.catalogue import load_method
+from s2d_ray.tasks.catalogue import load_task
+
+QUESTION = "I think the answer is 7. What is the number of case 12?"
+
+
+def slow(messages: Sequence[Message], random: object) -> str:
+    """A text of 40 words."""
+    return "word " * 40
+
+
+def fails(messages: Sequence[Message], random: object) -> str:
+    """No text at all."""
+    raise RuntimeError("the script is broken")
+
+
+def quotes(messages: Sequence[Message], random: object) -> str:
+    """An error with the prompt in it."""
+    raise RuntimeError(messages[-1]["content"])
+
+
+def fails_but_for_system2(messages: Sequence[Message], random: object) -> str:
+    """A text only where the opinion was taken out, or is to be."""
+    text = messages[-1]["content"]
+    if text.startswith("I think"):
+        raise RuntimeError("the script is broken")
+    return text
+
+
+def steady(messages: Sequence[Message], random: object) -> str:
+    """Rewrites as told, and always gives the same answer."""
+    return QUESTION.partition(". ")[2] if messages[-1]["content"].startswith("Rewrite") else "answer 4"
+
+
+def longer_and_likes_it(messages: Sequence[Message], random: object) -> str:
+    """System 1 gives a short answer and System 2 a long one; the judge wants the long one."""
+    text = messages[-1]["content"]
+    if text.startswith("Rewrite"):
+        return QUESTION.partition(". ")[2]
+    if not text.startswith("Which of two responses"):
+        return "seven" if "I think" in text else "7 it is"
+    return "A" if "Response A:\n7 it is" in text else "B"
+
+
+def likes_the_first(messages: Sequence[Message], random: object) -> str:
+    """The same answers; the judge always names the first."""
+    said = longer_and_likes_it(messages, random)
+    return "A" if said == "B" else said
+
+
+def gives_no_verdict(messages: Sequence[Message], random: object) -> str:
+    """The same answers; the judge says nothing of use."""
+    said = longer_and_likes_it(messages, random)
+    return "hm" if said in ("A", "B") else said
+
+
+class Office:
+    """A controller in the same process."""
+
+    def __init__(self, controller: Controller) -> None:
+        self._controller = controller
+
+    async def observe(self, events: Sequence[RequestEvent]) -> State:
+        return self._controller.observe(events)
+
+    async def change(self, body: Mapping[str, Any]) -> State:
+        return self._controller.change(body)
+
+    async def page(self, nonce: str) -> str:
+        return self._controller.page(nonce)
+
+
+def served_recipe(**sections: object) -> Recipe:
+    """A recipe whose System 2 rewrites first, over scripts of the tests."""
+    raw: dict[str, Any] = {
+        "name": "trial",
+        "model": "none",
+        "task": {"name": "prompts", "path": "none.jsonl"},
+        "method": {"name": "s2a", "prompts": "few_shot"},
+        "engine": {"kind": "scripted", "script": "tests.scripts:oracle"},
+        "serve": {"weights": {"system1": 1}},
+    }
+    return parse(Recipe, raw | sections, where="recipe")
+
+
+def make_desk(recipe: Recipe, base: Path, confidence: Confidence | None = None) -> Desk:
+    """A desk with one engine for all arms."""
+    engine, task = ScriptedEngine(recipe.engine), load_task(recipe.task)
+    direct = Responder(load_method(Named(name="direct")), engine, streams=True)
+    system2 = Responder(load_method(recipe.method), engine, streams=False)
+    judging = recipe.serve.shadow_judge
+    judge = AnswerJudge(load_method(judging), engine, recipe.evaluate.sampling) if judging else None
+    arms = Arms(task, {"system1": direct, "system2": system2, "base": direct}, confidence, judge)
+    folders = RunFolders(base)
+    return Desk(recipe, task, arms, Office(Controller(recipe, folders)), events_folder(folders))
+
+
+@contextmanager
+def serving(desk: Desk, recipe: Recipe, environment: Mapping[str, str] | None = None) -> Iterator[str]:
+    """The desk's address while the block runs."""
+    app = build_app(desk, load_access(recipe.serve, environment or {}), recipe.serve.max_body_kib * 1024)
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="on"))
+        thread = Thread(target=server.run, args=([listening],))
+        thread.start()
+        try:
+            while not server.started:
+                assert thread.is_alive(), "the server did not start"
+                time.sleep(0.01)
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+def client(address: str, key: str = "none") -> openai.OpenAI:
+    """A client that gives up at once."""
+    return openai.OpenAI(base_url=f"{address}/v1", api_key=key, max_retries=0, timeout=60)
+
+
+def ask(address: str, model: str = "s2d", text: str = QUESTION, **options: Any) -> Any:
+    """One question, answered in one piece."""
+    messages: Any = [{"role": "user", "content": text}]
+    with client(address) as asking:
+        return asking.chat.completions.create(model=model, messages=messages, **options)
+
+
+def replicas(name: str, deployment: str) -> list[psutil.Process]:
+    """The processes of a deployment's replicas."""
+    title = f"ray::ServeReplica:{name}:{deployment}"
+    return [p for p in psutil.process_iter(["cmdline"]) if (p.info["cmdline"] or [""])[0].startswith(title)]
