@@ -168,7 +168,9 @@ def test_the_ray_service_is_what_serve_deploy_takes() -> None:
     assert printed == described
     environment = {entry["name"]: entry.get("value") for entry in _containers(manifest)[0]["env"]}
     secrets = {recipe.serve.admin_token_env, recipe.serve.api_keys_env, "HF_TOKEN"}
-    assert {name: value for name, value in environment.items() if name not in secrets} == SERVING_SETTINGS
+    haproxy = {"RAY_SERVE_HAPROXY_BINARY_PATH": "/opt/venv/bin/s2d-haproxy"}
+    settings = {name: value for name, value in environment.items() if name not in secrets}
+    assert settings == {**SERVING_SETTINGS, **haproxy}
     assert {name: environment[name] for name in secrets} == dict.fromkeys(secrets)
     assert all(container["env"] == _containers(manifest)[0]["env"] for container in _containers(manifest))
 
