@@ -95,6 +95,7 @@ def _engine(name: str, served: Served, arm: ScaledArm) -> Any:
         "min_replicas": arm.min_replicas,
         "max_replicas": arm.max_replicas,
         "target_ongoing_requests": arm.concurrent_requests,
+        "downscale_delay_s": arm.scale_down_seconds,
     }
     return deployment.options(autoscaling_config=scaling)
 

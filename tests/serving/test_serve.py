@@ -20,7 +20,7 @@ from s2d_ray.serving.arms import Confidence
 from s2d_ray.serving.auth import ADMIN_HEADER, load_access
 from s2d_ray.serving.settings import SERVING_SETTINGS
 from s2d_ray.serving.store import Snapshot
-from tests.serving.desks import QUESTION, ask, client, served_recipe
+from tests.serving.desks import QUESTION, ask, client, replicas, served_recipe
 from tests.serving.test_dashboard import drawn
 from tests.serving.test_web import GREEDY, get, post
 from tests.stages.runs import REPOSITORY
@@ -150,6 +150,37 @@ def test_a_redeploy_fails_no_request(local_ray: None, tmp_path: Path) -> None:
         ids = [request_id for future in asked for request_id in future.result()]
     assert len(ids) > 8
     assert sorted(row["request_id"] for row in events(tmp_path)) == sorted(ids)
+
+
+@pytest.mark.long
+def test_an_arm_grows_with_what_is_asked_and_shrinks_to_nothing(local_ray: None, tmp_path: Path) -> None:
+    scaled = {"concurrent_requests": 2, "queued_requests": 99, "max_replicas": 2, "scale_down_seconds": 5}
+    recipe = served_recipe(
+        engine={"kind": "scripted", "script": "tests.serving.desks:slow", "token_seconds": 0.05},
+        evaluate={"sampling": GREEDY},
+        serve={"weights": {"system1": 1}, "system1": {**scaled, "min_replicas": 0}},
+    )
+    grown = Event()
+
+    def keep_asking() -> None:
+        while not grown.is_set():
+            ask(ADDRESS)
+
+    def copies() -> int:
+        return len(replicas(recipe.name, "distilled"))
+
+    with deployed(recipe, tmp_path):
+        assert copies() == 0
+        with ThreadPoolExecutor(8) as pool:
+            asking = [pool.submit(keep_asking) for _ in range(8)]
+            try:
+                until(lambda: copies() == 2, seconds=120)
+            finally:
+                grown.set()
+            assert [future.result() for future in asking] == [None] * 8
+        until(lambda: copies() == 0, seconds=120)
+        assert ask(ADDRESS).choices[0].message.content
+    assert {row["outcome"] for row in events(tmp_path)} == {"answered"}
 
 
 def test_the_ray_service_is_what_serve_deploy_takes() -> None:
