@@ -155,6 +155,13 @@ def test_completions_ask_what_a_chat_of_one_message_does(tmp_path: Path) -> None
     assert [row["outcome"] for row in stored(tmp_path)] == ["answered"] * 3
 
 
+def test_tokens_are_limited_by_either_name(tmp_path: Path) -> None:
+    recipe = slow_recipe()
+    with serving(make_desk(recipe, tmp_path), recipe) as address:
+        for limit in ({"max_tokens": 2}, {"max_completion_tokens": 2}, {"max_tokens": 9, "max_completion_tokens": 2}):
+            assert ask(address, **limit).usage.completion_tokens == 2
+
+
 def test_system_2_can_be_streamed_too(tmp_path: Path) -> None:
     recipe = served_recipe()
     with serving(make_desk(recipe, tmp_path), recipe) as address, client(address) as asking:
