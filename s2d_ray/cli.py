@@ -31,7 +31,7 @@ from s2d_ray.errors import UserError
 from s2d_ray.estimate import estimate, measure_run, measure_sample
 from s2d_ray.evaluation.ledger import ledger_table
 from s2d_ray.inference.engine import EngineDied
-from s2d_ray.serving.settings import SERVING_SETTINGS
+from s2d_ray.serving.settings import set_for_ray
 from s2d_ray.storage import location
 from s2d_ray.tasks.catalogue import load_task
 from s2d_ray.terminal import console
@@ -179,19 +179,18 @@ def serve(
         words = [*(overrides or ()), *([] if port is None else [f"serve.port={port}"])]
         resolved = load_recipe(recipe, words)
         pipeline.check(resolved)
-        for name, value in SERVING_SETTINGS.items():
-            os.environ.setdefault(name, value)
-        # Ray takes seconds to import: not before everything is known to be right.
-        from s2d_ray import service
+        with set_for_ray():
+            # Ray takes seconds to import: not before everything is known to be right.
+            from s2d_ray import service
 
-        if config:
-            described = service.serve_config(resolved, recipe, root, words)
-            print(yaml.safe_dump(described, sort_keys=False, allow_unicode=True), end="")
-            return
-        folders = _folders(resolved, root)
-        served = service.resolve(resolved, folders)
-        with quiet(folders.logs / "serve.log"):
-            service.serve_until_stopped(served)
+            if config:
+                described = service.serve_config(resolved, recipe, root, words)
+                print(yaml.safe_dump(described, sort_keys=False, allow_unicode=True), end="")
+                return
+            folders = _folders(resolved, root)
+            served = service.resolve(resolved, folders)
+            with quiet(folders.logs / "serve.log"):
+                service.serve_until_stopped(served)
 
 
 @app.command()

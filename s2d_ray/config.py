@@ -327,6 +327,8 @@ class ScaledArm(ServedArm):
     """Copies of the model kept when nobody asks."""
     max_replicas: int = Field(1, ge=1)
     """Copies at most; Ray Serve scales between the two with the requests in flight."""
+    scale_down_seconds: float = Field(600.0, ge=0)
+    """For which fewer copies must have been enough before one is taken away."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

@@ -366,6 +366,7 @@ def test_ctrl_c_is_one_line(base: Path, tmp_path: Path) -> None:
     assert (process.returncode, out, err) == (130, "", "s2d: stopped\n")
 
 
+@pytest.mark.long
 @pytest.mark.engine
 def test_the_real_engine_answers_for_both_models(tiny_model: Path, tmp_path: Path) -> None:
     extra = [f"model={tiny_model}", "engine.kind=vllm", "engine.max_model_len=2048", "engine.kv_cache_gib=0.1"]

@@ -15,7 +15,7 @@ from typing import Any
 import ray
 from ray import serve
 from ray.exceptions import RayActorError, RayTaskError
-from ray.serve.exceptions import RayServeException
+from ray.serve.exceptions import RayServeException, RequestCancelledError
 from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import LoggingConfig
 from starlette.applications import Starlette
@@ -95,6 +95,7 @@ def _engine(name: str, served: Served, arm: ScaledArm) -> Any:
         "min_replicas": arm.min_replicas,
         "max_replicas": arm.max_replicas,
         "target_ongoing_requests": arm.concurrent_requests,
+        "downscale_delay_s": arm.scale_down_seconds,
     }
     return deployment.options(autoscaling_config=scaling)
 
@@ -189,6 +190,8 @@ def _engine_errors() -> Iterator[None]:
         yield
     except RayTaskError as error:
         raise (error.cause if isinstance(error.cause, Exception) else error) from None
+    except RequestCancelledError:  # Only we can have done that, where the client has gone away.
+        raise asyncio.CancelledError from None
     except (RayActorError, RayServeException) as error:
         raise EngineDied(f"its replica was lost ({type(error).__name__})") from error
 

@@ -1,11 +1,53 @@
 """How Ray is to be started for serving; it reads this from the environment before it runs anything of ours."""
 
-from collections.abc import Mapping
+import os
+import socket
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 SERVING_SETTINGS: Mapping[str, str] = {
-    # Fewer threads and copies for each request; a seventh more requests/s on two cores.
+    # HAProxy, which comes with Ray Serve, hands each request straight to a gateway: what a request costs beside
+    # the engine falls to a fifth of the CPU time that it takes through Ray Serve's own proxy.
+    "RAY_SERVE_ENABLE_HA_PROXY": "1",
+    # Fewer threads and copies for each request.
     "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
-    # All requests through Ray Serve's own proxy, which that would leave out: it is the one address.
-    "RAY_SERVE_ENABLE_DIRECT_INGRESS": "0",
+    # HAProxy learns at once that a gateway is about to go, and asks another where it comes too late.
+    "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
 }
-"""Environment variable → value. What the environment has already is left as it is."""
+"""Environment variable → value."""
+
+PRIVATE_FILES: Mapping[str, str] = {
+    "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": "haproxy.cfg",
+    "RAY_SERVE_HAPROXY_SOCKET_PATH": "admin.sock",
+    "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": "metrics.sock",
+    "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": "",
+    "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": "state",
+}
+PRIVATE_PORTS = (
+    "RAY_SERVE_HAPROXY_METRICS_PORT",
+    "RAY_SERVE_HAPROXY_STATS_PORT",
+    "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT",
+)
+
+
+@contextmanager
+def set_for_ray() -> Iterator[None]:
+    """Ray that is started while the block runs is set up for serving. What the environment has already stays."""
+    # A folder of our own: whoever can write to a socket in it commands HAProxy. Its path is short, since a socket's
+    # may have 107 characters, of which Ray takes some 80.
+    with TemporaryDirectory(prefix="s2d-", dir="/tmp", ignore_cleanup_errors=True) as folder:
+        for name, value in {**SERVING_SETTINGS, **_private(Path(folder))}.items():
+            os.environ.setdefault(name, value)
+        yield
+
+
+def _private(folder: Path) -> dict[str, str]:
+    """Where HAProxy has its files and what it listens at besides, so that servers on one machine do not meet."""
+    files = {name: str(folder / file) for name, file in PRIVATE_FILES.items()}
+    files["RAY_SERVE_HAPROXY_BINARY_PATH"] = str(Path(sys.executable).with_name("s2d-haproxy"))
+    with ExitStack() as held:
+        free = [held.enter_context(socket.create_server(("", 0))).getsockname()[1] for _ in PRIVATE_PORTS]
+    return files | {name: str(port) for name, port in zip(PRIVATE_PORTS, free, strict=True)}

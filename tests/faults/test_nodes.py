@@ -100,6 +100,7 @@ def test_after_the_loss_of_the_whole_cluster_the_same_command_goes_on_elsewhere(
     assert read_json(tmp_path / "trial" / "status.json")["attempt"] == 2
 
 
+@pytest.mark.long
 @pytest.mark.train
 def test_a_node_lost_in_training(tmp_path: Path, tiny_model: Path) -> None:
     train = {"epochs": 12, "batch_size": 4, "micro_batch_size": 4, "checkpoint_steps": 5}

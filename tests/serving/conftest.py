@@ -1,9 +1,11 @@
 """Ray as `s2d serve` starts it."""
 
-import os
+import atexit
+from contextlib import ExitStack
 
-from s2d_ray.serving.settings import SERVING_SETTINGS
+from s2d_ray.serving.settings import set_for_ray
 
 # Here, since the workers of every later Ray inherit it, and a module may start one before its first test.
-for name, value in SERVING_SETTINGS.items():
-    os.environ.setdefault(name, value)
+held = ExitStack()
+held.enter_context(set_for_ray())
+atexit.register(held.close)

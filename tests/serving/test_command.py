@@ -4,6 +4,7 @@ import json
 import os
 import shlex
 import signal
+import stat
 import subprocess
 import time
 import urllib.request
@@ -20,8 +21,10 @@ from tests.stages.runs import COMMAND, REPOSITORY, exit_code, run, write_corpus,
 
 pytestmark = pytest.mark.train
 PORT = 8124
-# Workers find `tests.scripts` by it. What Ray is to be told for serving is the command's business.
-ENVIRONMENT = {k: v for k, v in os.environ.items() if k not in SERVING_SETTINGS} | {"PYTHONPATH": str(REPOSITORY)}
+# What Ray is to be told for serving is the command's business.
+ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("RAY_SERVE_")}
+# Workers find `tests.scripts` by it.
+ENVIRONMENT["PYTHONPATH"] = str(REPOSITORY)
 ADDRESS = f"http://127.0.0.1:{PORT}"
 
 
@@ -60,6 +63,9 @@ def test_a_finished_run_is_served_by_the_command_that_it_prints(tiny_model: Path
             time.sleep(0.5)
         [gateway] = replicas("trial", "gateway")
         assert SERVING_SETTINGS.items() <= gateway.environ().items()
+        sockets = Path(gateway.environ()["RAY_SERVE_HAPROXY_SOCKET_PATH"]).parent
+        assert stat.S_IMODE(sockets.stat().st_mode) == 0o700
+        assert list(sockets.glob("*/admin.sock"))
         answers = [ask(ADDRESS, model) for model in ("s2d", "s2d:system1", "s2d:system2")]
         assert all(answer.choices[0].message.content for answer in answers)
         with urllib.request.urlopen(f"{ADDRESS}/ab", timeout=60) as response:
@@ -68,6 +74,7 @@ def test_a_finished_run_is_served_by_the_command_that_it_prints(tiny_model: Path
         serving.send_signal(signal.SIGTERM)
         serving.wait(120)
     assert exit_code(output.read_text()) == 130
+    assert not sockets.exists()
     stored = Snapshot(RunFolders(root / "trial").serving / "events").requests.to_table().to_pylist()
     assert sorted(row["request_id"] for row in stored) == sorted(answer.id for answer in answers)
 

@@ -17,4 +17,5 @@ def test_a_roll_back_by_the_one_is_kept_by_the_other(tmp_path: Path) -> None:
     change = {"action": "weights", "weights": {"system1": 0.1}, "who": "ada", "why": "again", "version": 2}
     assert before.observe(failed).version == 2, "rolled back twice"
     assert after.change(change).version == 3
+    assert before.observe([]).version == 3
     assert before.state().weights.system1 == 0.1

@@ -129,7 +129,9 @@ def test_too_few_users_give_no_interval_however_much_they_rate() -> None:
     assert rating(few, 0.05) is None
     assert amount(few) is None
     assert difference(few, many, 0.05, 9) is difference(many, few, 0.05, 9) is None
-    assert rating(many, 0.05) is not None
+    found = rating(many, 0.05)
+    assert found is not None
+    assert found.n == 1000 * MIN_USERS
 
 
 def test_ratings_and_differences_stay_on_their_scale() -> None:

@@ -20,7 +20,7 @@ from s2d_ray.serving.arms import Confidence
 from s2d_ray.serving.auth import ADMIN_HEADER, load_access
 from s2d_ray.serving.settings import SERVING_SETTINGS
 from s2d_ray.serving.store import Snapshot
-from tests.serving.desks import QUESTION, ask, client, served_recipe
+from tests.serving.desks import QUESTION, ask, client, replicas, served_recipe
 from tests.serving.test_dashboard import drawn
 from tests.serving.test_web import GREEDY, get, post
 from tests.stages.runs import REPOSITORY
@@ -152,6 +152,37 @@ def test_a_redeploy_fails_no_request(local_ray: None, tmp_path: Path) -> None:
     assert sorted(row["request_id"] for row in events(tmp_path)) == sorted(ids)
 
 
+@pytest.mark.long
+def test_an_arm_grows_with_what_is_asked_and_shrinks_to_nothing(local_ray: None, tmp_path: Path) -> None:
+    scaled = {"concurrent_requests": 2, "queued_requests": 99, "max_replicas": 2, "scale_down_seconds": 5}
+    recipe = served_recipe(
+        engine={"kind": "scripted", "script": "tests.serving.desks:slow", "token_seconds": 0.05},
+        evaluate={"sampling": GREEDY},
+        serve={"weights": {"system1": 1}, "system1": {**scaled, "min_replicas": 0}},
+    )
+    grown = Event()
+
+    def keep_asking() -> None:
+        while not grown.is_set():
+            ask(ADDRESS)
+
+    def copies() -> int:
+        return len(replicas(recipe.name, "distilled"))
+
+    with deployed(recipe, tmp_path):
+        assert copies() == 0
+        with ThreadPoolExecutor(8) as pool:
+            asking = [pool.submit(keep_asking) for _ in range(8)]
+            try:
+                until(lambda: copies() == 2, seconds=120)
+            finally:
+                grown.set()
+            assert [future.result() for future in asking] == [None] * 8
+        until(lambda: copies() == 0, seconds=120)
+        assert ask(ADDRESS).choices[0].message.content
+    assert {row["outcome"] for row in events(tmp_path)} == {"answered"}
+
+
 def test_the_ray_service_is_what_serve_deploy_takes() -> None:
     from ray.serve.schema import ServeDeploySchema
 
@@ -168,7 +199,9 @@ def test_the_ray_service_is_what_serve_deploy_takes() -> None:
     assert printed == described
     environment = {entry["name"]: entry.get("value") for entry in _containers(manifest)[0]["env"]}
     secrets = {recipe.serve.admin_token_env, recipe.serve.api_keys_env, "HF_TOKEN"}
-    assert {name: value for name, value in environment.items() if name not in secrets} == SERVING_SETTINGS
+    haproxy = {"RAY_SERVE_HAPROXY_BINARY_PATH": "/opt/venv/bin/s2d-haproxy"}
+    settings = {name: value for name, value in environment.items() if name not in secrets}
+    assert settings == {**SERVING_SETTINGS, **haproxy}
     assert {name: environment[name] for name in secrets} == dict.fromkeys(secrets)
     assert all(container["env"] == _containers(manifest)[0]["env"] for container in _containers(manifest))
 

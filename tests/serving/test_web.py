@@ -1,10 +1,11 @@
 """The server without Ray, asked by the `openai` client: answers, streams, limits, who may do what, what is stored."""
 
+import asyncio
 import json
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,18 @@ from typing import Any
 import openai
 import pytest
 
+from s2d_ray.artifacts import RunFolders
 from s2d_ray.config import Recipe, parse
 from s2d_ray.records import Row
 from s2d_ray.serving.admission import Refused
 from s2d_ray.serving.arms import Confidence
 from s2d_ray.serving.auth import ADMIN_HEADER
+from s2d_ray.serving.controller import Controller
+from s2d_ray.serving.events import RequestEvent
+from s2d_ray.serving.experiment import State
 from s2d_ray.serving.protocol import ChatRequest
 from s2d_ray.serving.store import Snapshot
-from tests.serving.desks import QUESTION, ask, client, make_desk, served_recipe, serving
+from tests.serving.desks import QUESTION, Office, ask, client, make_desk, served_recipe, serving
 
 ANSWER = "answer"
 HOSTILE = "<script>alert(1)</script>"
@@ -55,6 +60,11 @@ def get(address: str, path: str, headers: Mapping[str, str] | None = None) -> tu
             return error.code, error.read().decode()
 
 
+def question(model: str) -> ChatRequest:
+    """As a client asks it."""
+    return parse(ChatRequest, {"model": model, "messages": [{"role": "user", "content": QUESTION}]}, where="request")
+
+
 def slow_recipe(token_seconds: float = 0.005, **serve: object) -> Recipe:
     """One sequence at once, of 40 words."""
     engine = {
@@ -87,6 +97,7 @@ def test_every_model_answers_and_each_answer_is_stored_once(tmp_path: Path) -> N
     rows = {row["request_id"]: row for row in stored(tmp_path)}
     assert {answer.id for answer in answers.values()} == rows.keys()
     assert len(stored(tmp_path)) == 4
+    assert {row[column] for row in rows.values() for column in ("prompt", "answer")} == {None}
     arms = {name: rows[answer.id]["arm"] for name, answer in answers.items()}
     assert arms == {"s2d": "system1", "s2d:system1": "system1", "s2d:system2": "system2", "base": "base"}
     versions = {name: rows[answer.id]["version"] for name, answer in answers.items()}
@@ -142,6 +153,13 @@ def test_completions_ask_what_a_chat_of_one_message_does(tmp_path: Path) -> None
         with pytest.raises(openai.BadRequestError, match="unknown key suffix"):
             asking.completions.create(**asked, suffix="?")
     assert [row["outcome"] for row in stored(tmp_path)] == ["answered"] * 3
+
+
+def test_tokens_are_limited_by_either_name(tmp_path: Path) -> None:
+    recipe = slow_recipe()
+    with serving(make_desk(recipe, tmp_path), recipe) as address:
+        for limit in ({"max_tokens": 2}, {"max_completion_tokens": 2}, {"max_tokens": 9, "max_completion_tokens": 2}):
+            assert ask(address, **limit).usage.completion_tokens == 2
 
 
 def test_system_2_can_be_streamed_too(tmp_path: Path) -> None:
@@ -210,10 +228,9 @@ def test_a_deadline_ends_an_answer_that_takes_too_long(tmp_path: Path) -> None:
 async def test_a_deadline_ends_the_wait_for_a_slot(tmp_path: Path) -> None:
     desk = make_desk(slow_recipe(system1={"concurrent_requests": 1, "deadline_seconds": 0.2}), tmp_path)
     await desk.open()
-    asked = parse(ChatRequest, {"model": "s2d", "messages": [{"role": "user", "content": QUESTION}]}, where="request")
     async with desk._admission["system1"].slot():
         with pytest.raises(Refused, match="too many requests wait") as refused:
-            await desk.answer(desk.turn(asked, "ada"))
+            await desk.answer(desk.turn(question("s2d"), "ada"))
     await desk.close()
     assert refused.value.status == 503
     assert [row["outcome"] for row in stored(tmp_path)] == ["refused"]
@@ -381,6 +398,57 @@ def test_the_shadow_is_asked_and_compared_without_delaying_anyone(tmp_path: Path
     assert shadow["request_id"] == answered[0].id
     assert (shadow["arm"], shadow["shadow"], shadow["agreement"]) == ("system1", "system2", 1.0)
     assert shadow["seconds"] > 2 * requests[0]["seconds"]
+
+
+async def test_no_shadow_where_the_arm_was_asked_for_or_the_other_one_is_busy(tmp_path: Path) -> None:
+    serve = {"weights": {"system1": 1}, "shadow_share": 1, "system2": {"concurrent_requests": 1}}
+    desk = make_desk(served_recipe(serve=serve), tmp_path)
+    await desk.open()
+    await desk.answer(desk.turn(question("s2d:system1"), "ada"))
+    async with desk._admission["system2"].slot():
+        await desk.answer(desk.turn(question("s2d"), "ada"))
+    await asyncio.sleep(0.3)
+    assert stored(tmp_path, "shadows") == []
+    turn = desk.turn(question("s2d"), "ada")
+    await desk.answer(turn)
+    while not stored(tmp_path, "shadows"):
+        await asyncio.sleep(0.05)
+    await desk.close()
+    assert [shadow["request_id"] for shadow in stored(tmp_path, "shadows")] == [turn.request_id]
+
+
+class Restarting(Office):
+    """A controller that is not there the first time it is told something."""
+
+    def __init__(self, controller: Controller) -> None:
+        super().__init__(controller)
+        self.told: list[str] = []
+        self._away = True
+
+    async def observe(self, events: Sequence[RequestEvent]) -> State:
+        if events and self._away:
+            self._away = False
+            raise ConnectionError("restarting")
+        self.told += [event.request_id for event in events]
+        return await super().observe(events)
+
+
+async def test_a_controller_that_comes_back_is_told_what_it_missed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("s2d_ray.serving.desk.SYNC_SECONDS", 0.05)
+    recipe = served_recipe()
+    desk = make_desk(recipe, tmp_path)
+    desk._office = office = Restarting(Controller(recipe, RunFolders(tmp_path)))
+    await desk.open()
+    turns = [desk.turn(question("s2d"), "ada") for _ in range(3)]
+    for turn in turns:
+        await desk.answer(turn)
+    async with asyncio.timeout(20):
+        while len(office.told) < 3:
+            await asyncio.sleep(0.05)
+    await desk.close()
+    assert office.told == [turn.request_id for turn in turns]
 
 
 def wait_for_shadow(base: Path) -> None:

@@ -81,6 +81,7 @@ def test_a_killed_driver(slow_run: tuple[Sequence[str], Path], tmp_path_factory:
         assert by_id(root / "trial" / "distilled", status) == there
 
 
+@pytest.mark.long
 @pytest.mark.ray
 def test_a_killed_engine_actor(slow_run: tuple[Sequence[str], Path]) -> None:
     command, root = slow_run
