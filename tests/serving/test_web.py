@@ -157,8 +157,10 @@ def test_completions_ask_what_a_chat_of_one_message_does(tmp_path: Path) -> None
 
 def test_tokens_are_limited_by_either_name(tmp_path: Path) -> None:
     recipe = slow_recipe()
+    one, other = {"max_tokens": 2}, {"max_completion_tokens": 2}
+    limits: list[dict[str, Any]] = [one, other, {"max_tokens": 9} | other]
     with serving(make_desk(recipe, tmp_path), recipe) as address:
-        for limit in ({"max_tokens": 2}, {"max_completion_tokens": 2}, {"max_tokens": 9, "max_completion_tokens": 2}):
+        for limit in limits:
             assert ask(address, **limit).usage.completion_tokens == 2
 
 
