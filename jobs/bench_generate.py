@@ -20,6 +20,7 @@ from pathlib import Path
 
 from s2d_ray.artifacts import Artifact
 from s2d_ray.config import Recipe, Sampling, load_recipe
+from s2d_ray.dtypes import with_dtype
 from s2d_ray.inference.program_run import run_method
 from s2d_ray.inference.vllm_engine import engine_arguments, sampling_parameters
 from s2d_ray.models import Model, resolve_model
@@ -110,7 +111,7 @@ def main() -> None:
     parser.add_argument("--debug-bare", action="store_true", help="show what the bare engine's process prints")
     parser.add_argument("--bare-worker", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    recipe = load_recipe(options.recipe, [f"limit={options.prompts}"])
+    recipe = with_dtype(load_recipe(options.recipe, [f"limit={options.prompts}"]))
     if options.bare_worker:
         return bare_worker(recipe)
     command = [sys.executable, __file__, "--bare-worker", "--recipe", options.recipe, "--prompts", str(options.prompts)]

@@ -25,6 +25,7 @@ import typer
 
 from s2d_ray.artifacts import RunFolders
 from s2d_ray.config import Recipe, load_recipe
+from s2d_ray.dtypes import with_dtype
 from s2d_ray.inference.vllm_engine import engine_arguments
 from s2d_ray.records import Prompt
 from s2d_ray.tasks.catalogue import load_task
@@ -132,6 +133,7 @@ def main(
     ]
     recipe = load_recipe(name, overrides)
     folders = RunFolders(root.resolve() / recipe.name)
+    recipe = with_dtype(recipe, folders)
     served = [sys.executable, "-c", "from s2d_ray.cli import main; main()", "serve", name, *overrides]
     served += ["--root", str(root), "--port", str(GATEWAY_PORT)]
     few, many = prompts_of(recipe, low), prompts_of(recipe, high)

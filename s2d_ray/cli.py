@@ -27,6 +27,7 @@ from s2d_ray.ask_view import show_replies
 from s2d_ray.attempt import attempting, ray_job
 from s2d_ray.config import AnyRecipe, Mixture, Named, Recipe, load_any, load_recipe, shipped_recipes
 from s2d_ray.doctor import findings
+from s2d_ray.dtypes import with_dtype
 from s2d_ray.errors import UserError
 from s2d_ray.estimate import estimate, measure_run, measure_sample
 from s2d_ray.evaluation.ledger import ledger_table
@@ -131,6 +132,7 @@ def ask(
         pipeline.check(resolved)
         prompt = prompt_of(resolved, question)
         folders = _folders(resolved, root)
+        resolved = with_dtype(resolved, folders)
         arms = arms_of(resolved, folders)
         log = folders.logs / "ask.log"
         try:
@@ -213,7 +215,7 @@ def doctor() -> None:
     """What this machine has, what is missing, and what to type."""
     table = Table("check", "found", "", "what to type", box=None)
     colours = {"ok": "green", "warn": "yellow", "missing": "red"}
-    found = findings()
+    found = findings(ask_torch=True)
     for finding in found:
         table.add_row(finding.name, finding.found, f"[{colours[finding.state]}]{finding.state}", finding.advice)
     console.print(table)
@@ -295,7 +297,7 @@ def _run_stages(recipe: AnyRecipe, root: str, stages: Sequence[str], overwrite: 
         # Ray takes seconds to import: not before everything is known to be right.
         from s2d_ray.stages.cluster import gpus_counted, joined
 
-        text = yaml.safe_dump(_whole(recipe), sort_keys=False, allow_unicode=True)
+        text = yaml.safe_dump(_whole(plans[0].recipe), sort_keys=False, allow_unicode=True)
         (folders.base / "recipe.yaml").write_text(text)
         logs = f"logs of Ray, vLLM and DeepSpeed: {folders.logs}"
         console.print(f"{recipe.name} in {folders.base}, attempt {attempt.number} ({logs})")

@@ -101,8 +101,9 @@ class Engine(Strict):
     """KV cache in GiB on CPU. On a GPU `gpu_memory` decides."""
     gpu_memory: float = Field(0.85, gt=0, le=1)
     """Share of a GPU's memory that the engine may take."""
-    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "bfloat16"
-    """Number format of weights and activations."""
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    """Number format of weights and activations. `auto` is chosen when the run begins, and stays: bfloat16 on a GPU
+    that has it, else float16; on a CPU the faster of bfloat16 and float32, as timed where the engines run."""
     compile: bool | None = None
     """torch.compile the model: slower to start, faster to decode. Unset: on GPU yes, on CPU no."""
     extra: dict[str, Any] = {}
@@ -207,8 +208,8 @@ class Train(Strict):
     max_failures: int = Field(3, ge=0)
     """Losses of a worker or its node that are survived by going on from the last checkpoint. Preemptions that Ray is
     told of do not count."""
-    dtype: Literal["bfloat16", "float32"] = "bfloat16"
-    """Number format of the frozen or sharded weights; optimizer state is float32."""
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    """Number format of the frozen or sharded weights; optimizer state is float32. `auto` is the engine's."""
 
     @property
     def max_workers(self) -> int:

@@ -1,6 +1,6 @@
 """What this machine has, what is missing, and what to type about it.
 
-Looks only: nothing is installed or started, and neither torch, Ray nor vLLM is imported unless asked.
+Looks only: nothing is installed, and neither torch, Ray nor vLLM is imported here.
 """
 
 import os
@@ -11,9 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
+from math import ceil
 from pathlib import Path
 from typing import Literal
 
+from s2d_ray.devices import choose_dtype, cpu_name
+from s2d_ray.errors import UserError
 from s2d_ray.models import EMBEDDED, EMBEDDED_PACKAGE
 from s2d_ray.storage import cache_dir
 
@@ -26,6 +29,10 @@ MEMORY_GIB = 8
 DISK_GIB = 4
 # Ray keeps its objects in /dev/shm and goes to slower files when it is smaller than the object store.
 SHM_GIB = 1
+# The demo: seconds that any machine takes to start what it starts, and the rest as so many of the timed products.
+DEMO_FIXED_SECONDS = 230
+DEMO_PRODUCTS = 1_000_000
+DEMO_GPU_SECONDS = 180
 
 State = Literal["ok", "warn", "missing"]
 
@@ -44,12 +51,13 @@ class Finding:
 def findings(root: Path = Path(), ask_torch: bool = False) -> list[Finding]:
     """Everything that matters for running a recipe here with its results under `root`.
 
-    With `ask_torch`, torch is imported (seconds) and says whether it can use the GPU.
+    With `ask_torch`, torch says in a process of its own (seconds) what it computes with, and how fast.
     """
     gpus = gpu_names()
     pins = read_lock(Path(__file__).parents[1] / f"lock-{'gpu' if gpus else 'cpu'}.txt")
     found = [
         python(sys.version_info[:2]),
+        Finding("CPU", cpu_name()),
         cores(len(os.sched_getaffinity(0))),
         memory(memory_bytes()),
         disk(root),
@@ -61,7 +69,7 @@ def findings(root: Path = Path(), ask_torch: bool = False) -> list[Finding]:
         embedded_model(cache_dir(), find_spec(EMBEDDED_PACKAGE) is not None),
     ]
     if ask_torch and installed_version("torch"):
-        found.append(torch_cuda(bool(gpus)))
+        found += computing(bool(gpus), len(os.sched_getaffinity(0)))
     return found
 
 
@@ -171,15 +179,27 @@ def embedded_model(cache: Path, wheel_installed: bool) -> Finding:
     return Finding("embedded model", "not installed", "missing", "make install")
 
 
-def torch_cuda(has_gpu: bool) -> Finding:
-    """Whether torch can use the GPU; a driver that is too old shows only here."""
-    import torch
+def computing(has_gpu: bool, core_count: int) -> list[Finding]:
+    """What torch computes with and in which number format (`dtype: auto`), and how long the demo takes then."""
+    try:
+        choice = choose_dtype()
+    except UserError as error:
+        return [Finding("torch", str(error), "missing", "make clean install")]
+    if has_gpu and choice.seconds is not None:
+        advice = "update the NVIDIA driver to one for the CUDA that torch was built with, or `make clean install`"
+        return [Finding("number format", f"{choice.dtype}: torch cannot use the GPU", "missing", advice)]
+    expected = demo_minutes(choice.seconds, core_count)
+    return [
+        Finding("number format", f"{choice.dtype}: {choice.reason}"),
+        Finding("the demo", f"about {expected} minutes on a quiet machine, once installed"),
+    ]
 
-    usable = torch.cuda.is_available()
-    if has_gpu and not usable:
-        advice = "update the NVIDIA driver to one for CUDA " + (torch.version.cuda or "13: first `make clean install`")
-        return Finding("CUDA in torch", "not usable", "missing", advice)
-    return Finding("CUDA in torch", "usable" if usable else "none")
+
+def demo_minutes(product_seconds: float | None, core_count: int) -> int:
+    """What `make demo` takes after the installation, from the time of one core for the timed product (None: a GPU)."""
+    if product_seconds is None:
+        return ceil(DEMO_GPU_SECONDS / 60)
+    return ceil((DEMO_FIXED_SECONDS + DEMO_PRODUCTS * product_seconds / core_count) / 60)
 
 
 def read_lock(path: Path) -> dict[str, str]:

@@ -18,6 +18,7 @@ from s2d_ray import pipeline
 from s2d_ray.artifacts import MANIFEST, RunFolders, read_rows
 from s2d_ray.attempt import work_done
 from s2d_ray.config import AnyRecipe, Mixture
+from s2d_ray.dtypes import with_dtype
 from s2d_ray.errors import UserError
 from s2d_ray.evaluation.ledger import Tokens, step_tokens
 from s2d_ray.evaluation.sizing import (
@@ -82,7 +83,7 @@ def measure_run(recipe: AnyRecipe, folders: RunFolders) -> list[Measured]:
             f"no curated run of {recipe.name} in {folders.base} to measure: measure a sample of 32 prompts with "
             f"--measure 32, or first `s2d run {recipe.name} --until curate`"
         )
-    plan = make_plans(recipe, folders)[0]
+    plan = make_plans(with_dtype(recipe, folders), folders)[0]
     spent = work_done(folders.base)
     measured = []
     for part in plan.parts:

@@ -8,11 +8,15 @@ A plan is one round. A recipe is one part; the parts of a mixture have all stage
 The controls of the paper run through the same stages as branches of their own (see `plan.py`).
 """
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 
 from s2d_ray.artifacts import Artifact, RunFolders
 from s2d_ray.config import AnyRecipe
 from s2d_ray.curation.catalogue import load_rules
+from s2d_ray.devices import Choice, choose_dtype
+from s2d_ray.dtypes import with_dtype
 from s2d_ray.evaluation.overview import gained, reports_of, write_overview
 from s2d_ray.evaluation.report import write_report
 from s2d_ray.imports import import_object
@@ -20,6 +24,7 @@ from s2d_ray.models import Model
 from s2d_ray.plan import SYSTEM1, Plan, base_arms, make_plans
 from s2d_ray.system2.catalogue import load_method
 from s2d_ray.tasks.catalogue import load_task
+from s2d_ray.terminal import console
 
 
 def generate(plan: Plan) -> None:
@@ -120,6 +125,18 @@ def check(recipe: AnyRecipe) -> None:
         next(load_task(own.task).items("train", own.seed), None)
 
 
+def _choose_dtype(recipe: AnyRecipe, folders: RunFolders) -> Choice:
+    """For the machines that engines run on, and said."""
+    if recipe.engine.kind == "vllm" and os.environ.get("RAY_ADDRESS"):
+        from s2d_ray.stages.cluster import on_an_engines_machine
+
+        choice = on_an_engines_machine(choose_dtype, recipe.engine, folders.logs)
+    else:
+        choice = choose_dtype()
+    console.print(f"computing in {choice.dtype} on {choice.device}: {choice.reason}", markup=False, highlight=False)
+    return choice
+
+
 def prepare(recipe: AnyRecipe, folders: RunFolders, stages: Sequence[str], overwrite: bool = False) -> list[Plan]:
     """The plans of a run, one a round, after all that can be checked without Ray or an engine. Raises UserError.
 
@@ -127,7 +144,9 @@ def prepare(recipe: AnyRecipe, folders: RunFolders, stages: Sequence[str], overw
     later rounds only those that are there already: a round may turn out to be the last.
     """
     check(recipe)
-    plans = make_plans(recipe, folders, overwrite and stages[0] == next(iter(STAGES)))
+    anew = overwrite and stages[0] == next(iter(STAGES))
+    recipe = with_dtype(recipe, None if anew else folders, partial(_choose_dtype, recipe, folders))
+    plans = make_plans(recipe, folders, anew)
     for artifact in _made_before(plans[0], stages[0]):
         artifact.require()
     for plan in plans:

@@ -12,6 +12,7 @@ from ray import serve
 
 from s2d_ray.artifacts import RunFolders, read_json
 from s2d_ray.config import Recipe, Strict, load_recipe
+from s2d_ray.dtypes import with_dtype
 from s2d_ray.errors import UserError
 from s2d_ray.models import resolve_model
 from s2d_ray.plan import find_distilled
@@ -30,6 +31,7 @@ def resolve(recipe: Recipe, folders: RunFolders) -> Served:
     Raises UserError where the run has no distilled model of this recipe, or a secret that it names is missing.
     """
     access = load_access(recipe.serve, os.environ)
+    recipe = with_dtype(recipe, folders)
     base = resolve_model(recipe.model, recipe.model_revision)
     distilled = find_distilled(recipe, folders, base)
     if distilled is None:

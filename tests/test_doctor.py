@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from s2d_ray import doctor
+from s2d_ray.devices import Choice
 from s2d_ray.doctor import GIB, Finding
+from s2d_ray.errors import UserError
 from s2d_ray.models import EMBEDDED
 
 ROOT = Path(__file__).parents[1]
@@ -74,6 +76,31 @@ def test_engine_is_the_build_that_fits(
     has_gpu: bool, cuda_build: str | None, cpu_build: str | None, state: str
 ) -> None:
     assert doctor.engine(has_gpu, cuda_build, cpu_build).state == state
+
+
+@pytest.mark.parametrize("core_count", [1, 2, 16])
+def test_the_demo_takes_longer_on_a_slower_cpu_or_fewer_cores(core_count: int) -> None:
+    minutes = [doctor.demo_minutes(seconds, core_count) for seconds in (1e-4, 6e-4, 2e-3)]
+    assert minutes == sorted(minutes) and minutes[0] < minutes[-1]
+    assert doctor.demo_minutes(6e-4, core_count) <= doctor.demo_minutes(6e-4, 1)
+
+
+def test_the_number_format_is_named_with_what_to_expect_of_the_demo(monkeypatch: pytest.MonkeyPatch) -> None:
+    choice = Choice("float32", "A CPU, AVX2", "a product takes 6 ms in bfloat16 and 1 in float32", 1e-3)
+    monkeypatch.setattr(doctor, "choose_dtype", lambda: choice)
+    number_format, demo = doctor.computing(has_gpu=False, core_count=2)
+    assert number_format.found.startswith("float32") and number_format.state == "ok"
+    assert "minutes" in demo.found
+    [unusable] = doctor.computing(has_gpu=True, core_count=2)
+    assert (unusable.state, "driver" in unusable.advice) == ("missing", True)
+
+
+def test_torch_that_cannot_compute_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> Choice:
+        raise UserError("torch cannot compute here")
+
+    monkeypatch.setattr(doctor, "choose_dtype", fail)
+    assert [finding.state for finding in doctor.computing(False, 2)] == ["missing"]
 
 
 def test_packages_are_compared_with_the_lock() -> None:

@@ -249,11 +249,7 @@ def engine_arguments(config: Engine, model: Path, trust_remote_code: bool) -> di
     }
     if not on_cpu:
         return arguments | {"gpu_memory_utilization": config.gpu_memory} | config.extra
-    if config.cpus is not None:
-        os.environ |= {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": str(config.cpus)}
-    elif config.max_engines == 1:
-        cores = ",".join(str(core) for core in sorted(os.sched_getaffinity(0)))
-        os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", cores)
+    _deal_out_cores(config)
     arguments["kv_cache_memory_bytes"] = int(config.kv_cache_gib * 2**30)
     # vLLM's CPU default of 128 tokens a block leaves most of a few-shot prefix uncached.
     arguments["block_size"] = 32
@@ -261,6 +257,20 @@ def engine_arguments(config: Engine, model: Path, trust_remote_code: bool) -> di
         # A seeded request whose prompt is prefilled in chunks stops the CPU engine (vLLM 0.29).
         arguments |= {"enable_chunked_prefill": False, "max_num_batched_tokens": max(4096, config.max_model_len)}
     return arguments | config.extra
+
+
+def _deal_out_cores(config: Engine) -> None:
+    """By the environment: which cores each of the engine's processes, one a GPU elsewhere, computes with."""
+    processes = config.gpus
+    if config.cpus is not None:
+        threads = max(1, config.cpus // processes)
+        os.environ |= {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": str(threads)}
+    elif config.max_engines == 1:
+        cores = [str(core) for core in sorted(os.sched_getaffinity(0))]
+        shares = [cores[first::processes] or cores for first in range(processes)]
+        os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "|".join(map(",".join, shares)))
+    elif processes > 1:  # vLLM's own choice wants a NUMA node for each.
+        os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
 
 
 def sampling_parameters(sampling: Sampling, n: int, seed: int | None, room: int) -> Any:

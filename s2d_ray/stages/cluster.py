@@ -6,9 +6,13 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import ray
+
+from s2d_ray.config import Engine
+
+T = TypeVar("T")
 
 # Engine threads are bound to cores by the engine itself, and the read, write and filter tasks beside it
 # are nearly idle: without spare slots they would wait for the engine to end, which waits for them.
@@ -34,6 +38,12 @@ def joined(log_dir: Path) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def on_an_engines_machine(task: Callable[[], T], engine: Engine, log_dir: Path) -> T:
+    """What a function gives on a machine of the cluster that has room for an engine."""
+    with joined(log_dir):
+        return ray.get(ray.remote(**engine.resources(has_gpus()))(task).remote())
 
 
 def has_gpus() -> bool:

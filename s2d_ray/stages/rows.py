@@ -109,7 +109,8 @@ def _by_engines(parts: Dataset, target: Path, job: RowJob, meter: Any) -> Datase
     return parts.map_batches(
         EngineActor,
         fn_constructor_args=(job, target, meter),
-        batch_size=None,
+        # A block is a part. Ray Data takes no `None` where GPUs are asked for.
+        batch_size=1,
         batch_format="pyarrow",
         **engine.resources(has_gpus()),
         ray_remote_args_fn=_restarts,

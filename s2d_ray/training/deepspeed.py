@@ -22,6 +22,7 @@ def deepspeed_config(train: Train, workers: int) -> dict[str, Any]:
             **_offload(train),
         },
         "bf16": {"enabled": train.dtype == "bfloat16"},
+        "fp16": {"enabled": train.dtype == "float16"},
         # AdamW from torch: DeepSpeed's own would compile C++ when a worker starts.
         "zero_allow_untested_optimizer": True,
         "zero_force_ds_cpu_optimizer": False,

@@ -125,7 +125,7 @@ def _start(job: TrainJob) -> tuple[Any, torch.optim.Optimizer]:
     sharding = HfDeepSpeedConfig(config) if settings.zero_stage == 3 else None
     model = AutoModelForCausalLM.from_pretrained(
         job.model,
-        dtype=torch.bfloat16 if settings.dtype == "bfloat16" else torch.float32,
+        dtype=getattr(torch, settings.dtype),
         use_safetensors=True,
         trust_remote_code=job.trust_remote_code,
     )
