@@ -116,7 +116,8 @@ def run(tmp_path: Path, tiny_model: Path) -> tuple[Recipe, RunFolders]:
     task = {"name": "prompts", "path": str(corpus)}
     content = {"name": "mine", "model": str(tiny_model), "task": task, "method": "s2a"}
     path.write_text(yaml.safe_dump(content | {"evaluate": {"controls": False}}))
-    loaded, folders = load_recipe(str(path)), RunFolders(tmp_path / "runs" / "mine")
+    loaded = load_recipe(str(path), ["engine.dtype=float32", "train.dtype=float32"])
+    folders = RunFolders(tmp_path / "runs" / "mine")
     return loaded, folders
 
 

@@ -63,6 +63,13 @@ class Trainer:
         return rate_share(self._settings.schedule, number, self._steps, self._settings.warmup_share)
 
     def _step(self, number: int, learning_rate: float) -> Step:
+        step = self._try_step(number, learning_rate)
+        # In float16 gradients may overflow: DeepSpeed then leaves the weights as they were and scales the loss by less.
+        while self._settings.dtype == "float16" and not self.engine.was_step_applied():
+            step = self._try_step(number, learning_rate)
+        return step
+
+    def _try_step(self, number: int, learning_rate: float) -> Step:
         batch = self._batches[number]
         mine = micro_batches(batch, self._workers, self._settings.micro_batch_size)[self._rank]
         targets = sum(self._target_lengths[i] for i in batch)

@@ -29,7 +29,9 @@ MORE = [
     Case("zero3-cosine", EXACT | {"zero_stage": 3, "lora": LORA, "schedule": "cosine"}),
 ]
 HALF_PRECISION = [
-    Case(f"bfloat16-zero{s}", EXACT | {"zero_stage": s, "lora": LORA, "dtype": "bfloat16"}) for s in range(4)
+    Case(f"{dtype}-zero{s}", EXACT | {"zero_stage": s, "lora": LORA, "dtype": dtype})
+    for dtype in ("bfloat16", "float16")
+    for s in range(4)
 ]
 
 

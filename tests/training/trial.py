@@ -31,6 +31,7 @@ def distilled(folder: Path, rows: int = 24) -> Artifact:
 
 def recipe(model: Path, **train: Any) -> Recipe:
     settings = {"batch_size": 8, "micro_batch_size": 4, "epochs": 4, "learning_rate": 1e-2, "checkpoint_steps": 2}
+    settings["dtype"] = "bfloat16"
     return Recipe.model_validate(
         {"name": "trial", "model": str(model), "task": "geonames", "method": "s2a", "train": settings | train}
     )
