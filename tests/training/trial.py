@@ -31,9 +31,15 @@ def distilled(folder: Path, rows: int = 24) -> Artifact:
 
 def recipe(model: Path, **train: Any) -> Recipe:
     settings = {"batch_size": 8, "micro_batch_size": 4, "epochs": 4, "learning_rate": 1e-2, "checkpoint_steps": 2}
-    settings["dtype"] = "bfloat16"
+    settings |= train
     return Recipe.model_validate(
-        {"name": "trial", "model": str(model), "task": "geonames", "method": "s2a", "train": settings | train}
+        {
+            "name": "trial",
+            "model": str(model),
+            "task": "geonames",
+            "method": "s2a",
+            "train": {"dtype": "bfloat16"} | settings,
+        }
     )
 
 
