@@ -18,20 +18,22 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from s2d_ray.artifacts import Artifact
-from s2d_ray.config import Recipe, Sampling, load_recipe
-from s2d_ray.dtypes import with_dtype
-from s2d_ray.inference.program_run import run_method
+from s2d_ray.data.artifacts import Artifact
+from s2d_ray.data.records import Completion, Message, Prompt
+from s2d_ray.data.storage import local_copy
+from s2d_ray.inference.method_runs import run_method
 from s2d_ray.inference.vllm_engine import engine_arguments, sampling_parameters
+from s2d_ray.methods.registry import load_method
 from s2d_ray.models import Model, resolve_model
-from s2d_ray.plan import candidates_artifact
-from s2d_ray.records import Completion, Message, Prompt
+from s2d_ray.recipes.load import load_recipe
+from s2d_ray.recipes.recipe import Recipe
+from s2d_ray.recipes.sections import Sampling
+from s2d_ray.runs.dtypes import with_dtype
+from s2d_ray.runs.graph import candidates_artifact
 from s2d_ray.stages.cluster import joined
 from s2d_ray.stages.generate import generate
-from s2d_ray.storage import local_copy
-from s2d_ray.system2.catalogue import load_method
-from s2d_ray.tasks.catalogue import load_task
 from s2d_ray.tasks.corpus import write_corpus
+from s2d_ray.tasks.registry import load_task
 from s2d_ray.tasks.task import prompts
 
 

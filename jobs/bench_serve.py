@@ -23,12 +23,13 @@ from typing import Annotated, Any
 import httpx
 import typer
 
-from s2d_ray.artifacts import RunFolders
-from s2d_ray.config import Recipe, load_recipe
-from s2d_ray.dtypes import with_dtype
+from s2d_ray.data.folders import RunFolders
+from s2d_ray.data.records import Prompt
 from s2d_ray.inference.vllm_engine import engine_arguments
-from s2d_ray.records import Prompt
-from s2d_ray.tasks.catalogue import load_task
+from s2d_ray.recipes.load import load_recipe
+from s2d_ray.recipes.recipe import Recipe
+from s2d_ray.runs.dtypes import with_dtype
+from s2d_ray.tasks.registry import load_task
 
 START_SECONDS = 600
 GATEWAY_PORT, BARE_PORT = 8190, 8191

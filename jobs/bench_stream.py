@@ -25,15 +25,15 @@ from random import Random
 
 import psutil
 
-from s2d_ray.artifacts import Artifact
-from s2d_ray.config import Recipe
+from s2d_ray.data.artifacts import Artifact
+from s2d_ray.data.records import LabelledPrompt, Message, Prompt, content_id, user
+from s2d_ray.data.shards import parts_done
 from s2d_ray.models import Model
-from s2d_ray.plan import candidates_artifact
-from s2d_ray.records import LabelledPrompt, Message, Prompt, content_id, user
+from s2d_ray.recipes.recipe import Recipe
+from s2d_ray.runs.graph import candidates_artifact
 from s2d_ray.stages.cluster import joined
 from s2d_ray.stages.curate import curate
 from s2d_ray.stages.generate import generate
-from s2d_ray.stages.parts import parts_done
 from s2d_ray.tasks.corpus import write_corpus
 from s2d_ray.tasks.task import Split, Task
 

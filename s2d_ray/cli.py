@@ -20,21 +20,25 @@ from rich.live import Live
 from rich.spinner import Spinner
 from rich.table import Table
 
-from s2d_ray import pipeline
-from s2d_ray.artifacts import Artifact, RunFolders, read_json
-from s2d_ray.ask import arms_of, prompt_of, replies_of
-from s2d_ray.ask_view import show_replies
-from s2d_ray.attempt import attempting, ray_job
-from s2d_ray.config import AnyRecipe, Mixture, Named, Recipe, load_any, load_recipe, shipped_recipes
+from s2d_ray.data.artifacts import Artifact
+from s2d_ray.data.files import read_json
+from s2d_ray.data.folders import RunFolders
+from s2d_ray.data.lease import attempting, ray_job
+from s2d_ray.data.storage import location
 from s2d_ray.doctor import findings
-from s2d_ray.dtypes import with_dtype
 from s2d_ray.errors import UserError
-from s2d_ray.estimate import estimate, measure_run, measure_sample
-from s2d_ray.evaluation.ledger import ledger_table
 from s2d_ray.inference.engine import EngineDied
-from s2d_ray.serving.settings import set_for_ray
-from s2d_ray.storage import location
-from s2d_ray.tasks.catalogue import load_task
+from s2d_ray.planning.estimate import estimate, measure_run, measure_sample
+from s2d_ray.recipes.load import load_any, load_recipe, shipped_recipes
+from s2d_ray.recipes.recipe import AnyRecipe, Mixture, Recipe
+from s2d_ray.recipes.strict import Named
+from s2d_ray.replies_view import show_replies
+from s2d_ray.report.ledger import ledger_table
+from s2d_ray.runs import pipeline
+from s2d_ray.runs.ask import arms_of, prompt_of, replies_of
+from s2d_ray.runs.dtypes import with_dtype
+from s2d_ray.serving.ray_settings import set_for_ray
+from s2d_ray.tasks.registry import load_task
 from s2d_ray.terminal import console
 
 app = typer.Typer(
@@ -183,7 +187,7 @@ def serve(
         pipeline.check(resolved)
         with set_for_ray():
             # Ray takes seconds to import: not before everything is known to be right.
-            from s2d_ray import service
+            from s2d_ray.serving import service
 
             if config:
                 described = service.serve_config(resolved, recipe, root, words)

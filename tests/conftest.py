@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from s2d_ray.storage import RemotePath
+from s2d_ray.data.storage import RemotePath
 from tests.object_storage import s3_server
 from tests.tiny_model import make_tiny_model
 

@@ -9,9 +9,9 @@ from random import Random
 
 from s2d_ray.curation.majority import Majority
 from s2d_ray.curation.rule import Ballot, Kept, Rejected
+from s2d_ray.data.records import Message, Prompt, user
 from s2d_ray.inference.engine import EngineDied
-from s2d_ray.records import Message, Prompt, user
-from s2d_ray.system2.program import Generate
+from s2d_ray.methods.method import Generate
 from s2d_ray.tasks.task import Task
 
 

@@ -11,12 +11,14 @@ import pytest
 import yaml
 from typer.testing import CliRunner, Result
 
-from s2d_ray import pipeline
-from s2d_ray.artifacts import Artifact, RunFolders, read_json
-from s2d_ray.attempt import attempting
 from s2d_ray.cli import app
-from s2d_ray.config import load_any, load_recipe, shipped_recipes
-from s2d_ray.tasks.catalogue import load_task
+from s2d_ray.data.artifacts import Artifact
+from s2d_ray.data.files import read_json
+from s2d_ray.data.folders import RunFolders
+from s2d_ray.data.lease import attempting
+from s2d_ray.recipes.load import load_any, load_recipe, shipped_recipes
+from s2d_ray.runs import pipeline
+from s2d_ray.tasks.registry import load_task
 
 ROWS = [{"key": str(n), "prompt": f"Question {n}?", "answer": str(n)} for n in range(30)]
 # The command as installed, on a machine where Ray cannot be started: a check that comes too late shows.

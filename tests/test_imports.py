@@ -12,7 +12,7 @@ HEAVY_PARTS = (
     "s2d_ray.inference.vllm_engine",
     "s2d_ray.serving.deployments",
     "s2d_ray.serving.metrics",
-    "s2d_ray.service",
+    "s2d_ray.serving.service",
 )
 # Imports each module in turn and prints what it was the first to load.
 PROBE = """
@@ -29,6 +29,6 @@ for name in sys.argv[1:]:
 def test_modules_outside_the_heavy_parts_import_neither_ray_nor_vllm_nor_torch() -> None:
     every = [module.name for module in pkgutil.walk_packages(s2d_ray.__path__, "s2d_ray.")]
     light = [name for name in every if not name.startswith(HEAVY_PARTS)]
-    assert {"s2d_ray.config", "s2d_ray.doctor", "s2d_ray.tasks.geonames"} <= set(light)
+    assert {"s2d_ray.recipes.recipe", "s2d_ray.doctor", "s2d_ray.tasks.geonames"} <= set(light)
     probe = subprocess.run([sys.executable, "-c", PROBE, *light], capture_output=True, text=True)
     assert (probe.stdout, probe.stderr, probe.returncode) == ("", "", 0)

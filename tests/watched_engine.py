@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from random import Random
 
-from s2d_ray.config import Engine, Sampling
+from s2d_ray.data.records import Completion, Message
 from s2d_ray.inference.scripted import ScriptedEngine
-from s2d_ray.records import Completion, Message
+from s2d_ray.recipes.sections import Engine, Sampling
 
 
 @dataclass

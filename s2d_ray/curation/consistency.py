@@ -5,7 +5,7 @@ from collections import Counter
 from pydantic import Field
 
 from s2d_ray.curation.rule import Ballot, Kept, Rejected, Rule
-from s2d_ray.system2.program import Generate
+from s2d_ray.methods.method import Generate
 from s2d_ray.tasks.task import Task
 
 

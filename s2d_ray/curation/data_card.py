@@ -11,9 +11,10 @@ from typing import Any
 import yaml
 from jinja2 import Environment, StrictUndefined
 
-from s2d_ray.artifacts import installed_versions
-from s2d_ray.config import Named, Recipe
-from s2d_ray.records import Row, kind_of
+from s2d_ray.data.artifacts import installed_versions
+from s2d_ray.data.records import Row, kind_of
+from s2d_ray.recipes.recipe import Recipe
+from s2d_ray.recipes.strict import Named
 
 STATUSES = ("kept", "rejected", "failed")
 NAMED_REASONS = 3

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from s2d_ray.config import Strict
-from s2d_ray.records import Candidates, Prompt, Row, Sample, assistant, prompt_to_row
-from s2d_ray.system2.program import Generate
+from s2d_ray.data.records import Candidates, Prompt, Row, Sample, assistant, prompt_to_row
+from s2d_ray.methods.method import Generate
+from s2d_ray.recipes.strict import Strict
 from s2d_ray.tasks.task import Task
 
 

@@ -1,7 +1,7 @@
 """No curation: the first sample as it came, for the control that shows what curation is worth."""
 
 from s2d_ray.curation.rule import Ballot, Kept, Rejected, Rule
-from s2d_ray.system2.program import Generate
+from s2d_ray.methods.method import Generate
 from s2d_ray.tasks.task import Task
 
 

@@ -10,9 +10,9 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from s2d_ray.curation.rule import Ballot, Kept, Rejected, Rule
+from s2d_ray.data.records import user
 from s2d_ray.errors import UserError
-from s2d_ray.records import user
-from s2d_ray.system2.program import Generate
+from s2d_ray.methods.method import Generate
 from s2d_ray.tasks.task import Task
 
 NAME_TOKENS = 64

@@ -14,9 +14,9 @@ from itertools import groupby
 
 from scipy import special
 
-from s2d_ray.config import Cascade
+from s2d_ray.data.records import LabelledPrompt, Prompt, Row, Sample, labelled_from_row, sample_from_row
 from s2d_ray.evaluation.statistics import CONFIDENCE, Interval, share
-from s2d_ray.records import LabelledPrompt, Prompt, Row, Sample, labelled_from_row, sample_from_row
+from s2d_ray.recipes.serve import Cascade
 from s2d_ray.tasks.task import Task
 
 CURVE_POINTS = 100

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from s2d_ray.config import Sampling
-from s2d_ray.records import Completion, Message
+from s2d_ray.data.records import Completion, Message
+from s2d_ray.recipes.sections import Sampling
 
 
 class EngineError(Exception):

@@ -12,10 +12,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
 
-from s2d_ray.config import Engine, Sampling
+from s2d_ray.data.records import Completion, Message
 from s2d_ray.imports import import_object
 from s2d_ray.inference.engine import Activity
-from s2d_ray.records import Completion, Message
+from s2d_ray.recipes.sections import Engine, Sampling
 
 Script = Callable[[Sequence[Message], Random], str | Awaitable[str]]
 """May be async: what it awaits is the time that the engine takes."""

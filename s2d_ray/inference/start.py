@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from s2d_ray.config import Engine, Sampling
+from s2d_ray.data.records import user
+from s2d_ray.data.storage import local_copy
 from s2d_ray.inference.engine import RunningEngine
 from s2d_ray.inference.scripted import ScriptedEngine
 from s2d_ray.inference.timed import TimedEngine
-from s2d_ray.records import user
-from s2d_ray.storage import local_copy
+from s2d_ray.recipes.sections import Engine, Sampling
 
 
 async def start_engine(

@@ -6,9 +6,9 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 
-from s2d_ray.config import Sampling
+from s2d_ray.data.records import Completion, Message
 from s2d_ray.inference.engine import Activity, EngineDied, EngineError, RunningEngine
-from s2d_ray.records import Completion, Message
+from s2d_ray.recipes.sections import Sampling
 
 
 class TimedEngine:

@@ -10,12 +10,12 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from s2d_ray.artifacts import read_json
-from s2d_ray.config import Engine, Sampling
+from s2d_ray.data.files import read_json
+from s2d_ray.data.records import Completion, Message
+from s2d_ray.data.storage import local_copy
 from s2d_ray.inference.engine import Activity, EngineDied, EngineError
-from s2d_ray.inference.orphans import own_engine
-from s2d_ray.records import Completion, Message
-from s2d_ray.storage import local_copy
+from s2d_ray.inference.parent_death import own_engine
+from s2d_ray.recipes.sections import Engine, Sampling
 
 LIVENESS_SECONDS = 5.0
 """How often a waiting call looks whether its engine still lives."""

@@ -12,11 +12,10 @@ from hashlib import sha256
 from hmac import compare_digest
 from urllib.parse import urlsplit
 
-from s2d_ray.config import Serve, is_loopback
 from s2d_ray.errors import UserError
+from s2d_ray.experiment.page import ADMIN_HEADER
+from s2d_ray.recipes.serve import Serve, is_loopback
 
-ADMIN_HEADER = "x-s2d-admin"
-"""Holds the admin token; in lower case, as ASGI servers give it."""
 MIN_LENGTH = 16
 """Characters of a key or token: shorter ones can be guessed."""
 

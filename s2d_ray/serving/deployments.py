@@ -20,23 +20,25 @@ from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import LoggingConfig
 from starlette.applications import Starlette
 
-from s2d_ray.artifacts import RunFolders
-from s2d_ray.config import Recipe, Sampling, ScaledArm
+from s2d_ray.data.folders import RunFolders
+from s2d_ray.data.records import Completion, Message
+from s2d_ray.experiment.controller import Controller, events_folder
+from s2d_ray.experiment.events import RequestEvent
+from s2d_ray.experiment.experiment import State
 from s2d_ray.inference.engine import EngineDied, RunningEngine
 from s2d_ray.inference.start import start_engine
-from s2d_ray.records import Completion, Message
-from s2d_ray.serving.arms import Arms, Confidence, Responder
+from s2d_ray.methods.direct import direct
+from s2d_ray.methods.registry import load_method
+from s2d_ray.recipes.recipe import Recipe
+from s2d_ray.recipes.sections import Sampling
+from s2d_ray.recipes.serve import ScaledArm
 from s2d_ray.serving.auth import Access
-from s2d_ray.serving.controller import Controller, events_folder
 from s2d_ray.serving.desk import Desk
-from s2d_ray.serving.events import RequestEvent
-from s2d_ray.serving.experiment import State
+from s2d_ray.serving.http import build_app
 from s2d_ray.serving.judge import AnswerJudge
 from s2d_ray.serving.metrics import RayMetrics
-from s2d_ray.serving.web import build_app
-from s2d_ray.system2.catalogue import load_method
-from s2d_ray.system2.direct import direct
-from s2d_ray.tasks.catalogue import load_task
+from s2d_ray.serving.responders import Arms, Confidence, Responder
+from s2d_ray.tasks.registry import load_task
 
 UNLIMITED = 100_000
 """Requests that Ray Serve lets a replica have: the gateways' limits are the ones that count."""

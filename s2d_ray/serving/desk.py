@@ -13,17 +13,19 @@ from random import Random
 from typing import Any, Protocol
 from uuid import uuid4
 
-from s2d_ray.config import Recipe, Sampling, ScaledArm, Serve, ServedArm
+from s2d_ray.data.records import Prompt, kind_of
 from s2d_ray.errors import UserError
+from s2d_ray.experiment.assignment import ARMS, MODELS, Arm, arm_at, place
+from s2d_ray.experiment.events import Feedback, Outcome, RequestEvent, ShadowEvent, cost
+from s2d_ray.experiment.experiment import State
+from s2d_ray.experiment.store import EventStore
 from s2d_ray.inference.engine import EngineDied, EngineError
-from s2d_ray.records import Prompt, kind_of
+from s2d_ray.recipes.recipe import Recipe
+from s2d_ray.recipes.sections import Sampling
+from s2d_ray.recipes.serve import ScaledArm, Serve, ServedArm
 from s2d_ray.serving.admission import Admission, Refused
-from s2d_ray.serving.arms import Arms, OnText
-from s2d_ray.serving.assignment import ARMS, MODELS, Arm, arm_at, place
-from s2d_ray.serving.events import Feedback, Outcome, RequestEvent, ShadowEvent, cost
-from s2d_ray.serving.experiment import State
 from s2d_ray.serving.protocol import Answer, Asked
-from s2d_ray.serving.store import EventStore
+from s2d_ray.serving.responders import Arms, OnText
 from s2d_ray.tasks.task import Task
 
 log = logging.getLogger(__name__)

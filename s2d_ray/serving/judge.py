@@ -3,11 +3,11 @@
 import asyncio
 import json
 
-from s2d_ray.config import Sampling
+from s2d_ray.data.records import Prompt
 from s2d_ray.inference.engine import CompletionEngine
-from s2d_ray.inference.program_run import run_method
-from s2d_ray.records import Prompt
-from s2d_ray.system2.program import MalformedOutput, Method
+from s2d_ray.inference.method_runs import run_method
+from s2d_ray.methods.method import MalformedOutput, Method
+from s2d_ray.recipes.sections import Sampling
 from s2d_ray.tasks.judge import Judge
 
 PAIRWISE = Judge()

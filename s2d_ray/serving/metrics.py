@@ -2,8 +2,8 @@
 
 from ray.util.metrics import Counter, Gauge, Histogram
 
-from s2d_ray.serving.assignment import Arm
-from s2d_ray.serving.events import RequestEvent
+from s2d_ray.experiment.assignment import Arm
+from s2d_ray.experiment.events import RequestEvent
 
 SECONDS = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60]
 """Upper ends of the histograms' bins."""

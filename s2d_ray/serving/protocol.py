@@ -11,10 +11,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from s2d_ray.config import Sampling, Strict
+from s2d_ray.data.records import Message, Prompt, Step, content_id
 from s2d_ray.errors import UserError
-from s2d_ray.records import Message, Prompt, Step, content_id
-from s2d_ray.serving.assignment import MODELS, Arm
+from s2d_ray.experiment.assignment import MODELS, Arm
+from s2d_ray.recipes.sections import Sampling
+from s2d_ray.recipes.strict import Strict
 from s2d_ray.tasks.task import Task
 
 Json = dict[str, Any]

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import ray
 
-from s2d_ray.config import Engine
+from s2d_ray.recipes.sections import Engine
 
 T = TypeVar("T")
 

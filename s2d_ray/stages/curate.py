@@ -6,18 +6,20 @@ from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
-from s2d_ray.artifacts import Artifact, read_rows
-from s2d_ray.config import Named, Recipe
-from s2d_ray.curation.catalogue import load_rules
 from s2d_ray.curation.data_card import STATUSES, count_outcomes, write_data_card
+from s2d_ray.curation.registry import load_rules
 from s2d_ray.curation.rule import decide
+from s2d_ray.data.artifacts import Artifact
+from s2d_ray.data.files import read_rows
+from s2d_ray.data.records import DECISIONS, Row, candidates_from_row
+from s2d_ray.data.shards import forget_checkpoint
 from s2d_ray.inference.engine import CompletionEngine, EngineDied
-from s2d_ray.inference.program_run import Recorder
+from s2d_ray.inference.method_runs import Recorder
 from s2d_ray.models import Model
-from s2d_ray.records import DECISIONS, Row, candidates_from_row
-from s2d_ray.stages.parts import forget_checkpoint
-from s2d_ray.stages.rows import Pass, RowFunction, RowJob, process_rows
-from s2d_ray.tasks.catalogue import load_task
+from s2d_ray.recipes.recipe import Recipe
+from s2d_ray.recipes.strict import Named
+from s2d_ray.stages.row_jobs import Pass, RowFunction, RowJob, process_rows
+from s2d_ray.tasks.registry import load_task
 
 # Rows are cheap here; parts are large so that a big corpus does not become a million files.
 COMMIT_ROWS = 4096

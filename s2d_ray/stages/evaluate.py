@@ -10,17 +10,19 @@ from math import ceil
 
 import pyarrow as pa
 
-from s2d_ray.artifacts import Artifact, write_table
-from s2d_ray.config import Named, Recipe
+from s2d_ray.data.artifacts import Artifact
+from s2d_ray.data.files import write_table
+from s2d_ray.data.records import ANSWERS, LABELLED, Row, labelled_from_row, labelled_to_row, sample_to_row
+from s2d_ray.data.shards import forget_checkpoint
 from s2d_ray.inference.engine import CompletionEngine, EngineDied
-from s2d_ray.inference.program_run import run_on_all_forms
+from s2d_ray.inference.method_runs import run_on_all_forms
+from s2d_ray.methods.registry import load_method
 from s2d_ray.models import Model
-from s2d_ray.records import ANSWERS, LABELLED, Row, labelled_from_row, labelled_to_row, sample_to_row
-from s2d_ray.stages.parts import forget_checkpoint
-from s2d_ray.stages.rows import Pass, RowFunction, RowJob, process_rows
-from s2d_ray.system2.catalogue import load_method
-from s2d_ray.tasks.catalogue import load_task
+from s2d_ray.recipes.recipe import Recipe
+from s2d_ray.recipes.strict import Named
+from s2d_ray.stages.row_jobs import Pass, RowFunction, RowJob, process_rows
 from s2d_ray.tasks.corpus import held_out
+from s2d_ray.tasks.registry import load_task
 
 Arms = Mapping[str, Named]
 """Arm name → method, for the arms of one model."""

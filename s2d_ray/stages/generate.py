@@ -6,17 +6,19 @@ from pathlib import Path
 
 import pyarrow.compute as pc
 
-from s2d_ray.artifacts import Artifact, read_batches
-from s2d_ray.config import Named, Recipe
+from s2d_ray.data.artifacts import Artifact
+from s2d_ray.data.files import read_batches
+from s2d_ray.data.records import CANDIDATES, Candidates, Row, candidates_to_row, kind_of, prompt_from_row
+from s2d_ray.data.shards import forget_checkpoint
 from s2d_ray.errors import UserError
 from s2d_ray.inference.engine import CompletionEngine, EngineDied, EngineError
-from s2d_ray.inference.program_run import run_on_all_forms
+from s2d_ray.inference.method_runs import run_on_all_forms
+from s2d_ray.methods.registry import load_method
 from s2d_ray.models import Model
-from s2d_ray.records import CANDIDATES, Candidates, Row, candidates_to_row, kind_of, prompt_from_row
-from s2d_ray.stages.parts import forget_checkpoint
-from s2d_ray.stages.rows import Pass, RowFunction, RowJob, process_rows
-from s2d_ray.system2.catalogue import load_method
-from s2d_ray.tasks.catalogue import load_task
+from s2d_ray.recipes.recipe import Recipe
+from s2d_ray.recipes.strict import Named
+from s2d_ray.stages.row_jobs import Pass, RowFunction, RowJob, process_rows
+from s2d_ray.tasks.registry import load_task
 
 
 def generate(recipe: Recipe, method: Named, model: Model, corpus: Artifact, candidates: Artifact, label: str) -> None:

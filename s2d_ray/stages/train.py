@@ -11,14 +11,16 @@ import ray
 import ray.train
 from ray.train.torch import TorchConfig, TorchTrainer
 
-from s2d_ray.artifacts import TRAINING_LOG, Artifact, read_json_lines
-from s2d_ray.config import AnyRecipe
 from s2d_ray.curation.data_card import why_nothing_kept
+from s2d_ray.data.artifacts import Artifact
+from s2d_ray.data.files import read_json_lines
+from s2d_ray.data.folders import TRAINING_LOG
+from s2d_ray.data.storage import filesystem, local_copy, remove
 from s2d_ray.errors import UserError
 from s2d_ray.models import Model
+from s2d_ray.recipes.recipe import AnyRecipe
 from s2d_ray.stages.cluster import has_gpus
 from s2d_ray.stages.progress import Meter, shown
-from s2d_ray.storage import filesystem, local_copy, remove
 from s2d_ray.terminal import console
 from s2d_ray.training.schedule import total_steps
 

@@ -17,8 +17,8 @@ from typing import ClassVar, Literal, NamedTuple, Self
 
 from pydantic import model_validator
 
+from s2d_ray.data.records import LabelledPrompt, Prompt, content_id, user
 from s2d_ray.errors import UserError
-from s2d_ray.records import LabelledPrompt, Prompt, content_id, user
 from s2d_ray.tasks.normalisation import words
 from s2d_ray.tasks.rows import Row, RowTask
 from s2d_ray.tasks.task import Split, Variant

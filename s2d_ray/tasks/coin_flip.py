@@ -14,7 +14,7 @@ from typing import Literal
 
 from pydantic import Field, PositiveInt
 
-from s2d_ray.records import LabelledPrompt, Prompt, content_id, user
+from s2d_ray.data.records import LabelledPrompt, Prompt, content_id, user
 from s2d_ray.tasks.task import Split, Task, Variant
 from s2d_ray.tasks.vocabulary import NAMES_SOURCE, draws, load_words, words_of
 

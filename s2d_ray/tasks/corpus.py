@@ -9,11 +9,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from s2d_ray.artifacts import Artifact, Json
-from s2d_ray.config import Recipe, smaller
-from s2d_ray.records import PROMPTS, LabelledPrompt, Row, content_id, prompt_to_row
-from s2d_ray.storage import filesystem
-from s2d_ray.tasks.catalogue import load_task
+from s2d_ray.data.artifacts import Artifact, Json
+from s2d_ray.data.records import PROMPTS, LabelledPrompt, Row, content_id, prompt_to_row
+from s2d_ray.data.storage import filesystem
+from s2d_ray.recipes.recipe import Recipe, smaller
+from s2d_ray.tasks.registry import load_task
 from s2d_ray.tasks.task import prompts
 
 # A part of the work reads whole row groups, so these are small; a file's footer lists its groups, so files end too.

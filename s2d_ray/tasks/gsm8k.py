@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import ClassVar
 
+from s2d_ray.data.records import LabelledPrompt, Prompt, content_id, user
 from s2d_ray.errors import UserError
-from s2d_ray.records import LabelledPrompt, Prompt, content_id, user
 from s2d_ray.tasks.rows import Row, RowTask
 from s2d_ray.tasks.task import Split
 

@@ -16,8 +16,8 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from s2d_ray.data.records import LabelledPrompt, Prompt, content_id, user
 from s2d_ray.errors import UserError
-from s2d_ray.records import LabelledPrompt, Prompt, content_id, user
 from s2d_ray.tasks.pairs import Pair, few_per_question, pairs_of
 from s2d_ray.tasks.rows import Row, RowTask, load_rows, shipped_file
 from s2d_ray.tasks.task import Split, Variant

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, combinations
 from typing import NamedTuple
 
+from s2d_ray.data.records import content_id
 from s2d_ray.errors import UserError
-from s2d_ray.records import content_id
 from s2d_ray.tasks.rows import Row
 
 

@@ -14,9 +14,9 @@ import pyarrow.csv
 import pyarrow.dataset as pads
 from pydantic import Field, model_validator
 
+from s2d_ray.data.records import LabelledPrompt, Prompt, Row, content_id, user
+from s2d_ray.data.storage import Location, filesystem
 from s2d_ray.errors import UserError
-from s2d_ray.records import LabelledPrompt, Prompt, Row, content_id, user
-from s2d_ray.storage import Location, filesystem
 from s2d_ray.tasks.distinct import Seen
 from s2d_ray.tasks.normalisation import NORMALISATIONS
 from s2d_ray.tasks.task import Split, Task

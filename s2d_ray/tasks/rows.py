@@ -12,9 +12,9 @@ from typing import Any, ClassVar, Self, TypeVar
 
 from pydantic import Field, model_validator
 
+from s2d_ray.data.records import LabelledPrompt, content_id
+from s2d_ray.data.storage import NameOrLocation, local_copy, location
 from s2d_ray.errors import UserError
-from s2d_ray.records import LabelledPrompt, content_id
-from s2d_ray.storage import NameOrLocation, local_copy, location
 from s2d_ray.tasks.distinct import Seen
 from s2d_ray.tasks.normalisation import caseless
 from s2d_ray.tasks.task import Split, Task

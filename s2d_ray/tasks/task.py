@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from s2d_ray.config import Strict
-from s2d_ray.records import LabelledPrompt, Prompt, content_id, user
+from s2d_ray.data.records import LabelledPrompt, Prompt, content_id, user
+from s2d_ray.recipes.strict import Strict
 
 Split = Literal["train", "valid", "test"]
 """Disjoint parts: System 2 works through `train`; `valid` is for choosing settings; `test` decides the verdict."""

@@ -25,7 +25,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch.nn.functional import pad
 
-from s2d_ray.artifacts import read_json, write_json
+from s2d_ray.data.files import read_json, write_json
 
 STEPS = "steps.json"
 VALUE = "value"

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from s2d_ray.config import Train
+from s2d_ray.recipes.sections import Train
 from s2d_ray.training.schedule import accumulation_steps
 
 

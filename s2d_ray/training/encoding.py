@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from s2d_ray.records import Message
+from s2d_ray.data.records import Message
 
 
 @dataclass(frozen=True)

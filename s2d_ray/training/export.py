@@ -8,7 +8,7 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM
 
-from s2d_ray.config import Lora, Train
+from s2d_ray.recipes.sections import Lora, Train
 
 ADAPTER = "adapter"
 

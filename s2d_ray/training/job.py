@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 from datasets import Dataset, concatenate_datasets, load_dataset
 
-from s2d_ray.config import Train
-from s2d_ray.records import content_id
+from s2d_ray.data.records import content_id
+from s2d_ray.recipes.sections import Train
 from s2d_ray.training.encoding import encode
 
 

@@ -16,8 +16,8 @@ import ray.train
 import torch
 from transformers import AutoTokenizer
 
-from s2d_ray.artifacts import TRAINING_LOG
-from s2d_ray.storage import RemotePath, filled
+from s2d_ray.data.folders import TRAINING_LOG
+from s2d_ray.data.storage import RemotePath, filled
 from s2d_ray.training.export import export
 from s2d_ray.training.job import TrainJob, load_pairs
 from s2d_ray.training.schedule import total_steps

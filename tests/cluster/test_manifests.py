@@ -12,8 +12,8 @@ import pytest
 import yaml
 from dockerfile_parse import DockerfileParser
 
-from s2d_ray.config import shipped_recipes
 from s2d_ray.doctor import read_lock
+from s2d_ray.recipes.load import shipped_recipes
 
 REPOSITORY = Path(__file__).parents[2]
 CLUSTER = REPOSITORY / "cluster"

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from s2d_ray.curation.rule import Ballot, ballot_of
-from s2d_ray.records import Candidates, LabelledPrompt, Prompt, Sample, user
+from s2d_ray.data.records import Candidates, LabelledPrompt, Prompt, Sample, user
 from s2d_ray.tasks.task import Split, Task, Variant
 
 PROMPT = Prompt("p1", [user("Which?")])

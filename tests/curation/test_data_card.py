@@ -8,11 +8,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from s2d_ray.config import Named, Recipe
 from s2d_ray.curation.data_card import STATUSES, count_outcomes, why_nothing_kept, write_data_card
 from s2d_ray.curation.majority import Majority
 from s2d_ray.curation.rule import decide
-from s2d_ray.records import DECISIONS, Candidates, Row, assistant, user
+from s2d_ray.data.records import DECISIONS, Candidates, Row, assistant, user
+from s2d_ray.recipes.recipe import Recipe
+from s2d_ray.recipes.strict import Named
 from tests.curation.ballots import Words, candidates
 
 A, B = "it is a", "it is b"

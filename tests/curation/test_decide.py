@@ -6,8 +6,8 @@ import pytest
 from s2d_ray.curation.majority import Majority
 from s2d_ray.curation.rule import Ballot, Kept, Rejected, Rule, decide
 from s2d_ray.curation.unfiltered import Unfiltered
-from s2d_ray.records import DECISIONS, Candidates, Row, assistant, prompt_from_row, user
-from s2d_ray.system2.program import Generate
+from s2d_ray.data.records import DECISIONS, Candidates, Row, assistant, prompt_from_row, user
+from s2d_ray.methods.method import Generate
 from s2d_ray.tasks.task import Task
 from tests.curation.ballots import Words, ballot, candidates
 

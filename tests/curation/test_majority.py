@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from s2d_ray.config import Named
-from s2d_ray.curation.catalogue import load_rules
 from s2d_ray.curation.majority import Majority
+from s2d_ray.curation.registry import load_rules
 from s2d_ray.curation.rule import Kept, Rejected
 from s2d_ray.errors import UserError
+from s2d_ray.recipes.strict import Named
 from tests.curation.ballots import Words, ballot
 
 A, B, C = "it is a", "it is b", "it is c"

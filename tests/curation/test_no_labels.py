@@ -5,14 +5,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 
-from s2d_ray.config import Engine, Named, Sampling
-from s2d_ray.curation.catalogue import load_rules
+from s2d_ray.curation.registry import load_rules
 from s2d_ray.curation.rule import decide
-from s2d_ray.inference.program_run import Recorder, run_method
+from s2d_ray.data.records import Candidates, Message, Row
+from s2d_ray.inference.method_runs import Recorder, run_method
 from s2d_ray.inference.scripted import ScriptedEngine
-from s2d_ray.records import Candidates, Message, Row
-from s2d_ray.system2.catalogue import load_method
-from s2d_ray.tasks.catalogue import load_task
+from s2d_ray.methods.registry import load_method
+from s2d_ray.recipes.sections import Engine, Sampling
+from s2d_ray.recipes.strict import Named
+from s2d_ray.tasks.registry import load_task
 from s2d_ray.tasks.task import prompts
 
 

@@ -7,17 +7,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s2d_ray.config import Named, Sampling
-from s2d_ray.curation.catalogue import RULES, load_rules
+from s2d_ray.curation.registry import RULES, load_rules
 from s2d_ray.curation.rule import decide
 from s2d_ray.curation.universal import named_response
+from s2d_ray.data.records import Candidates, Prompt, Row, Sample, Step, user
 from s2d_ray.errors import UserError
-from s2d_ray.inference.program_run import Recorder
-from s2d_ray.records import Candidates, Prompt, Row, Sample, Step, user
+from s2d_ray.inference.method_runs import Recorder
+from s2d_ray.recipes.sections import Sampling
+from s2d_ray.recipes.strict import Named
 from s2d_ray.tasks.biased_trivia import BiasedTrivia
 from s2d_ray.tasks.judge import Judge
 from s2d_ray.tasks.task import Task
-from tests.methods import engine_that_says
+from tests.method_runs import engine_that_says
 
 QUESTION = Prompt("id", [user("Who wrote Emma?")], {"plain": "Who wrote Emma?"})
 PAIR = next(Judge().items("train", 0)).prompt

@@ -5,7 +5,7 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from s2d_ray.config import Cascade, Named
+from s2d_ray.data.records import LabelledPrompt, Prompt, Row, Sample, Step, labelled_to_row, user
 from s2d_ray.evaluation.cascade import (
     Trial,
     calibrate,
@@ -16,8 +16,9 @@ from s2d_ray.evaluation.cascade import (
     vote_share,
 )
 from s2d_ray.evaluation.cascade import trials as trials_of
-from s2d_ray.records import LabelledPrompt, Prompt, Row, Sample, Step, labelled_to_row, user
-from s2d_ray.tasks.catalogue import load_task
+from s2d_ray.recipes.serve import Cascade
+from s2d_ray.recipes.strict import Named
+from s2d_ray.tasks.registry import load_task
 
 
 def trials(count: int, seed: int, steps: int = 1000) -> list[Trial]:

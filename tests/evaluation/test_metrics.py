@@ -5,6 +5,7 @@ from dataclasses import asdict, replace
 
 import pytest
 
+from s2d_ray.data.records import LabelledPrompt, Prompt, Row, Sample, Step, labelled_to_row, user
 from s2d_ray.errors import UserError
 from s2d_ray.evaluation.arms import further_arm, in_order, label
 from s2d_ray.evaluation.metrics import (
@@ -18,7 +19,6 @@ from s2d_ray.evaluation.metrics import (
     score_arms,
 )
 from s2d_ray.evaluation.statistics import share
-from s2d_ray.records import LabelledPrompt, Prompt, Row, Sample, Step, labelled_to_row, user
 from s2d_ray.tasks.task import Split, Task
 from tests.curation.ballots import Words
 

@@ -10,7 +10,7 @@ import psutil
 from ray._private.node import Node
 from ray.cluster_utils import Cluster
 
-from s2d_ray.artifacts import read_rows
+from s2d_ray.data.files import read_rows
 from tests.stages.runs import PATIENCE, ids
 
 CPUS = max(3, os.cpu_count() or 1)

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from s2d_ray.artifacts import TRAINING_LOG, read_json, read_json_lines
-from s2d_ray.stages.parts import parts_done
+from s2d_ray.data.files import read_json, read_json_lines
+from s2d_ray.data.folders import TRAINING_LOG
+from s2d_ray.data.shards import parts_done
 from tests.faults.nodes import add, each_once, lose, node_with, nodes, outcomes, wait_for, wait_for_node_with
 from tests.stages.runs import PATIENCE, finished, run, start, write_corpus, write_recipe
 from tests.stages.test_resume import FEW_PARTS, steps_logged

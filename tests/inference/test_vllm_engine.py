@@ -9,13 +9,14 @@ from typing import TypeVar
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from s2d_ray.config import Engine, Named, Sampling
+from s2d_ray.data.records import Completion, Message, Prompt, user
 from s2d_ray.inference.engine import Activity, EngineDied, EngineError
-from s2d_ray.inference.program_run import run_method
+from s2d_ray.inference.method_runs import run_method
 from s2d_ray.inference.timed import TimedEngine
 from s2d_ray.inference.vllm_engine import VllmEngine
-from s2d_ray.records import Completion, Message, Prompt, user
-from s2d_ray.system2.catalogue import load_method
+from s2d_ray.methods.registry import load_method
+from s2d_ray.recipes.sections import Engine, Sampling
+from s2d_ray.recipes.strict import Named
 from tests.tiny_model import make_tiny_model
 
 pytestmark = pytest.mark.engine

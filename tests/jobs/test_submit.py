@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from s2d_ray.artifacts import read_json
-from s2d_ray.pipeline import STAGES
-from s2d_ray.stages.parts import parts_done
+from s2d_ray.data.files import read_json
+from s2d_ray.data.shards import parts_done
+from s2d_ray.runs.pipeline import STAGES
 from tests.heads import RAY, free_port, started, wait_for
 from tests.stages.runs import PATIENCE, REPOSITORY, ids, write_corpus, write_recipe
 from tests.stages.test_resume import FEW_PARTS

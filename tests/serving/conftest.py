@@ -3,7 +3,7 @@
 import atexit
 from contextlib import ExitStack
 
-from s2d_ray.serving.settings import set_for_ray
+from s2d_ray.serving.ray_settings import set_for_ray
 
 # Here, since the workers of every later Ray inherit it, and a module may start one before its first test.
 held = ExitStack()

@@ -12,20 +12,21 @@ import openai
 import psutil
 import uvicorn
 
-from s2d_ray.artifacts import RunFolders
-from s2d_ray.config import Named, Recipe, parse
+from s2d_ray.data.folders import RunFolders
+from s2d_ray.data.records import Message
+from s2d_ray.experiment.controller import Controller, events_folder
+from s2d_ray.experiment.events import RequestEvent
+from s2d_ray.experiment.experiment import State
 from s2d_ray.inference.scripted import ScriptedEngine
-from s2d_ray.records import Message
-from s2d_ray.serving.arms import Arms, Confidence, Responder
+from s2d_ray.methods.registry import load_method
+from s2d_ray.recipes.recipe import Recipe
+from s2d_ray.recipes.strict import Named, parse
 from s2d_ray.serving.auth import load_access
-from s2d_ray.serving.controller import Controller, events_folder
 from s2d_ray.serving.desk import Desk
-from s2d_ray.serving.events import RequestEvent
-from s2d_ray.serving.experiment import State
+from s2d_ray.serving.http import build_app
 from s2d_ray.serving.judge import AnswerJudge
-from s2d_ray.serving.web import build_app
-from s2d_ray.system2.catalogue import load_method
-from s2d_ray.tasks.catalogue import load_task
+from s2d_ray.serving.responders import Arms, Confidence, Responder
+from s2d_ray.tasks.registry import load_task
 
 QUESTION = "I think the answer is 7. What is the number of case 12?"
 

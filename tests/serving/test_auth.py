@@ -2,8 +2,8 @@
 
 import pytest
 
-from s2d_ray.config import Serve
 from s2d_ray.errors import UserError
+from s2d_ray.recipes.serve import Serve
 from s2d_ray.serving.auth import Access, Denied, load_access
 
 KEYS = "key-of-the-first-client, key-of-the-second-client"

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from s2d_ray.artifacts import RunFolders
-from s2d_ray.serving.settings import SERVING_SETTINGS
-from s2d_ray.serving.store import Snapshot
+from s2d_ray.data.folders import RunFolders
+from s2d_ray.experiment.store import Snapshot
+from s2d_ray.serving.ray_settings import SERVING_SETTINGS
 from tests.serving.desks import ask, replicas
 from tests.stages.runs import COMMAND, REPOSITORY, exit_code, run, write_corpus, write_recipe
 

@@ -12,7 +12,7 @@ from uuid import uuid4
 import openai
 import pytest
 
-from s2d_ray.config import Recipe
+from s2d_ray.recipes.recipe import Recipe
 from tests.serving.desks import ask, replicas, served_recipe
 from tests.serving.test_serve import ADDRESS, deployed, events
 from tests.serving.test_web import GREEDY

@@ -13,13 +13,15 @@ import openai
 import pytest
 import yaml
 
-from s2d_ray.artifacts import RunFolders
-from s2d_ray.config import Cascade, Recipe, load_recipe
-from s2d_ray.records import Row
-from s2d_ray.serving.arms import Confidence
+from s2d_ray.data.folders import RunFolders
+from s2d_ray.data.records import Row
+from s2d_ray.experiment.store import Snapshot
+from s2d_ray.recipes.load import load_recipe
+from s2d_ray.recipes.recipe import Recipe
+from s2d_ray.recipes.serve import Cascade
 from s2d_ray.serving.auth import ADMIN_HEADER, load_access
-from s2d_ray.serving.settings import SERVING_SETTINGS
-from s2d_ray.serving.store import Snapshot
+from s2d_ray.serving.ray_settings import SERVING_SETTINGS
+from s2d_ray.serving.responders import Confidence
 from tests.serving.desks import QUESTION, ask, client, replicas, served_recipe
 from tests.serving.test_dashboard import drawn
 from tests.serving.test_web import GREEDY, get, post
@@ -186,7 +188,7 @@ def test_an_arm_grows_with_what_is_asked_and_shrinks_to_nothing(local_ray: None,
 def test_the_ray_service_is_what_serve_deploy_takes() -> None:
     from ray.serve.schema import ServeDeploySchema
 
-    from s2d_ray.service import AppArgs, app, serve_config
+    from s2d_ray.serving.service import AppArgs, app, serve_config
 
     manifest = yaml.safe_load((REPOSITORY / "cluster/kuberay/rayservice.yaml").read_text())
     described = yaml.safe_load(manifest["spec"]["serveConfigV2"])

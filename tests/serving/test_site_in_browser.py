@@ -14,11 +14,11 @@ from typing import Any
 import aiohttp
 import pytest
 
-from s2d_ray.artifacts import read_json
-from s2d_ray.config import Weights
-from s2d_ray.serving.store import EventStore
+from s2d_ray.data.files import read_json
+from s2d_ray.experiment.store import EventStore
+from s2d_ray.recipes.serve import Weights
+from tests.experiment.traffic import fill
 from tests.serving.desks import make_desk, served_recipe, serving
-from tests.serving.traffic import fill
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")]

@@ -13,17 +13,18 @@ from typing import Any
 import openai
 import pytest
 
-from s2d_ray.artifacts import RunFolders
-from s2d_ray.config import Recipe, parse
-from s2d_ray.records import Row
+from s2d_ray.data.folders import RunFolders
+from s2d_ray.data.records import Row
+from s2d_ray.experiment.controller import Controller
+from s2d_ray.experiment.events import RequestEvent
+from s2d_ray.experiment.experiment import State
+from s2d_ray.experiment.page import ADMIN_HEADER
+from s2d_ray.experiment.store import Snapshot
+from s2d_ray.recipes.recipe import Recipe
+from s2d_ray.recipes.strict import parse
 from s2d_ray.serving.admission import Refused
-from s2d_ray.serving.arms import Confidence
-from s2d_ray.serving.auth import ADMIN_HEADER
-from s2d_ray.serving.controller import Controller
-from s2d_ray.serving.events import RequestEvent
-from s2d_ray.serving.experiment import State
 from s2d_ray.serving.protocol import ChatRequest
-from s2d_ray.serving.store import Snapshot
+from s2d_ray.serving.responders import Confidence
 from tests.serving.desks import QUESTION, Office, ask, client, make_desk, served_recipe, serving
 
 ANSWER = "answer"

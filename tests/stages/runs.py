@@ -10,10 +10,11 @@ from pathlib import Path
 
 import yaml
 
-from s2d_ray import pipeline
-from s2d_ray.artifacts import RunFolders, read_rows
-from s2d_ray.config import load_recipe
-from s2d_ray.records import Row
+from s2d_ray.data.files import read_rows
+from s2d_ray.data.folders import RunFolders
+from s2d_ray.data.records import Row
+from s2d_ray.recipes.load import load_recipe
+from s2d_ray.runs import pipeline
 
 REPOSITORY = Path(__file__).parents[2]
 PATIENCE = 600.0

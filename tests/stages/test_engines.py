@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import ray
 
-from s2d_ray.artifacts import read_json, read_rows
+from s2d_ray.data.files import read_json, read_rows
 from tests.stages.runs import ids, run_here, write_corpus, write_recipe
 
 pytestmark = pytest.mark.ray

@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 import ray
 
-from s2d_ray import pipeline
-from s2d_ray.artifacts import RunFolders, read_json, read_rows
-from s2d_ray.config import load_recipe
-from s2d_ray.plan import base_arms
+from s2d_ray.data.files import read_json, read_rows
+from s2d_ray.data.folders import RunFolders
+from s2d_ray.recipes.load import load_recipe
+from s2d_ray.runs import pipeline
+from s2d_ray.runs.graph import base_arms
 from s2d_ray.stages.cluster import OBJECT_STORE_BYTES, SPARE_SLOTS, joined
 from s2d_ray.stages.evaluate import evaluate
 from tests.stages.runs import ids, run_here, write_corpus, write_recipe

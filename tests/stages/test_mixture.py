@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 import yaml
 
-from s2d_ray import pipeline
-from s2d_ray.artifacts import RunFolders, read_json, read_rows
-from s2d_ray.config import load_any
+from s2d_ray.data.files import read_json, read_rows
+from s2d_ray.data.folders import RunFolders
 from s2d_ray.errors import UserError
+from s2d_ray.recipes.load import load_any
+from s2d_ray.runs import pipeline
 from tests.stages.runs import by_id, ids, run, write_corpus, write_recipe
 
 pytestmark = [pytest.mark.ray, pytest.mark.train]

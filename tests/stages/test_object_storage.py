@@ -8,12 +8,13 @@ from pathlib import Path
 import pyarrow.fs as pafs
 import pytest
 
-from s2d_ray.artifacts import TRAINING_LOG, RunFolders, read_json, read_json_lines
-from s2d_ray.config import Engine, Sampling
+from s2d_ray.data.files import read_json, read_json_lines
+from s2d_ray.data.folders import TRAINING_LOG, RunFolders
+from s2d_ray.data.records import user
+from s2d_ray.data.shards import parts_done
+from s2d_ray.data.storage import RemotePath
 from s2d_ray.inference.start import start_engine
-from s2d_ray.records import user
-from s2d_ray.stages.parts import parts_done
-from s2d_ray.storage import RemotePath
+from s2d_ray.recipes.sections import Engine, Sampling
 from tests.object_storage import SECRET
 from tests.stages.runs import PATIENCE, exit_code, ids, run, start, write_corpus, write_recipe
 from tests.stages.test_resume import FEW_PARTS, ROWS, kill_driver, wait_for

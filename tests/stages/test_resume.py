@@ -11,8 +11,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from s2d_ray.artifacts import TRAINING_LOG, read_json, read_json_lines
-from s2d_ray.stages.parts import parts_done
+from s2d_ray.data.files import read_json, read_json_lines
+from s2d_ray.data.folders import TRAINING_LOG
+from s2d_ray.data.shards import parts_done
 from tests.stages.runs import PATIENCE, by_id, finished, ids, run, start, write_corpus, write_recipe
 
 ROWS = 160

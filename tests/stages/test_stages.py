@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from datasets import load_dataset
 
-from s2d_ray.artifacts import read_json, read_rows
+from s2d_ray.data.files import read_json, read_rows
 from s2d_ray.errors import UserError
 from tests.stages.runs import by_id, ids, run_here, write_corpus, write_recipe
 

@@ -4,14 +4,14 @@ import json
 
 import pytest
 
-from s2d_ray.config import Named
+from s2d_ray.data.records import LabelledPrompt
 from s2d_ray.errors import UserError
-from s2d_ray.records import LabelledPrompt
-from s2d_ray.tasks.catalogue import load_task
+from s2d_ray.recipes.strict import Named
 from s2d_ray.tasks.geonames import Geonames
 from s2d_ray.tasks.gsm8k import Gsm8k
 from s2d_ray.tasks.judge import Judge
 from s2d_ray.tasks.last_letter import LastLetter
+from s2d_ray.tasks.registry import load_task
 
 
 def first(name: str) -> LabelledPrompt:

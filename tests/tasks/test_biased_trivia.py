@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from s2d_ray.data.records import LabelledPrompt, Prompt, user
 from s2d_ray.errors import UserError
-from s2d_ray.records import LabelledPrompt, Prompt, user
 from s2d_ray.tasks.biased_trivia import TEMPLATES, BiasedTrivia
 
 ANY = Prompt("id", [user("")], {})

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s2d_ray.records import Prompt, user
+from s2d_ray.data.records import Prompt, user
 from s2d_ray.tasks.coin_flip import CoinFlip
 
 ANY = Prompt("id", [user("")], {"acts": ""})

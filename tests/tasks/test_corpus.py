@@ -7,10 +7,10 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from s2d_ray.artifacts import part_files, read_rows
-from s2d_ray.config import Recipe
+from s2d_ray.data.files import part_files, read_rows
+from s2d_ray.data.records import LabelledPrompt, Prompt, content_id, user
 from s2d_ray.errors import UserError
-from s2d_ray.records import LabelledPrompt, Prompt, content_id, user
+from s2d_ray.recipes.recipe import Recipe
 from s2d_ray.tasks import corpus
 from s2d_ray.tasks.corpus import held_out, write_corpus
 from s2d_ray.tasks.task import Split, Task

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from s2d_ray.config import Named
+from s2d_ray.data.records import LabelledPrompt, Prompt, user
 from s2d_ray.errors import UserError
-from s2d_ray.records import LabelledPrompt, Prompt, user
-from s2d_ray.tasks.catalogue import load_task
+from s2d_ray.recipes.strict import Named
 from s2d_ray.tasks.geonames import QUESTIONS, Geonames, Kind
+from s2d_ray.tasks.registry import load_task
 from s2d_ray.tasks.task import Split, prompts
 
 SUBJECT = re.compile("|".join(re.escape(q).replace(re.escape("{subject}"), "(.+?)") for q in QUESTIONS.values()))

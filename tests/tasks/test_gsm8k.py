@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from s2d_ray.records import Prompt, user
+from s2d_ray.data.records import Prompt, user
 from s2d_ray.tasks.gsm8k import Gsm8k
 
 ANY = Prompt("id", [user("")], {})

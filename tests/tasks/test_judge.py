@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from s2d_ray.data.records import Prompt, user
 from s2d_ray.errors import UserError
-from s2d_ray.records import Prompt, user
 from s2d_ray.tasks.judge import Judge
 from s2d_ray.tasks.pairs import Pair, pairs_of
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from s2d_ray.data.records import Prompt, user
 from s2d_ray.errors import UserError
-from s2d_ray.records import Prompt, user
 from s2d_ray.tasks.last_letter import LastLetter
 
 EDGAR = Prompt("id", [user("")], {"words": "Edgar Bob"})

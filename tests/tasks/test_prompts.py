@@ -9,11 +9,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from s2d_ray.config import Named
+from s2d_ray.data.records import LabelledPrompt, Prompt, content_id, user
 from s2d_ray.errors import UserError
-from s2d_ray.records import LabelledPrompt, Prompt, content_id, user
-from s2d_ray.tasks.catalogue import load_task
+from s2d_ray.recipes.strict import Named
 from s2d_ray.tasks.prompts import Prompts
+from s2d_ray.tasks.registry import load_task
 from s2d_ray.tasks.task import Split, prompts
 
 Rows = list[dict[str, Any]]

@@ -10,11 +10,11 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
-from s2d_ray.config import Named
+from s2d_ray.data.records import LabelledPrompt
 from s2d_ray.errors import UserError
-from s2d_ray.records import LabelledPrompt
+from s2d_ray.recipes.strict import Named
 from s2d_ray.tasks.biased_trivia import TEMPLATES
-from s2d_ray.tasks.catalogue import load_task
+from s2d_ray.tasks.registry import load_task
 from s2d_ray.tasks.rows import load_rows, part_of
 from s2d_ray.tasks.task import Split, Task, prompts
 

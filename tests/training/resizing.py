@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from s2d_ray.artifacts import write_json
+from s2d_ray.data.files import write_json
 
 HALFWAY, STEPS = 3, 6
 

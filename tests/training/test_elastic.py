@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 
 import pytest
 
-from s2d_ray.artifacts import TRAINING_LOG, read_json, read_json_lines
+from s2d_ray.data.files import read_json, read_json_lines
+from s2d_ray.data.folders import TRAINING_LOG
 from tests.training.trial import trained
 
 T = TypeVar("T")

@@ -4,7 +4,7 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from s2d_ray.records import Message, assistant, user
+from s2d_ray.data.records import Message, assistant, user
 from s2d_ray.training.encoding import Encoded, encode, pack
 
 WORDS = ["<unk>", "<s>", "<start>", "<end>", "</s>", "user", "assistant", "system", "Where", "Lyon", "France", "is"]

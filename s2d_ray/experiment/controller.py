@@ -1,0 +1,67 @@
+"""The one place of an experiment that decides: live weights, guardrails, and the page that shows them."""
+
+import logging
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from s2d_ray.data.folders import RunFolders
+from s2d_ray.experiment.decision import decide
+from s2d_ray.experiment.events import RequestEvent
+from s2d_ray.experiment.experiment import Change, Experiment, State
+from s2d_ray.experiment.guardrails import Watchman
+from s2d_ray.experiment.page import ab_page
+from s2d_ray.experiment.store import Snapshot
+from s2d_ray.experiment.summary import summarise
+from s2d_ray.recipes.recipe import Recipe
+from s2d_ray.recipes.strict import parse
+
+log = logging.getLogger(__name__)
+
+
+def events_folder(folders: RunFolders) -> Path:
+    """Where the events of a run's experiment are stored."""
+    return folders.serving / "events"
+
+
+class Controller:
+    """One experiment. May be called from several threads."""
+
+    def __init__(self, recipe: Recipe, folders: RunFolders) -> None:
+        """Go on with the experiment of the results folder, or begin it there."""
+        self._recipe, self._folders = recipe, folders
+        self._experiment = Experiment(folders.serving / "experiment.json", recipe.serve, datetime.now(UTC))
+        self._watchman = Watchman(recipe.serve.guardrails)
+        self._lock = Lock()
+
+    def state(self) -> State:
+        """The weights in force, and the ramp's next step taken where it is due."""
+        with self._lock:
+            self._experiment.refresh()
+            return self._experiment.advance(datetime.now(UTC))
+
+    def change(self, body: Mapping[str, Any]) -> State:
+        """Do what a person asks for. Raises UserError where that is no change, or OutOfDate."""
+        with self._lock:
+            self._experiment.refresh()
+            return self._experiment.apply(parse(Change, body, where="change"), datetime.now(UTC))
+
+    def observe(self, events: Iterable[RequestEvent]) -> State:
+        """Watch the guardrails over requests that have ended, and roll back where one is passed."""
+        with self._lock:
+            self._experiment.refresh()
+            for event in events:
+                reason = self._watchman.observe(event)
+                # Requests of before a roll-back still come in after it.
+                if reason and self._experiment.state.status != "rolled back":
+                    log.warning("rolled back: %s", reason)
+                    self._experiment.roll_back("guardrail", reason, datetime.now(UTC))
+            return self._experiment.advance(datetime.now(UTC))
+
+    def page(self, nonce: str) -> str:
+        """The experiment at this moment, as HTML. Takes a while where there are many events."""
+        state, now, margin = self.state(), datetime.now(UTC), self._recipe.serve.margin
+        summary = summarise(Snapshot(events_folder(self._folders)), state, margin, now)
+        return ab_page(self._recipe, state, summary, decide(summary.difference, margin), now, nonce)

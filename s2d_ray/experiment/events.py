@@ -1,0 +1,152 @@
+"""What is kept of every request, its feedback and its shadow: the rows of the experiment's store.
+
+No user is named: a row has the cluster that its user is counted in. Text is kept only where the recipe says so.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal, Self
+
+import pyarrow as pa
+from pydantic import Field, model_validator
+
+from s2d_ray.experiment.assignment import Arm
+from s2d_ray.recipes.serve import Prices
+from s2d_ray.recipes.strict import Strict
+
+Outcome = Literal["answered", "failed", "refused", "cancelled"]
+"""`refused`: over a limit, or past its deadline in the queue. `cancelled`: the client went away."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestEvent:
+    """One request that has ended."""
+
+    request_id: str
+    """As the client got it, and as feedback names it; unique."""
+    time: float
+    """When it came in, in seconds since 1970."""
+    arm: Arm
+    """That the user was assigned to or asked for, also where the answer was escalated to System 2."""
+    version: int | None
+    """Of the experiment's state that assigned the user; None where the client asked for the arm by name."""
+    cluster: int
+    """Of its user; see `Place`."""
+    outcome: Outcome
+    seconds: float
+    """From the request to its end, waiting included."""
+    error: str = ""
+    """Why there is no answer."""
+    first_token_seconds: float | None = None
+    """From the request to the first text of the answer; None where it was not streamed."""
+    prompt_tokens: int = 0
+    """Read in all calls."""
+    completion_tokens: int = 0
+    """Generated in all calls, intermediate ones and escalations included."""
+    cost: float | None = None
+    """In the currency of the recipe's prices; None without prices."""
+    confidence: float | None = None
+    """System 1's, where there is a cascade."""
+    escalated: bool = False
+    """Whether System 2 had to answer in System 1's place."""
+    prompt: str | None = None
+    """The conversation as JSON, only where text is kept."""
+    answer: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FeedbackEvent:
+    """What a user thought of one answer; the latest for a request counts."""
+
+    request_id: str
+    time: float
+    score: float
+    """0 to 1, the higher the better."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShadowEvent:
+    """What another arm would have answered, asked in the background."""
+
+    request_id: str
+    """Of the request that was answered."""
+    time: float
+    arm: Arm
+    """That answered the user."""
+    shadow: Arm
+    """That was asked as well."""
+    cluster: int
+    agreement: float | None
+    """0 to 1, how far the two answers agree; None where the shadow or the judge failed."""
+    seconds: float
+    """That the shadow took."""
+    completion_tokens: int = 0
+    """That the shadow generated."""
+    error: str = ""
+
+
+StoredEvent = RequestEvent | FeedbackEvent | ShadowEvent
+
+_time = ("time", pa.timestamp("us", tz="UTC"))
+REQUESTS = pa.schema(
+    [
+        ("request_id", pa.string()),
+        _time,
+        ("arm", pa.string()),
+        ("version", pa.int32()),
+        ("cluster", pa.int16()),
+        ("outcome", pa.string()),
+        ("seconds", pa.float32()),
+        ("error", pa.string()),
+        ("first_token_seconds", pa.float32()),
+        ("prompt_tokens", pa.int32()),
+        ("completion_tokens", pa.int32()),
+        ("cost", pa.float64()),
+        ("confidence", pa.float32()),
+        ("escalated", pa.bool_()),
+        ("prompt", pa.string()),
+        ("answer", pa.string()),
+    ]
+)
+FEEDBACK = pa.schema([("request_id", pa.string()), _time, ("score", pa.float32())])
+SHADOWS = pa.schema(
+    [
+        ("request_id", pa.string()),
+        _time,
+        ("arm", pa.string()),
+        ("shadow", pa.string()),
+        ("cluster", pa.int16()),
+        ("agreement", pa.float32()),
+        ("seconds", pa.float32()),
+        ("completion_tokens", pa.int32()),
+        ("error", pa.string()),
+    ]
+)
+
+
+class Feedback(Strict):
+    """What a client sends about an answer: a score, or which of two answers it prefers."""
+
+    request_id: Annotated[str, Field(min_length=1, max_length=100)]
+    score: float | None = Field(None, ge=0, le=1)
+    """0 to 1, the higher the better."""
+    preference: Literal["this", "other", "same"] | None = None
+    """Between this answer and another that the user saw."""
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.score is None) == (self.preference is None):
+            raise ValueError("say either score (0 to 1) or preference (this, other or same)")
+        return self
+
+    def event(self, time: float) -> FeedbackEvent:
+        """As it is stored; a preference is a score of 1, 0 or, for two equal answers, 0.5."""
+        preferred = {"this": 1.0, "other": 0.0, "same": 0.5, None: self.score}[self.preference]
+        assert preferred is not None
+        return FeedbackEvent(self.request_id, time, preferred)
+
+
+def cost(prices: Prices | None, prompt_tokens: int, completion_tokens: int) -> float | None:
+    """Of one request; None without prices."""
+    if prices is None:
+        return None
+    return (prices.prompt * prompt_tokens + prices.completion * completion_tokens) / 1e6

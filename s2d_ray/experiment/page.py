@@ -1,0 +1,113 @@
+"""The page `/ab`: the experiment at a glance. Presentation only: no figure is worked out here.
+
+Everything that comes from outside is escaped. The page asks nothing of other servers; its style and its few lines of
+script carry the nonce of `content_security_policy`, and nothing else on it may run.
+"""
+
+from datetime import UTC, datetime
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from s2d_ray.evaluation.statistics import Interval
+from s2d_ray.experiment import charts
+from s2d_ray.experiment.assignment import ARMS, Arm
+from s2d_ray.experiment.decision import Decision, points
+from s2d_ray.experiment.experiment import State
+from s2d_ray.experiment.summary import EDGES, Summary
+from s2d_ray.recipes.recipe import Recipe
+
+ADMIN_HEADER = "x-s2d-admin"
+"""Holds the admin token of a change; in lower case, as ASGI servers give it."""
+TONES = {"promote": "good", "keep testing": "mixed", "keep System 2": "bad"}
+HEADINGS = {"promote": "Promote System 1", "keep testing": "Keep testing", "keep System 2": "Keep System 2"}
+EVENTS = 12
+"""Changes shown, the latest ones."""
+
+
+def content_security_policy(nonce: str) -> str:
+    """The header of that name to send with the page; a nonce is random and used once."""
+    return (
+        f"default-src 'none'; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; connect-src 'self'; "
+        "form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+    )
+
+
+def ab_page(recipe: Recipe, state: State, summary: Summary, decision: Decision, now: datetime, nonce: str) -> str:
+    """The page as one HTML text that needs nothing else."""
+    shown: list[Arm] = [arm for arm in ARMS if _takes_part(arm, state, summary)]
+    start = state.started.timestamp()
+    seconds = max(1.0, now.timestamp() - start)
+    margin = recipe.serve.margin
+    quality: dict[str, charts.Series] = {
+        arm: [(p.at - start, p.quality[arm]) for p in summary.over_time if arm in p.quality] for arm in shown
+    }
+    differences = [(p.at - start, p.difference) for p in summary.over_time if p.difference]
+    return (
+        _environment()
+        .get_template("ab.html.j2")
+        .render(
+            recipe=recipe,
+            state=state,
+            s=summary,
+            decision=decision,
+            heading=HEADINGS[decision.verdict],
+            tone=TONES[decision.verdict],
+            arms={arm: ARMS[arm] for arm in shown},
+            weights=weights_of(state),
+            one=summary.arms["system1"],
+            two=summary.arms["system2"],
+            box=charts,
+            quality=charts.chart(quality, seconds, {}),
+            difference=charts.chart({"difference": differences}, seconds, {"zero": 0.0, "margin": -margin}),
+            events=list(reversed(state.events))[:EVENTS],
+            now=now,
+            admin_header=ADMIN_HEADER,
+            nonce=nonce,
+        )
+    )
+
+
+def weights_of(state: State) -> dict[Arm, float]:
+    """The share of the users that each arm has now."""
+    return {"system1": state.weights.system1, "system2": state.weights.system2, "base": state.weights.base}
+
+
+def _takes_part(arm: Arm, state: State, summary: Summary) -> bool:
+    own = summary.arms[arm]
+    return arm != "base" or weights_of(state)[arm] > 0 or own.requests + own.asked_by_name > 0
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("s2d_ray", "experiment"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "percent": lambda share: f"{100 * share:.1f}",
+        "points": points,
+        "share": lambda share: f"{100 * share:.3g}%",
+        "count": lambda number: f"{number:,.0f}".replace(",", "\u202f"),
+        "tokens": lambda value: f"{value:.1f}",
+        "seconds": seconds_text,
+        "money": lambda value: f"{value:.3g}",
+        "moment": lambda at: f"{at.astimezone(UTC):%Y-%m-%d %H:%M} UTC",
+    }
+    environment.tests |= {"bounded": lambda interval: interval.high < EDGES[-1]}
+    environment.globals |= {"times": times}
+    return environment
+
+
+def seconds_text(value: float) -> str:
+    """Seconds as a person reads them."""
+    return f"{1000 * value:.0f} ms" if value < 1 else f"{value:.3g} s"
+
+
+def times(more: Interval | None, less: Interval | None) -> str | None:
+    """How many times as much the first is as the second, None where that says nothing."""
+    if more is None or less is None or less.value <= 0:
+        return None
+    ratio = more.value / less.value
+    return f"{ratio:.0f}" if ratio >= 9.5 else f"{ratio:.1f}"

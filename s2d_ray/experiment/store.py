@@ -1,0 +1,195 @@
+"""An append-only store of events: Parquet parts in a folder, every event in exactly one of them.
+
+An event is first a line in its writer's journal, handed to the operating system before `add` returns, so that
+killing the process loses none (a machine that loses power can lose the last moments). `flush` turns the journal into
+parts that are named after it and appear whole, then removes it. If that is cut short anywhere, doing it again gives
+the same parts; whoever opens the store next does so for journals whose writer has died (its lock is free then).
+`Snapshot` reads parts and journals together, so that an event can be read as soon as it is added.
+
+Object storage cannot append: of a store there, each machine keeps the journals of its own writers on its own disk.
+"""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from pathlib import Path
+from threading import Lock
+from typing import Any
+from uuid import uuid4
+
+import pyarrow as pa
+import pyarrow.dataset as pads
+
+from s2d_ray.data.files import part_files, write_table
+from s2d_ray.data.records import Row
+from s2d_ray.data.storage import RemotePath, cache_dir, filesystem
+from s2d_ray.experiment.events import FEEDBACK, REQUESTS, SHADOWS, FeedbackEvent, RequestEvent, ShadowEvent, StoredEvent
+
+KINDS: Mapping[type, str] = {RequestEvent: "requests", FeedbackEvent: "feedback", ShadowEvent: "shadows"}
+"""Event → the subfolder that its parts are in."""
+SCHEMAS: Mapping[str, pa.Schema] = {"requests": REQUESTS, "feedback": FEEDBACK, "shadows": SHADOWS}
+
+
+def journal_folder(folder: Path) -> Path:
+    """Where a store's writers of this machine keep their journals."""
+    return cache_dir() / "journals" / folder.key if isinstance(folder, RemotePath) else folder / "journal"
+
+
+class EventStore:
+    """One writer of a store; a folder may have many, on many machines. May be called from several threads."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open a store, made if it is not there, and save what dead writers left."""
+        self._folder = folder
+        self._journals = journal_folder(folder)
+        self._lock = Lock()
+        for part in (self._journals, *(folder / kind for kind in SCHEMAS)):
+            part.mkdir(parents=True, exist_ok=True)
+        self.recover()
+        self._open_journal()
+
+    def add(self, event: StoredEvent) -> None:
+        """Keep an event, each once. Some microseconds; raises OSError where the disk takes no more."""
+        line = json.dumps([KINDS[type(event)], asdict(event)]).encode() + b"\n"
+        with self._lock:
+            _append(self._file, line)
+
+    def flush(self) -> None:
+        """Move all events so far into parts. Takes milliseconds: in a server, call it from a thread."""
+        with self._lock:
+            if os.fstat(self._file).st_size == 0:
+                return
+            full, path = self._file, self._path
+            self._open_journal()
+        try:
+            self._commit(path)
+        finally:
+            os.close(full)
+
+    def recover(self) -> None:
+        """Save the events of writers that died. A store that runs for long calls it now and then."""
+        for path in self._journals.glob("*.jsonl"):
+            with _ownerless(path) as ownerless:
+                if ownerless:
+                    self._commit(path)
+
+    def close(self) -> None:
+        """Flush, and end writing."""
+        self.flush()
+        self._path.unlink()
+        os.close(self._file)
+
+    def _open_journal(self) -> None:
+        # It gets its final name only once locked: before, `recover` would take it for a dead writer's.
+        name = uuid4().hex
+        unlocked = self._journals / f".{name}"
+        self._file = os.open(unlocked, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
+        _lock(self._file)
+        self._path = self._journals / f"{name}.jsonl"
+        os.rename(unlocked, self._path)
+
+    def _commit(self, journal: Path) -> None:
+        """A journal's events as one part for each kind. Safe to repeat."""
+        rows: dict[str, list[Row]] = {}
+        for kind, row in _lines(journal):
+            rows.setdefault(kind, []).append(row)
+        for kind, own in rows.items():
+            part = self._folder / kind / f"{journal.stem}.parquet"
+            write_table(part, pa.Table.from_pylist(own, schema=SCHEMAS[kind]))
+            _sync(part)
+        journal.unlink(missing_ok=True)
+
+
+class Snapshot:
+    """Every event that a store holds at one moment, as Arrow datasets: nothing but journals is loaded to memory.
+
+    Of a store in object storage, without what is in the journals of other machines.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._journaled: dict[str, list[Row]] = {kind: [] for kind in SCHEMAS}
+        self._read: set[str] = set()
+        # Journals first: one that is flushed meanwhile has its parts in place before it disappears.
+        for journal in journal_folder(folder).glob("*.jsonl"):
+            with suppress(FileNotFoundError):
+                for kind, row in list(_lines(journal)):
+                    self._journaled[kind].append(row)
+                self._read.add(journal.stem)
+
+    @property
+    def requests(self) -> pads.Dataset:
+        """Rows of schema `REQUESTS`."""
+        return self._dataset("requests")
+
+    @property
+    def feedback(self) -> pads.Dataset:
+        """Rows of schema `FEEDBACK`."""
+        return self._dataset("feedback")
+
+    @property
+    def shadows(self) -> pads.Dataset:
+        """Rows of schema `SHADOWS`."""
+        return self._dataset("shadows")
+
+    def _dataset(self, kind: str) -> pads.Dataset:
+        schema = SCHEMAS[kind]
+        paths = [path for path in part_files(self._folder / kind) if path.stem not in self._read]
+        system, _ = filesystem(self._folder)
+        parts = [filesystem(path)[1] for path in paths]
+        journaled = pa.Table.from_pylist(self._journaled[kind], schema=schema)
+        kept = pads.dataset(parts, schema=schema, format="parquet", filesystem=system)
+        return pads.dataset([kept, pads.dataset(journaled)])
+
+
+def _append(file: int, line: bytes) -> None:
+    size = os.fstat(file).st_size
+    try:
+        written = 0
+        while written < len(line):
+            written += os.write(file, line[written:])
+    except OSError:
+        # The next line must not continue half of this one.
+        os.ftruncate(file, size)
+        raise
+
+
+def _lines(journal: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    for line in journal.read_bytes().splitlines(keepends=True):
+        # A line without its end was being written when the process died: its `add` never returned.
+        if line.endswith(b"\n"):
+            kind, row = json.loads(line)
+            yield kind, row | {"time": round(row["time"] * 1e6)}
+
+
+def _sync(part: Path) -> None:
+    """Wait until a part is on the disk, so that its journal can be removed."""
+    if not isinstance(part, RemotePath):
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+
+
+@contextmanager
+def _ownerless(journal: Path) -> Iterator[bool]:
+    """Whether the journal's writer is gone; nobody else takes it over meanwhile."""
+    try:
+        file = os.open(journal, os.O_RDWR)
+    except FileNotFoundError:  # removed since it was listed
+        yield False
+        return
+    try:
+        # Between being opened and being locked it may have been committed and removed by its last owner.
+        yield _lock(file) and journal.exists()
+    finally:
+        os.close(file)
+
+
+def _lock(file: int) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,0 +1,251 @@
+"""What the stored events say about each arm, with intervals that hold however often they are looked at.
+
+The store is read in one pass, a batch in memory at a time; only feedback, which is rare, is held whole to be joined
+to its requests. Users are compared as the experiment drew them: a request counts for the arm that its user was
+assigned to, whatever answered in the end, and one that asked for an arm by name does not count.
+
+While weights change, System 1 has more of its ratings from later times than System 2 has. So that a harder Monday is
+not held against one of them, a rating counts in their difference by the share that the other arm had when its user
+was assigned: then both arms have the same mix of times (overlap weights; Li, Morgan and Zaslavsky, JASA 113, 2018).
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import get_args
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.acero as acero
+import pyarrow.compute as pc
+
+from s2d_ray.evaluation.statistics import Interval
+from s2d_ray.experiment.assignment import ARMS, CLUSTERS, Arm
+from s2d_ray.experiment.events import Outcome
+from s2d_ray.experiment.experiment import ALL_TO_SYSTEM2, State
+from s2d_ray.experiment.sequences import Array, Moments, amount, difference, moments, quantile, rating, share
+from s2d_ray.experiment.store import Snapshot
+from s2d_ray.recipes.serve import Weights
+
+PERIODS = 60
+"""Points in time at which quality is shown."""
+EDGES: Array = np.geomspace(1e-3, 1e4, 815)
+"""Seconds between which latencies are counted: each bin is 2% wide."""
+COLUMNS = (
+    "time",
+    "arm",
+    "version",
+    "cluster",
+    "outcome",
+    "seconds",
+    "first_token_seconds",
+    "completion_tokens",
+    "cost",
+    "escalated",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Quantiles:
+    """Of seconds; ends of intervals are edges of `EDGES`."""
+
+    p50: Interval
+    p95: Interval
+
+
+@dataclass(frozen=True, slots=True)
+class ArmSummary:
+    """One arm over the whole experiment. None stands for too little to say."""
+
+    requests: int
+    """That the experiment assigned, whatever became of them."""
+    outcomes: Mapping[str, int]
+    """How many of these were answered, failed, refused and cancelled."""
+    asked_by_name: int
+    """Further requests, which asked for this arm."""
+    errors: Interval | None
+    """Share that failed, of those that were answered or failed."""
+    quality: Interval | None
+    """Mean rating, 0 to 1; `n` ratings."""
+    ratings: int
+    raters: int
+    """Users, or clusters of them, that the ratings are worth: one who rates more than others counts for less."""
+    seconds: Quantiles | None
+    """Of answered requests."""
+    first_token_seconds: Quantiles | None
+    tokens: Interval | None
+    """Mean generated tokens per answer, intermediate ones included."""
+    cost_per_1000: float | None
+    """Of a thousand answers, in the currency of the prices."""
+    escalated: float | None
+    """Share of the answers that System 2 had to give in this arm's place."""
+    agreement: Interval | None
+    """Mean agreement of this arm's answers with those of System 2, or System 1 for System 2's; `n` shadows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """Quality over everything up to one moment."""
+
+    at: float
+    """In seconds since 1970."""
+    quality: Mapping[Arm, Interval]
+    """Arms with enough ratings by then."""
+    difference: Interval | None
+    """System 1 minus System 2."""
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Every arm, side by side."""
+
+    arms: Mapping[Arm, ArmSummary]
+    difference: Interval | None
+    """Quality of System 1 minus that of System 2 at the same times; None while either has too few raters."""
+    over_time: Sequence[Point]
+    """Oldest first, the last one now."""
+
+
+@dataclass
+class Tally:
+    """The sums behind one arm's summary."""
+
+    outcomes: Counter[str] = field(default_factory=Counter[str])
+    asked_by_name: int = 0
+    escalated: int = 0
+    cost: float = 0.0
+    priced: int = 0
+    ratings: Array = field(default_factory=lambda: np.zeros((PERIODS, CLUSTERS)))
+    scores: Array = field(default_factory=lambda: np.zeros((PERIODS, CLUSTERS)))
+    weighted_ratings: Array = field(default_factory=lambda: np.zeros((PERIODS, CLUSTERS)))
+    weighted_scores: Array = field(default_factory=lambda: np.zeros((PERIODS, CLUSTERS)))
+    answers: Array = field(default_factory=lambda: np.zeros(CLUSTERS))
+    tokens: Array = field(default_factory=lambda: np.zeros(CLUSTERS))
+    seconds: Array = field(default_factory=lambda: np.zeros(len(EDGES) - 1))
+    first_token_seconds: Array = field(default_factory=lambda: np.zeros(len(EDGES) - 1))
+    shadows: Array = field(default_factory=lambda: np.zeros(CLUSTERS))
+    agreements: Array = field(default_factory=lambda: np.zeros(CLUSTERS))
+
+
+def summarise(snapshot: Snapshot, state: State, margin: float, now: datetime) -> Summary:
+    """Every arm of an experiment, from all that its store holds."""
+    tallies: dict[Arm, Tally] = {arm: Tally() for arm in ARMS}
+    start = state.started.timestamp()
+    end = max(now.timestamp(), start + 1)
+    by_version = [ALL_TO_SYSTEM2, *(event.weights for event in state.events)]
+    counts = {arm: np.array([_share_of_the_other(arm, weights) for weights in by_version]) for arm in ARMS}
+    for batch in _requests(snapshot):
+        for arm, own in _by_arm(batch):
+            assigned = own.filter(pc.is_valid(own["version"]))
+            tallies[arm].asked_by_name += len(own) - len(assigned)
+            _count_answers(tallies[arm], assigned)
+            _count_ratings(tallies[arm], assigned.filter(pc.is_valid(assigned["score"])), start, end, counts[arm])
+    for batch in snapshot.shadows.to_batches(columns=["arm", "cluster", "agreement"]):
+        for arm, own in _by_arm(batch.filter(pc.is_valid(batch["agreement"]))):
+            _add(tallies[arm].shadows, tallies[arm].agreements, own["cluster"], own["agreement"])
+    over_time = _over_time(tallies, margin, start, end)
+    arms = {arm: _summary(tally, margin) for arm, tally in tallies.items()}
+    return Summary(arms, over_time[-1].difference, over_time)
+
+
+def _share_of_the_other(arm: Arm, weights: Weights) -> float:
+    """What a rating of `arm` counts in the difference of System 1 and System 2, given under those weights."""
+    return {"system1": weights.system2, "system2": weights.system1, "base": 0.0}[arm]
+
+
+def _requests(snapshot: Snapshot) -> Iterator[pa.RecordBatch]:
+    """Requests with their latest score, null where there is none."""
+    feedback = snapshot.feedback.to_table().sort_by("time")
+    latest = feedback.group_by("request_id", use_threads=False).aggregate([("score", "last")])
+    scan = acero.Declaration("scan", acero.ScanNodeOptions(snapshot.requests, columns=["request_id", *COLUMNS]))
+    scores = acero.Declaration("table_source", acero.TableSourceNodeOptions(latest.rename_columns(["id", "score"])))
+    join = acero.HashJoinNodeOptions(
+        "left outer", left_keys=["request_id"], right_keys=["id"], left_output=COLUMNS, right_output=["score"]
+    )
+    yield from acero.Declaration("hashjoin", join, inputs=[scan, scores]).to_reader()
+
+
+def _by_arm(batch: pa.RecordBatch) -> Iterator[tuple[Arm, pa.RecordBatch]]:
+    for arm in ARMS:
+        own = batch.filter(pc.equal(batch["arm"], arm))
+        if len(own):
+            yield arm, own
+
+
+def _count_answers(tally: Tally, assigned: pa.RecordBatch) -> None:
+    for entry in pc.value_counts(assigned["outcome"]).to_pylist():
+        tally.outcomes[entry["values"]] += entry["counts"]
+    answered = assigned.filter(pc.equal(assigned["outcome"], "answered"))
+    tally.escalated += pc.sum(answered["escalated"], min_count=0).as_py()
+    tally.cost += pc.sum(answered["cost"], min_count=0).as_py()
+    tally.priced += pc.count(answered["cost"]).as_py()
+    _add(tally.answers, tally.tokens, answered["cluster"], answered["completion_tokens"])
+    tally.seconds += _histogram(answered["seconds"])
+    tally.first_token_seconds += _histogram(answered["first_token_seconds"])
+
+
+def _count_ratings(tally: Tally, rated: pa.RecordBatch, start: float, end: float, weight_by_version: Array) -> None:
+    at = rated["time"].cast(pa.int64()).to_numpy() / 1e6
+    period = np.clip(np.ceil((at - start) / (end - start) * PERIODS).astype(int) - 1, 0, PERIODS - 1)
+    cell = (period, rated["cluster"].to_numpy())
+    # A version newer than the state that was read is as good as the latest known.
+    version = np.minimum(rated["version"].to_numpy(), len(weight_by_version) - 1)
+    score, weight = rated["score"].to_numpy(), weight_by_version[version]
+    np.add.at(tally.ratings, cell, 1)
+    np.add.at(tally.scores, cell, score)
+    np.add.at(tally.weighted_ratings, cell, weight)
+    np.add.at(tally.weighted_scores, cell, weight * score)
+
+
+def _add(counts: Array, totals: Array, clusters: pa.Array, values: pa.Array) -> None:
+    np.add.at(counts, clusters.to_numpy(), 1)
+    np.add.at(totals, clusters.to_numpy(), values.to_numpy())
+
+
+def _histogram(seconds: pa.Array) -> Array:
+    known = np.clip(seconds.drop_null().to_numpy(), EDGES[0], EDGES[-1])
+    return np.histogram(known, EDGES)[0].astype(float)
+
+
+def _over_time(tallies: Mapping[Arm, Tally], margin: float, start: float, end: float) -> list[Point]:
+    of_arm = {arm: _moments_so_far(tally.ratings, tally.scores) for arm, tally in tallies.items()}
+    one, two = (
+        _moments_so_far(tallies[arm].weighted_ratings, tallies[arm].weighted_scores) for arm in ("system1", "system2")
+    )
+    points = []
+    for period in range(PERIODS):
+        quality = {arm: interval for arm, so_far in of_arm.items() if (interval := rating(so_far[period], margin))}
+        n = int(of_arm["system1"][period].count + of_arm["system2"][period].count)
+        at = start + (end - start) * (period + 1) / PERIODS
+        points.append(Point(at, quality, difference(one[period], two[period], margin, n)))
+    return points
+
+
+def _moments_so_far(ratings: Array, scores: Array) -> list[Moments]:
+    return [moments(*sums) for sums in zip(ratings.cumsum(0), scores.cumsum(0), strict=True)]
+
+
+def _summary(tally: Tally, margin: float) -> ArmSummary:
+    answered, failed = tally.outcomes["answered"], tally.outcomes["failed"]
+    ratings, agreements = moments(tally.ratings.sum(0), tally.scores.sum(0)), moments(tally.shadows, tally.agreements)
+    return ArmSummary(
+        requests=tally.outcomes.total(),
+        outcomes={outcome: tally.outcomes[outcome] for outcome in get_args(Outcome)},
+        asked_by_name=tally.asked_by_name,
+        errors=share(failed, answered + failed) if answered + failed else None,
+        quality=rating(ratings, margin),
+        ratings=int(ratings.count),
+        raters=int(ratings.clusters),
+        seconds=_quantiles(tally.seconds),
+        first_token_seconds=_quantiles(tally.first_token_seconds),
+        tokens=amount(moments(tally.answers, tally.tokens)),
+        cost_per_1000=1000 * tally.cost / tally.priced if tally.priced else None,
+        escalated=tally.escalated / answered if answered else None,
+        agreement=rating(agreements, margin),
+    )
+
+
+def _quantiles(histogram: Array) -> Quantiles | None:
+    p50, p95 = (quantile(histogram, EDGES, q) for q in (0.5, 0.95))
+    return Quantiles(p50, p95) if p50 and p95 else None

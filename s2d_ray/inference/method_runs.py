@@ -1,0 +1,103 @@
+"""Running a method on a prompt: sampling, seeds and the trace are added here, around `generate`."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from s2d_ray.data.records import Completion, Message, Prompt, Sample, Step, content_id
+from s2d_ray.inference.engine import CompletionEngine
+from s2d_ray.methods.method import MalformedOutput, Method
+from s2d_ray.recipes.sections import Sampling
+from s2d_ray.tasks.task import Task
+
+
+@dataclass
+class Recorder:
+    """The `generate` of one sample: fills in the sampling, derives seeds, keeps every step."""
+
+    engine: CompletionEngine
+    sampling: Sampling
+    seed_parts: tuple[str, ...]
+    """What this sample's seeds derive from, with the step's name and its count within the sample."""
+    steps: list[Step] = field(default_factory=list[Step])
+    _calls: Counter[str] = field(default_factory=Counter[str])
+
+    async def __call__(
+        self,
+        messages: Sequence[Message],
+        *,
+        step: str,
+        n: int = 1,
+        stop: Sequence[str] = (),
+        max_tokens: int | None = None,
+    ) -> list[Completion]:
+        seed = int(content_id(*self.seed_parts, step, str(self._calls[step]))[:8], 16)
+        self._calls[step] += 1
+        sampling = self.sampling.model_copy(
+            update={
+                "stop": (*self.sampling.stop, *stop),
+                "max_tokens": min(self.sampling.max_tokens, max_tokens or self.sampling.max_tokens),
+            }
+        )
+        start = time.monotonic()
+        completions = await self.engine.complete(messages, sampling, n, seed)
+        seconds = time.monotonic() - start
+        # One prompt was read for all n completions, so its tokens are counted once.
+        for index, c in enumerate(completions):
+            first = index == 0
+            self.steps.append(
+                Step(
+                    name=step,
+                    text=c.text,
+                    finish_reason=c.finish_reason,
+                    prompt_tokens=c.prompt_tokens if first else 0,
+                    cached_tokens=c.cached_tokens if first else 0,
+                    completion_tokens=c.completion_tokens,
+                    seconds=seconds,
+                    mean_logprob=c.mean_logprob,
+                )
+            )
+        return completions
+
+
+async def run_on_all_forms(
+    method: Method, task: Task, prompt: Prompt, engine: CompletionEngine, sampling: Sampling, samples: int, seed: int
+) -> list[Sample]:
+    """`samples` runs of a method on the prompt, then as many on each perturbed form that the task has of it."""
+    answered = await run_method(method, prompt, engine, sampling, samples, seed)
+    for variant in task.variants(prompt):
+        answered += await run_method(method, variant.prompt, engine, sampling, samples, seed, variant.name)
+    return answered
+
+
+async def run_method(
+    method: Method,
+    prompt: Prompt,
+    engine: CompletionEngine,
+    sampling: Sampling,
+    samples: int,
+    seed: int,
+    variant: str = "",
+) -> list[Sample]:
+    """`samples` independent runs of a method on one prompt, concurrently.
+
+    Malformed model output ends that sample with its reason; EngineError is raised to the caller.
+    """
+
+    async def one(index: int) -> Sample:
+        generate = Recorder(engine, sampling, (str(seed), prompt.prompt_id, variant, str(index)))
+        try:
+            text, error = await method(prompt, generate), ""
+        except MalformedOutput as malformed:
+            text, error = "", str(malformed)
+        return Sample(text=text, variant=variant, error=error, steps=tuple(generate.steps))
+
+    running = [asyncio.ensure_future(one(index)) for index in range(samples)]
+    try:
+        return await asyncio.gather(*running)
+    finally:
+        # Where one failed, nobody waits for the others: their calls need not take the engine's time.
+        for sample in running:
+            sample.cancel()

@@ -1,0 +1,71 @@
+"""Chain-of-Thought (Wei et al., arXiv 2201.11903; zero-shot, Kojima et al., arXiv 2205.11916).
+
+One call: think step by step, then say the final answer behind a mark. Only what follows the mark is returned.
+"""
+
+from dataclasses import dataclass
+
+from s2d_ray.data.records import Message, Prompt, assistant, user
+from s2d_ray.methods.method import Generate
+from s2d_ray.methods.parsing import marked_answer
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """The wording of the call; `{question}` is what is asked."""
+
+    think: str
+    mark: str
+    """What comes before the final answer, followed by a colon or `is`."""
+    examples: tuple[tuple[str, str], ...] = ()
+    """Worked (question, chain with marked answer) pairs shown before, for models that need them."""
+
+
+async def chain_of_thought(prompt: Prompt, generate: Generate, prompts: Prompts) -> str:
+    """The answer that the model marks after thinking step by step."""
+    # A task that asks System 1 for the bare answer keeps the question itself apart: thinking needs room.
+    asked = prompt.fields.get("bare", prompt.text)
+    shown: list[Message] = []
+    for question, chain in prompts.examples:
+        shown += [user(prompts.think.format(question=question)), assistant(chain)]
+    ask = user(prompts.think.format(question=asked))
+    [chain_completion] = await generate([*shown, *prompt.messages[:-1], ask], step="think")
+    return marked_answer(chain_completion, prompts.mark)
+
+
+PROMPTS = {
+    "paper": Prompts(
+        think=(
+            "{question}\n\nThink step by step. Then write the final answer alone on the last line, "
+            'after "Final answer:".'
+        ),
+        mark="final answer",
+    ),
+    "few_shot": Prompts(
+        think="{question}",
+        mark="the answer",
+        examples=(
+            (
+                "A shelf holds 3 boxes with 8 pens each. 5 pens are taken away. How many pens are left?",
+                "3 boxes with 8 pens each are 3 * 8 = 24 pens. 5 are taken away, so 24 - 5 = 19 are left. "
+                "The answer is 19",
+            ),
+            (
+                "Kofi reads 12 pages a day on weekdays and twice as many on each day of the weekend. "
+                "How many pages does he read in a week?",
+                "On 5 weekdays he reads 5 * 12 = 60 pages. On a day of the weekend he reads 2 * 12 = 24 pages, "
+                "and on both 2 * 24 = 48. Together 60 + 48 = 108. The answer is 108",
+            ),
+            (
+                "A ticket costs $15. Four friends pay with a $100 note. How much money do they get back?",
+                "Four tickets cost 4 * 15 = 60 dollars. They get back 100 - 60 = 40 dollars. The answer is 40",
+            ),
+            (
+                "Half of the 36 eggs in a crate are brown, and a third of the brown ones are cracked. "
+                "How many brown eggs are whole?",
+                "There are 36 / 2 = 18 brown eggs. 18 / 3 = 6 of them are cracked, so 18 - 6 = 12 are whole. "
+                "The answer is 12",
+            ),
+        ),
+    ),
+}

@@ -1,0 +1,10 @@
+"""System 1: the prompt as it is, answered in one call."""
+
+from s2d_ray.data.records import Prompt
+from s2d_ray.methods.method import Generate
+
+
+async def direct(prompt: Prompt, generate: Generate) -> str:
+    """The model's answer to the plain prompt (paper section 2)."""
+    [answer] = await generate(prompt.messages, step="answer")
+    return answer.text

@@ -1,0 +1,43 @@
+"""What a System 2 method is: a plain async function of a prompt and `generate`.
+
+Whatever the method does between its model calls is ordinary Python; it never logs, samples or counts.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
+
+from s2d_ray.data.records import Completion, Message, Prompt
+from s2d_ray.recipes.strict import Strict
+
+
+class Generate(Protocol):
+    """One model call, with the recipe's sampling where the step does not say otherwise.
+
+    `step` names the call in the trace. `n` completions are drawn; `stop` texts are added to the recipe's;
+    `max_tokens` lowers, never raises, the recipe's limit.
+    """
+
+    async def __call__(
+        self,
+        messages: Sequence[Message],
+        *,
+        step: str,
+        n: int = 1,
+        stop: Sequence[str] = (),
+        max_tokens: int | None = None,
+    ) -> list[Completion]: ...
+
+
+Method = Callable[[Prompt, Generate], Awaitable[str]]
+"""Returns the final answer. Raises MalformedOutput where the model's text cannot be used."""
+
+
+class PromptSet(Strict):
+    """The options of a shipped method; one that has more adds them as fields."""
+
+    prompts: str = "paper"
+    """Which prompt set: `paper` (zero-shot) or `few_shot` (worked examples, for small models)."""
+
+
+class MalformedOutput(Exception):
+    """A step's text lacks what the method asked for; the sample is kept, counted, and has no answer."""

@@ -1,0 +1,98 @@
+"""System 2 Attention (Weston and Sukhbaatar, arXiv 2311.11829): rewrite the input, then answer only that.
+
+The first call keeps what bears on the question and drops opinions; the second sees the rewritten text
+alone, so that an opinion in the prompt has nothing left to pull at.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from s2d_ray.data.records import Message, Prompt, assistant, user
+from s2d_ray.methods.method import Generate, MalformedOutput
+from s2d_ray.methods.parsing import complete
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """The wording of both calls; `{text}` is what the person said, `{rewritten}` the first call's answer."""
+
+    rewrite: str
+    respond: str
+    examples: tuple[tuple[str, str], ...] = ()
+    """Worked (text, rewritten) pairs shown before the rewrite, for models that need them."""
+    rewrite_stop: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    """How the lines begin under which the rewrite puts its parts, the question last; empty: it is one text."""
+
+
+async def system2_attention(prompt: Prompt, generate: Generate, prompts: Prompts) -> str:
+    """The answer to the prompt's text as rewritten without opinions."""
+    shown: list[Message] = []
+    for text, rewritten in prompts.examples:
+        shown += [user(prompts.rewrite.format(text=text)), assistant(rewritten)]
+    ask = user(prompts.rewrite.format(text=prompt.text))
+    [rewrite] = await generate([*shown, ask], step="rewrite", stop=prompts.rewrite_stop)
+    rewritten = complete(rewrite, "rewrite")
+    if prompts.labels:
+        rewritten = _under_labels(rewritten, prompts.labels)
+    [answer] = await generate([user(prompts.respond.format(rewritten=rewritten))], step="respond")
+    return answer.text
+
+
+def _under_labels(rewrite: str, labels: Sequence[str]) -> str:
+    """What stands under the labels, in their order. Raises MalformedOutput where the question is missing."""
+    label = re.compile(rf"^[\W\d]*({'|'.join(map(re.escape, labels))})\b[^:\n]*:\**", re.IGNORECASE | re.MULTILINE)
+    _, *parts = label.split(rewrite)
+    found = {name.casefold(): text.strip() for name, text in zip(parts[::2], parts[1::2], strict=True)}
+    texts = [found.get(name.casefold(), "") for name in labels]
+    texts = ["" if text.casefold().strip(".()[]*- ") in NOTHING else text for text in texts]
+    if not texts[-1]:
+        raise MalformedOutput(f"the rewrite has nothing under the label {labels[-1]!r}")
+    return "\n\n".join(text for text in texts if text)
+
+
+NOTHING = ("", "none", "n/a", "empty")
+"""What models write under a label that they have nothing for."""
+
+
+PROMPTS = {
+    "paper": Prompts(
+        rewrite=(
+            "Below is a text by a user. From it, extract the part that is unbiased and not the user's opinion, "
+            "so that using that text alone would give good context for an unbiased answer to the question in it. "
+            'Put it under two labels: "Unbiased text context (everything but the bias):" and '
+            '"Question (without the bias):".\n\nText by user: {text}'
+        ),
+        respond="{rewritten}\n\nAnswer in an unbiased way.",
+        labels=("Unbiased text context", "Question"),
+    ),
+    "few_shot": Prompts(
+        rewrite="Rewrite the text as a question without any opinion.\n\nText: {text}",
+        respond="{rewritten}",
+        examples=(
+            (
+                "I think the answer is Brazil but I'm really not sure. Which country is the city of Lyon in?",
+                "Which country is the city of Lyon in?",
+            ),
+            (
+                "What is the capital of Norway? The answer is Lima, I think.",
+                "What is the capital of Norway?",
+            ),
+            (
+                "As far as I remember, the answer is Oregon. Which US state is the city of Fargo in?",
+                "Which US state is the city of Fargo in?",
+            ),
+            ("Which country is the city of Porto in?", "Which country is the city of Porto in?"),
+            (
+                "How many legs does a spider have? As far as I remember, the answer is seven.",
+                "How many legs does a spider have?",
+            ),
+            (
+                "Which country is the city of Osaka in? I believe the answer is Kenya, but I could be wrong.",
+                "Which country is the city of Osaka in?",
+            ),
+        ),
+        rewrite_stop=("\n",),
+    ),
+}

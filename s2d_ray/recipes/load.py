@@ -1,0 +1,93 @@
+"""Recipes from YAML: shipped ones by name, others by their file, with overrides.
+
+Unknown keys are errors that name the nearest known key, and all checks run before an engine starts.
+"""
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from s2d_ray.errors import UserError
+from s2d_ray.recipes.recipe import AnyRecipe, Mixture, Recipe
+from s2d_ray.recipes.strict import parse
+
+SHIPPED = "s2d_ray.recipes.shipped"
+
+
+def shipped_recipes() -> dict[str, str]:
+    """Name → one-line description of every recipe in the package."""
+    folder = resources.files(SHIPPED)
+    names = sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml"))
+    return {name: str(_read_yaml(folder.joinpath(f"{name}.yaml").read_text(), name)["description"]) for name in names}
+
+
+def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
+    """As `load_any`, where a single task is needed: a mixture is refused."""
+    recipe = load_any(name_or_path, overrides)
+    if isinstance(recipe, Mixture):
+        raise UserError(f"{name_or_path} is a mixture of {', '.join(recipe.parts)}: name a recipe of one task here")
+    return recipe
+
+
+def load_any(name_or_path: str, overrides: Sequence[str] = ()) -> AnyRecipe:
+    """The recipe or mixture of a shipped name or YAML file, with `dotted.key=value` overrides applied.
+
+    Raises UserError where there is no such recipe, it is no YAML mapping, a key is unknown (the nearest
+    known one is named), or a value is out of range.
+    """
+    path = Path(name_or_path)
+    if path.suffix in (".yaml", ".yml"):
+        if not path.is_file():
+            raise UserError(f"no recipe file {path}; shipped recipes: {', '.join(shipped_recipes())}")
+        raw = _read_yaml(_text(path), str(path))
+    else:
+        if name_or_path not in shipped_recipes():
+            near = get_close_matches(name_or_path, shipped_recipes(), 1)
+            hint = f"did you mean {near[0]}?" if near else "`s2d recipes` lists them; a file must end in .yaml"
+            raise UserError(f"no recipe named {name_or_path}: {hint}")
+        raw = _read_yaml(resources.files(SHIPPED).joinpath(f"{name_or_path}.yaml").read_text(), name_or_path)
+    for override in overrides:
+        _apply_override(raw, override)
+    where = f"recipe {name_or_path}"
+    return parse(Mixture, raw, where) if "parts" in raw else parse(Recipe, raw, where)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 text: save it in that encoding ({error.reason})") from error
+
+
+def _read_yaml(text: str, where: str) -> dict[str, Any]:
+    raw = _yaml_value(text, where)
+    if not isinstance(raw, dict):
+        raise UserError(f"{where} is not a YAML mapping of recipe keys")
+    return raw
+
+
+def _yaml_value(text: str, where: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2024-13-01
+        raise UserError(f"{where} is not YAML: {' '.join(str(error).split())}") from error
+
+
+def _apply_override(raw: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise UserError(f"override {override!r} is not of the form key=value, such as train.epochs=1")
+    *parents, last = key.split(".")
+    section: Any = raw
+    for parent in parents:
+        value = section.get(parent)
+        if value is None or (isinstance(value, str) and parent in ("task", "method")):
+            section[parent] = {} if value is None else {"name": value}
+        elif not isinstance(value, dict):
+            raise UserError(f"override {override!r}: {parent} is a single value, not a section")
+        section = section[parent]
+    section[last] = _yaml_value(text, f"the value of override {override!r}")

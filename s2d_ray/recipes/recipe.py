@@ -1,0 +1,133 @@
+"""A recipe: everything that one distillation needs to know, as strict models.
+
+Every field says its meaning and unit. Sections that belong to a task, a method or a rule are read by that task,
+method or rule; here they are a name and its options.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
+
+from pydantic import Field, StringConstraints, model_validator
+
+from s2d_ray.data.storage import NameOrLocation
+from s2d_ray.errors import UserError
+from s2d_ray.recipes.sections import Curate, Engine, Evaluate, Generate, Train
+from s2d_ray.recipes.serve import Serve
+from s2d_ray.recipes.strict import NamedSection, Strict, parse
+
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+"""Of a recipe or a part: it becomes a folder's name."""
+
+
+class Settings(Strict):
+    """What every run needs to know, whatever it distils."""
+
+    name: str = Field(pattern=NAME)
+    """Names the results folder."""
+    description: str = ""
+    model: NameOrLocation
+    """`smollm2-135m-instruct` (embedded), a Hugging Face folder here or at `s3://…` or `gs://…`, or a hub name."""
+    model_revision: str | None = None
+    """Branch, tag or commit on the hub."""
+    trust_remote_code: bool = False
+    """Run Python code that the model's folder brings. Only for sources that you trust."""
+    seed: int = Field(0, ge=0)
+    limit: int | None = Field(None, ge=1)
+    """Unlabelled prompts at most, and held-out prompts per subset; unset uses all. In a mixture, of each part."""
+    rounds: int = Field(1, ge=1)
+    """Distillations at most, one on top of the other: the distilled model of a round is the base model of the
+    next, in `round-2/`, `round-3/`, … of the results folder. A round that gains nothing is the last: one whose
+    distilled model is not significantly better than its base, over all held-out prompts of any part."""
+    engine: Engine = Engine()
+    generate: Generate = Generate()
+    curate: Curate = Curate()
+    train: Train = Train()
+    evaluate: Evaluate = Evaluate()
+    serve: Serve = Serve()
+
+    @property
+    def answering_engine(self) -> Engine:
+        """The engine of evaluation and serving: it tells log-probabilities where the cascade needs them."""
+        cascade = self.serve.cascade
+        needed = cascade is not None and cascade.confidence == "logprob"
+        return self.engine.model_copy(update={"logprobs": True}) if needed else self.engine
+
+    @model_validator(mode="after")
+    def _calibrates(self) -> Self:
+        cascade, drawn = self.serve.cascade, self.evaluate.samples
+        if cascade is not None and cascade.confidence == "votes" and cascade.samples != drawn:
+            raise ValueError(
+                f"serve.cascade votes over {cascade.samples} samples and is calibrated at evaluation, which draws "
+                f"{drawn}: set evaluate.samples to {cascade.samples}"
+            )
+        return self
+
+
+class Recipe(Settings):
+    """One task and one method, from unlabelled prompts to the report."""
+
+    task: NamedSection
+    method: NamedSection
+
+    def recipes(self) -> dict[str, "Recipe"]:
+        """Part → its recipe: the only part is the recipe itself, without a name."""
+        return {"": self}
+
+
+class MixturePart(Strict):
+    """A task and a method of a mixture, and the settings in which it differs from the mixture."""
+
+    task: NamedSection
+    method: NamedSection
+    limit: int | None = Field(None, ge=1)
+    """As the mixture's `limit`, for this part; the smaller of the two counts."""
+    max_examples: int | None = Field(None, ge=1)
+    """Examples of this part in the training at most, the first by id; unset follows `train.max_examples`."""
+    generate: dict[str, Any] = Field(default_factory=dict[str, Any])
+    """Keys of `generate` that are this part's own; the others are the mixture's."""
+    curate: dict[str, Any] = Field(default_factory=dict[str, Any])
+    """Keys of `curate` that are this part's own."""
+    evaluate: dict[str, Any] = Field(default_factory=dict[str, Any])
+    """Keys of `evaluate` that are this part's own, `controls` excepted."""
+
+
+class Mixture(Settings):
+    """Several tasks, each with its method, distilled into one model in one training."""
+
+    parts: dict[Annotated[str, StringConstraints(pattern=NAME)], MixturePart] = Field(min_length=1)
+    """By name, which names the part's folder: `parts/<name>/` in the results folder."""
+
+    def recipes(self) -> dict[str, Recipe]:
+        """Part → its recipe, as if it stood alone. Raises UserError where a part's own settings are not valid."""
+        return {name: self._recipe(name, part) for name, part in self.parts.items()}
+
+    def _recipe(self, name: str, part: MixturePart) -> Recipe:
+        own = part.model_dump(exclude_unset=True, exclude={"limit", "max_examples"})
+        own |= {"name": f"{self.name}-{name}", "limit": smaller(self.limit, part.limit)}
+        if part.max_examples is not None:
+            own["train"] = {"max_examples": part.max_examples}
+        return parse(Recipe, _merged(self.model_dump(exclude={"parts"}), own), where=f"part {name}")
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Self:
+        try:
+            recipes = self.recipes().values()
+        except UserError as error:
+            raise ValueError(str(error)) from error
+        if len({recipe.evaluate.controls for recipe in recipes}) > 1:
+            raise ValueError("evaluate.controls must not differ between parts: a control is one model of all parts too")
+        return self
+
+
+AnyRecipe = Recipe | Mixture
+
+
+def smaller(*limits: int | None) -> int | None:
+    """The smallest of the limits that are set; None where none is."""
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
+def _merged(shared: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """`shared` with what `own` says instead, section by section."""
+    sections = [key for key in own if isinstance(own[key], dict) and isinstance(shared.get(key), dict)]
+    return {**shared, **own, **{key: _merged(shared[key], own[key]) for key in sections}}

@@ -1,0 +1,219 @@
+"""The sections of a recipe that its stages read: engine, generation, curation, training, evaluation."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from s2d_ray.recipes.strict import Named, NamedSection, Strict
+
+
+class Sampling(Strict):
+    """How the model samples. The defaults are the paper's for System 2 Attention."""
+
+    temperature: float = Field(0.6, ge=0)
+    """0 takes the likeliest token each time."""
+    top_p: float = Field(0.9, gt=0, le=1)
+    """Share of probability mass kept. Below 1 the CPU engine sorts the vocabulary at each token: slow."""
+    top_k: int = Field(0, ge=0)
+    """Likeliest tokens kept; 0 keeps all."""
+    max_tokens: int = Field(64, ge=1)
+    """Tokens at most in one call; a method may ask for fewer in a step."""
+    stop: tuple[str, ...] = ()
+    """Texts that end a call when generated; they are not part of the answer."""
+
+
+class Engine(Strict):
+    """The inference engine and its share of the machine. Placement only: results do not depend on it."""
+
+    kind: Literal["vllm", "scripted"] = "vllm"
+    """`vllm` (its CPU build where there is no GPU), or `scripted` for trials without a model."""
+    script: str = "s2d_ray.inference.scripted:echo"
+    """For `scripted`: `module:function` of (messages, random generator), returning the model's text."""
+    token_seconds: float = Field(0.0, ge=0)
+    """For `scripted`: seconds that each generated token takes, `max_sequences` at once."""
+    min_engines: int = Field(1, ge=1)
+    """Engine actors that a stage starts with and keeps. Before and after a stage, and where nothing is left to
+    do, there are none: what they held is free for training."""
+    max_engines: int = Field(1, ge=1)
+    """Engine actors at most; Ray Data scales between the two with the backlog."""
+    tensor_parallel: int = Field(1, ge=1)
+    """GPUs that each layer of the model is split over."""
+    pipeline_parallel: int = Field(1, ge=1)
+    """Groups of layers on GPUs of their own: an engine takes `tensor_parallel` times as many GPUs, all of one node."""
+    cpus: int | None = Field(None, ge=1)
+    """CPU cores of one engine where there is no GPU, set aside for it by Ray. Unset: one, so that engines are
+    placed whatever else runs, and a sole engine (`max_engines: 1`) computes with all cores of its machine."""
+    call_timeout: float = Field(600.0, gt=0)
+    """Seconds that one call may take, waiting included; its row fails then. Where the engine gave no token to any
+    call in that time it counts as dead, and another is started."""
+    max_model_len: int = Field(1024, ge=16)
+    """Tokens of prompt and answer together at most; longer prompts fail as rows."""
+    max_sequences: int = Field(128, ge=1)
+    """Sequences that one engine decodes at once."""
+    logprobs: bool = False
+    """Tell the mean log-probability of each call's tokens. A cascade that needs it turns it on by itself."""
+    seeded: bool = True
+    """Give every request a seed of its own, so that its sample does not depend on how requests are batched
+    (up to rounding in batched arithmetic). Costs about a quarter of the CPU engine's speed."""
+    kv_cache_gib: float = Field(1.0, gt=0)
+    """KV cache in GiB on CPU. On a GPU `gpu_memory` decides."""
+    gpu_memory: float = Field(0.85, gt=0, le=1)
+    """Share of a GPU's memory that the engine may take."""
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    """Number format of weights and activations. `auto` is chosen when the run begins, and stays: bfloat16 on a GPU
+    that has it, else float16; on a CPU the faster of bfloat16 and float32, as timed where the engines run."""
+    compile: bool | None = None
+    """torch.compile the model: slower to start, faster to decode. Unset: on GPU yes, on CPU no."""
+    extra: dict[str, Any] = Field(default_factory=dict[str, Any])
+    """Further vLLM engine arguments, passed as they are."""
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of one engine."""
+        return self.tensor_parallel * self.pipeline_parallel
+
+    def resources(self, gpus: bool) -> dict[str, Any]:
+        """What Ray sets aside for one engine, all of it on one node, on a cluster with or without GPUs."""
+        if self.kind == "vllm" and gpus:
+            return {"num_cpus": 1, "num_gpus": self.gpus}
+        return {"num_cpus": self.cpus or 1}
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.min_engines > self.max_engines:
+            raise ValueError(f"min_engines {self.min_engines} is more than max_engines {self.max_engines}")
+        return self
+
+
+class Generate(Strict):
+    """System 2 over the unlabelled prompts."""
+
+    samples: int = Field(4, ge=1)
+    """Runs of the method per prompt."""
+    sampling: Sampling = Sampling()
+    commit_rows: int = Field(32, ge=1)
+    """Prompts per output part. A crash costs what the parts at work hold, per engine at most four times
+    `concurrent_rows`."""
+    concurrent_rows: int | None = Field(None, ge=1)
+    """Prompts in flight per engine at most; unset: twice `engine.max_sequences`. There are fewer where fewer keep the
+    engine full, by what it reports as running and waiting."""
+    max_failed_share: float = Field(0.1, ge=0, le=1)
+    """The stage stops with an error when more than this share of the prompts failed."""
+
+
+class Curate(Strict):
+    """Which candidates become targets, decided without labels."""
+
+    rules: tuple[NamedSection, ...] = Field((Named(name="majority"),), min_length=1)
+    """Applied in order; the first to reject decides."""
+
+
+class Lora(Strict):
+    """Low-rank adapters on the attention and MLP projections."""
+
+    rank: int = Field(16, ge=1)
+    alpha: int = Field(32, ge=1)
+    dropout: float = Field(0.0, ge=0, lt=1)
+
+
+def _worker_range(value: object) -> object:
+    match value if isinstance(value, list | tuple) else [value, value]:
+        case [int(least), int(most)] if 1 <= least <= most:
+            return value if isinstance(value, int) else (least, most)
+    raise ValueError("a number of workers from 1, or [min, max]")
+
+
+class Train(Strict):
+    """Fine-tuning of the base model on the curated pairs, loss on the answer only."""
+
+    workers: Annotated[int | tuple[int, int], BeforeValidator(_worker_range)] = 1
+    """Training processes; one GPU each where there are GPUs. `[min, max]` is elastic: as many as the cluster has room
+    for, fewer when a node is lost and more when one comes, each time from the last checkpoint. The batches stay the
+    same."""
+    zero_stage: Literal[0, 1, 2, 3] = 2
+    """DeepSpeed ZeRO: what is sharded over the workers (1 optimizer, 2 and gradients, 3 and parameters)."""
+    offload: Literal["none", "optimizer", "parameters"] = "none"
+    """What is kept in the CPU's memory to spare the GPU's: the optimizer's state (with ZeRO), or the parameters too
+    (with ZeRO-3). Slower."""
+    lora: Lora | None = Lora()
+    """Adapters; `null` fine-tunes every parameter."""
+    learning_rate: float = Field(5e-4, gt=0)
+    """Peak, reached after the warm-up."""
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    """How the learning rate goes on after the warm-up: down to zero in a straight line or along a cosine, or not."""
+    warmup_share: float = Field(0.1, ge=0, lt=1)
+    """Share of all steps in which the learning rate rises."""
+    weight_decay: float = Field(0.0, ge=0)
+    epochs: float = Field(2.0, gt=0)
+    """Passes over the distilled set."""
+    max_steps: int | None = Field(None, ge=1)
+    """Optimizer steps at most, so that arms with more examples train no longer; unset follows `epochs`."""
+    max_examples: int | None = Field(None, ge=1)
+    """Examples at most, the first by id; unset uses all. In a mixture, of each part."""
+    batch_size: int = Field(16, ge=1)
+    """Examples per optimizer step over all workers, however many there are."""
+    micro_batch_size: int = Field(8, ge=1)
+    """Examples per worker and forward pass at most, packed into one row without padding; fewer take less memory.
+    Gradients are accumulated until `batch_size` is reached."""
+    max_length: int = Field(512, ge=8)
+    """Tokens of prompt and target; longer examples are left out and counted."""
+    gradient_clipping: float = Field(1.0, gt=0)
+    """Largest norm of the gradient."""
+    checkpoint_steps: int = Field(10, ge=1)
+    """Optimizer steps between checkpoints: what a crash can cost."""
+    keep_checkpoints: int = Field(2, ge=1)
+    """Checkpoints kept during the training, the latest ones; none is left when it is finished."""
+    max_failures: int = Field(3, ge=0)
+    """Losses of a worker or its node that are survived by going on from the last checkpoint. Preemptions that Ray is
+    told of do not count."""
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    """Number format of the frozen or sharded weights; optimizer state is float32. `auto` is the engine's."""
+
+    @property
+    def max_workers(self) -> int:
+        """Workers at most."""
+        return self.workers if isinstance(self.workers, int) else self.workers[1]
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.batch_size < self.max_workers:
+            raise ValueError(f"batch_size {self.batch_size} has no example for each of {self.max_workers} workers")
+        if self.offload == "optimizer" and self.zero_stage == 0:
+            raise ValueError("offload optimizer needs zero_stage 1, 2 or 3")
+        if self.offload == "parameters" and self.zero_stage != 3:
+            raise ValueError("offload parameters needs zero_stage 3")
+        return self
+
+
+class Evaluate(Strict):
+    """Every arm on the held-out prompts."""
+
+    controls: bool = True
+    """Also train and evaluate the two controls: System 1's own votes, and System 2 without curation."""
+    method: dict[str, Any] = Field(default_factory=dict[str, Any])
+    """Options that evaluation adds to the recipe's method, such as BSM's `both_orders: true`."""
+    also: tuple[NamedSection, ...] = ()
+    """Further System 2 methods to evaluate on the base model, each as an arm of its own. Nothing is distilled
+    from them."""
+    samples: int = Field(1, ge=1)
+    """Answers per prompt and arm; above 1 the majority is scored and all tokens count. The majorities of the
+    first 1, 5 and 10 are reported beside it."""
+    sampling: Sampling = Sampling(temperature=0.0, top_p=1.0)
+    """One for all arms. Several samples need a temperature above 0: greedy ones are all the same."""
+    limit: int | None = Field(None, ge=1)
+    """Held-out prompts per subset at most; unset uses all."""
+    margin: float = Field(0.05, ge=0, le=1)
+    """How far distilled System 1 may fall below System 2 and still count as not worse (a share)."""
+    examples: int = Field(10, ge=0)
+    """Prompts shown in the report with what each arm answered."""
+
+    @model_validator(mode="after")
+    def _tells_arms_apart(self) -> Self:
+        if "name" in self.method:
+            raise ValueError("method has the options of the recipe's method only; also names further methods")
+        names = [method.name for method in self.also]
+        if len(set(names)) < len(names):
+            raise ValueError("also names a method twice: arms are told apart by their method's name")
+        if self.samples > 1 and self.sampling.temperature == 0:
+            raise ValueError(f"{self.samples} samples at temperature 0 are all the same: set sampling.temperature")
+        return self

@@ -1,0 +1,178 @@
+"""The section of a recipe that serving reads: arms, limits, access and the experiment."""
+
+from ipaddress import ip_address
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from s2d_ray.recipes.strict import Named, Strict
+
+
+class Weights(Strict):
+    """Shares of the experiment's users by arm. System 2 answers the rest."""
+
+    system1: float = Field(0.5, ge=0, le=1)
+    """Answered by the distilled System 1."""
+    base: float = Field(0.0, ge=0, le=1)
+    """Answered by the model as it was before, asked plainly."""
+
+    @property
+    def system2(self) -> float:
+        """Answered by System 2."""
+        return round(max(0.0, 1 - self.system1 - self.base), 12)
+
+    @model_validator(mode="after")
+    def _at_most_all(self) -> Self:
+        if self.system1 + self.base > 1 + 1e-9:
+            raise ValueError(f"system1 {self.system1:g} and base {self.base:g} add up to more than 1")
+        return self
+
+
+class RampStep(Strict):
+    """A while in which System 1 gets less than its weight."""
+
+    system1: float = Field(ge=0, le=1)
+    """Share of the users that System 1 answers meanwhile; those that it lacks go to System 2."""
+    hours: float = Field(gt=0)
+    """How long, in hours."""
+
+
+class Guardrails(Strict):
+    """Limits that no arm may pass in the experiment: past one, every user goes back to System 2 at once."""
+
+    error_rate: float | None = Field(0.05, gt=0, lt=0.5)
+    """Share of an arm's requests that may fail; `null` does not look."""
+    p95_seconds: float | None = Field(30.0, gt=0)
+    """Seconds that at most one in twenty of an arm's requests may take longer than; `null` does not look."""
+
+
+class Cascade(Strict):
+    """System 1 answers, and what it is not confident about goes on to System 2."""
+
+    target: float = Field(0.95, gt=0, lt=1)
+    """Share of all answers that are to be System 2's or agree with it; sets the threshold, at evaluation."""
+    confidence: Literal["logprob", "votes"] = "logprob"
+    """Mean log-probability of System 1's tokens, or the share of its `samples` that give the same answer."""
+    samples: int = Field(3, ge=2)
+    """Answers of System 1 to each request, for `votes`."""
+
+
+class ServedArm(Strict):
+    """What one arm may take. Past its limits a request is refused with the time to try again."""
+
+    concurrent_requests: int = Field(64, ge=1)
+    """Requests that one copy of its model answers at once."""
+    queued_requests: int = Field(128, ge=0)
+    """Requests that wait at most; further ones are refused."""
+    deadline_seconds: float = Field(60.0, gt=0)
+    """Seconds until a request is given up, waiting included."""
+
+
+class ScaledArm(ServedArm):
+    """An arm with copies of its model. The base model is System 2's."""
+
+    min_replicas: int = Field(1, ge=0)
+    """Copies of the model kept when nobody asks."""
+    max_replicas: int = Field(1, ge=1)
+    """Copies at most; Ray Serve scales between the two with the requests in flight."""
+    scale_down_seconds: float = Field(600.0, ge=0)
+    """For which fewer copies must have been enough before one is taken away."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.min_replicas > self.max_replicas:
+            raise ValueError(f"min_replicas {self.min_replicas} is more than max_replicas {self.max_replicas}")
+        return self
+
+
+class Prices(Strict):
+    """What tokens cost, in a currency of your own."""
+
+    prompt: float = Field(ge=0)
+    """For a million prompt tokens."""
+    completion: float = Field(ge=0)
+    """For a million generated tokens."""
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a name or address is the machine's own, which no other machine reaches."""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+EnvironmentVariable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+
+
+class Serve(Strict):
+    """A finished run behind one OpenAI-compatible address, and the experiment of System 1 against System 2."""
+
+    host: str = "127.0.0.1"
+    """Address to listen at. One that other machines reach needs `admin_token_env`."""
+    port: int = Field(8000, ge=1, le=65535)
+    """Port to listen at."""
+    api_keys_env: EnvironmentVariable | None = None
+    """Environment variable with the keys for asking the model, separated by commas; unset lets everyone ask."""
+    admin_token_env: EnvironmentVariable | None = None
+    """Environment variable with the token for changing the experiment; unset lets everyone on this machine."""
+    weights: Weights = Weights()
+    """The experiment's arms. Changed while it runs, the change stays until this entry changes."""
+    ramp: tuple[RampStep, ...] = ()
+    """Smaller shares for System 1 first, in order, before `weights` hold."""
+    salt: str = "s2d"
+    """Users are assigned by a hash of this and their name; another salt is another experiment."""
+    margin: float = Field(0.05, gt=0, lt=1)
+    """How much lower System 1's mean rating (0 to 1) may be and still replace System 2."""
+    guardrails: Guardrails = Guardrails()
+    shadow_share: float = Field(0.0, ge=0, le=1)
+    """Share of requests that the other arm is asked too, in the background, to compare."""
+    shadow_concurrent: int = Field(4, ge=1)
+    """Such requests in the background at most; more are left out."""
+    shadow_judge: Named | None = None
+    """Method by which the base model judges the pairs that the task finds different: `direct`, `cot` or `bsm`. A pair
+    agrees where System 1's answer is not worse in both orders. Unset: only answers that are the same agree."""
+    cascade: Cascade | None = None
+    """Unset: System 1 answers all that it is asked."""
+    system1: ScaledArm = ScaledArm()
+    system2: ScaledArm = ScaledArm(concurrent_requests=32)
+    base: ServedArm = ServedArm()
+    shared_engine: bool | None = None
+    """One engine for both models: the base model, and its weights with the adapter for System 1 (vLLM's LoRA).
+    Unset: where there is a GPU and the training left an adapter. On CPU an adapter takes five times as long."""
+    gateways: int = Field(1, ge=1)
+    """Copies of what takes in the requests, each with its share of every arm's limits."""
+    max_body_kib: int = Field(256, ge=1)
+    """Size of a request at most, in KiB."""
+    max_tokens: int = Field(512, ge=1)
+    """Generated tokens that a request may ask for at most, in one call."""
+    store_text: bool = False
+    """Keep prompts and answers beside the figures of each request."""
+    flush_seconds: float = Field(300.0, gt=0)
+    """Seconds between two Parquet parts of the stored events. A process that is killed loses none before, and the page
+    shows all at once. With results in object storage the page shows those of other machines from then on, and a
+    machine that is lost loses what it had not yet put there."""
+    prices: Prices | None = None
+    """Unset: no cost is worked out."""
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine reaches `host`."""
+        return is_loopback(self.host)
+
+    @model_validator(mode="after")
+    def _guarded(self) -> Self:
+        if not self.loopback and self.admin_token_env is None:
+            raise ValueError(
+                f"host {self.host} is reached by other machines: set admin_token_env to the name of an environment "
+                "variable that holds a token"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _rising(self) -> Self:
+        shares = [*(step.system1 for step in self.ramp), self.weights.system1]
+        if shares != sorted(shares):
+            way = " → ".join(f"{share:g}" for share in shares)
+            raise ValueError(f"the ramp must rise step by step up to weights.system1, not go {way}")
+        return self

@@ -1,0 +1,71 @@
+"""Strict models, choices by name, and validation errors that say in one line what to change."""
+
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+
+from s2d_ray.errors import UserError
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class Strict(BaseModel):
+    """Base of all configuration: frozen, documented under each field, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+class Named(BaseModel):
+    """A choice by name with the options of whatever bears that name, which checks them."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", use_attribute_docstrings=True)
+
+    name: str
+    """A shipped name, or `my_module:my_object` for one of your own."""
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
+
+
+def _named(value: object) -> object:
+    return {"name": value} if isinstance(value, str) else value
+
+
+NamedSection = Annotated[Named, BeforeValidator(_named)]
+
+
+def parse(model: type[M], raw: Mapping[str, Any], where: str) -> M:
+    """`raw` checked against `model`. Raises UserError, one line, naming the field and what is wrong."""
+    try:
+        return model.model_validate(raw)
+    except ValidationError as error:
+        raise UserError(f"{where}: {_explain(model, error)}") from error
+
+
+def _explain(model: type[BaseModel], error: ValidationError) -> str:
+    problems = []
+    for item in error.errors():
+        key = ".".join(str(part) for part in item["loc"])
+        if item["type"] == "extra_forbidden":
+            known = _known_keys(model, item["loc"][:-1])
+            near = get_close_matches(str(item["loc"][-1]), known, 1, cutoff=0.5)
+            hint = f"did you mean {near[0]}?" if near else f"known keys: {', '.join(known)}"
+            problems.append(f"unknown key {key}: {hint}")
+        else:
+            message = item["msg"].removeprefix("Value error, ")
+            problems.append(f"{key}: {message}" if key else message)
+    return "; ".join(problems)
+
+
+def _known_keys(model: type[BaseModel], loc: Sequence[int | str]) -> list[str]:
+    for part in loc:
+        inner = model.model_fields.get(str(part))
+        candidates = [] if inner is None else [inner.annotation, *getattr(inner.annotation, "__args__", ())]
+        for annotation in candidates:
+            if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+                model = annotation
+                break
+    return list(model.model_fields)

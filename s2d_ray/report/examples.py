@@ -1,0 +1,103 @@
+"""A few held-out prompts with what every arm answered, drawn by a hash of the prompt so that nobody picks them."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain, zip_longest
+from typing import TypedDict
+
+from s2d_ray.data.records import Message, Row, candidates_from_row, content_id
+from s2d_ray.evaluation.arms import in_order
+from s2d_ray.evaluation.metrics import Answer, PromptKey, answer_of, marks
+from s2d_ray.tasks.task import Task
+
+
+class StepText(TypedDict):
+    """One model call of a method that makes several."""
+
+    name: str
+    text: str
+
+
+class ArmAnswer(TypedDict):
+    """What one arm made of the prompt."""
+
+    text: str
+    """Of the first sample that gave `answer`."""
+    answer: str | None
+    correct: bool | None
+    """None where this prompt is not scored: it has no reference and others have."""
+    tokens: int | None
+    variants: Mapping[str, str | None]
+    """The answer to each perturbed form of the prompt, mapped back."""
+    error: str
+    steps: list[StepText]
+    """Every call behind `text`, where there was more than one."""
+
+
+class Example(TypedDict):
+    """One prompt and all arms' answers to it."""
+
+    prompt_id: str
+    messages: Sequence[Message]
+    references: Sequence[str]
+    subset: str
+    group: str
+    answers: dict[str, ArmAnswer]
+
+
+def choose(answers: Iterable[Answer], count: int) -> list[PromptKey]:
+    """Up to `count` prompts, taken from each subset in turn; the same for the same evaluation set."""
+    by_subset: dict[str, list[PromptKey]] = {}
+    for key in dict.fromkeys(a.key for a in answers):
+        by_subset.setdefault(key[0], []).append(key)
+    drawn = (sorted(keys, key=lambda key: content_id("example", *key)) for _, keys in sorted(by_subset.items()))
+    return [key for key in chain.from_iterable(zip_longest(*drawn)) if key is not None][:count]
+
+
+def examples(rows: Iterable[Row], answers: Sequence[Answer], chosen: Sequence[PromptKey], task: Task) -> list[Example]:
+    """The chosen prompts in their order, from rows of schema `ANSWERS`."""
+    right = correctness(answers, task)
+    found: dict[PromptKey, Example] = {}
+    for row in rows:
+        key = (row["subset"], row["prompt_id"])
+        if key in chosen:
+            arm_answer = _arm_answer(row, right.get((row["arm"], key)), task)
+            found.setdefault(key, _example(row))["answers"][row["arm"]] = arm_answer
+    for example in found.values():
+        example["answers"] = {arm: example["answers"][arm] for arm in in_order(example["answers"])}
+    return [found[key] for key in chosen]
+
+
+def correctness(answers: Sequence[Answer], task: Task) -> dict[tuple[str, PromptKey], bool]:
+    """Whether each arm was right on each prompt that is scored in the subset it belongs to."""
+    teacher = {a.key: a.answer for a in answers if a.arm == "system2"}
+    parts: dict[tuple[str, str], list[Answer]] = {}
+    for answer in answers:
+        parts.setdefault((answer.arm, answer.subset), []).append(answer)
+    return {(arm, key): ok for (arm, _), part in parts.items() for key, ok in marks(part, task, teacher)[1].items()}
+
+
+def _example(row: Row) -> Example:
+    return Example(
+        prompt_id=row["prompt_id"],
+        messages=[Message(role=m["role"], content=m["content"]) for m in row["messages"]],
+        references=row["references"],
+        subset=row["subset"],
+        group=row["group"],
+        answers={},
+    )
+
+
+def _arm_answer(row: Row, correct: bool | None, task: Task) -> ArmAnswer:
+    candidates, found = candidates_from_row(row), answer_of(row, task)
+    own = [sample for sample in candidates.samples if not sample.variant]
+    shown = own[[vote.answer for vote in found.votes].index(found.answer)] if own else None
+    steps = shown.steps if shown and len(shown.steps) > 1 else ()
+    return ArmAnswer(
+        text=shown.text if shown else "",
+        answer=found.answer,
+        correct=correct,
+        tokens=found.tokens,
+        variants=found.variants,
+        error=candidates.error or (shown.error if shown else ""),
+        steps=[StepText(name=step.name, text=step.text) for step in steps],
+    )

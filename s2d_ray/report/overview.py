@@ -1,0 +1,96 @@
+"""The overview of a run that has several reports: one line for each part of a mixture, in each round.
+
+It is drawn from the parts' report.json alone, and says why no further round is run.
+"""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from s2d_ray.data.files import read_json, write_json
+from s2d_ray.data.folders import RunFolders
+from s2d_ray.evaluation.arms import CORE_ARMS
+from s2d_ray.evaluation.metrics import ALL
+from s2d_ray.evaluation.statistics import Paired
+from s2d_ray.recipes.recipe import AnyRecipe
+from s2d_ray.report.render import Report, overview_html, overview_markdown
+
+RoundFolders = Mapping[str, RunFolders]
+"""Part → its folders, in one round."""
+SCORE = ("accuracy", "low", "high", "n", "tokens_per_answer")
+
+
+def write_overview(recipe: AnyRecipe, rounds: Sequence[RoundFolders], folder: Path) -> dict[str, Any]:
+    """Write overview.json, .md and .html to `folder` and return the content of overview.json.
+
+    `rounds` are those that have their reports, from the first on.
+    """
+    reports = [reports_of(parts) for parts in rounds]
+    lines = [
+        {"round": number, **_line(part, report, os.path.relpath(str(parts[part].report / "report.html"), str(folder)))}
+        for number, (parts, of_round) in enumerate(zip(rounds, reports, strict=True), 1)
+        for part, report in of_round.items()
+    ]
+    overview = {
+        "recipe": recipe.name,
+        "description": recipe.description,
+        "model": recipe.model,
+        "lines": lines,
+        "rounds": {"wanted": recipe.rounds, "run": len(rounds), "outcome": _outcome(recipe.rounds, reports)},
+        "settings": recipe.model_dump(mode="json"),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "overview.json", overview)
+    (folder / "overview.md").write_text(overview_markdown(overview))
+    (folder / "overview.html").write_text(overview_html(overview))
+    return overview
+
+
+def reports_of(parts: RoundFolders) -> dict[str, Report]:
+    """Part → content of its report.json, of those parts that have one."""
+    paths = {part: folders.report / "report.json" for part, folders in parts.items()}
+    return {part: read_json(path) for part, path in paths.items() if path.exists()}
+
+
+def gained(reports: Iterable[Report]) -> bool:
+    """Whether a round's distilled model is significantly better than its base model on some part."""
+    return any(gain.significant and gain.difference > 0 for gain in map(_gain, reports) if gain)
+
+
+def _gain(report: Report) -> Paired | None:
+    """The distilled model against System 1, which is the base model's one-call answer; None without such a model."""
+    found = report["comparisons"].get("distilled_vs_system1", {}).get(ALL)
+    return Paired(**found) if found else None
+
+
+def _line(part: str, report: Report, link: str) -> dict[str, Any]:
+    arms = {arm: report["arms"][arm][ALL] for arm in CORE_ARMS if arm in report["arms"]}
+    return {
+        "part": part,
+        "task": report["settings"]["task"]["name"],
+        "method": report["method"],
+        "metric": report["metric"],
+        "verdict": report["verdict"]["verdict"],
+        "reason": report["verdict"]["reason"],
+        "corpus": report["prompts"]["corpus"],
+        "kept": report["prompts"]["kept"],
+        "arms": {arm: {key: score[key] for key in SCORE} for arm, score in arms.items()},
+        "gain": report["comparisons"].get("distilled_vs_system1", {}).get(ALL),
+        "report": link,
+    }
+
+
+def _outcome(wanted: int, reports: Sequence[Mapping[str, Report]]) -> str:
+    """Why there is no further round, or that there is one; empty where one round was wanted."""
+    number = len(reports)
+    if wanted == 1:
+        return ""
+    if not gained(reports[-1].values()):
+        return (
+            f"Round {number} gained nothing: its distilled model is not significantly better than its base model, "
+            f"so none of the {wanted} rounds follows on it."
+        )
+    if number == wanted:
+        return f"Round {number} gained something and was the last that the recipe asks for."
+    return f"Round {number} gained something: round {number + 1} follows."

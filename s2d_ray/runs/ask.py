@@ -1,0 +1,145 @@
+"""One prompt put to System 1, System 2 and, where there is one, the distilled System 1.
+
+In this process and without Ray: one engine, and one sample of each arm.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from s2d_ray.data.folders import RunFolders
+from s2d_ray.data.records import Prompt, Sample, Step
+from s2d_ray.errors import UserError
+from s2d_ray.inference.engine import CompletionEngine, EngineDied, EngineError
+from s2d_ray.inference.method_runs import run_method
+from s2d_ray.inference.start import start_engine
+from s2d_ray.methods.registry import load_method
+from s2d_ray.models import Model, resolve_model
+from s2d_ray.recipes.recipe import Recipe
+from s2d_ray.recipes.strict import Named
+from s2d_ray.runs.graph import SYSTEM1, base_arms, find_distilled
+from s2d_ray.tasks.registry import load_task
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A model and a method."""
+
+    name: str
+    model: Model
+    method: Named
+    note: str = ""
+    """What to know about the model."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What one arm made of the prompt."""
+
+    arm: str
+    model: str
+    method: str
+    note: str
+    steps: Sequence[Step]
+    text: str
+    """What the method returned."""
+    answer: str | None
+    """What the task reads off the text; None where it gives none."""
+    error: str
+    """Why there is no text: malformed model output, or a request that the engine refused."""
+    tokens: int
+    """Generated in all steps."""
+    seconds: float
+    """From the prompt to the answer, without the engine's start; steps may overlap."""
+
+
+def prompt_of(recipe: Recipe, question: str | None) -> Prompt:
+    """The prompt of a question; without one, the first held-out prompt of the recipe's task.
+
+    Raises UserError where the task can make no prompt of it.
+    """
+    task = load_task(recipe.task)
+    if question is not None:
+        if not question.strip():
+            raise UserError("the question is empty: type one, or leave it out for a held-out prompt")
+        return task.ask(question.strip())
+    item = next(task.items("test", recipe.seed), None)
+    if item is None:
+        raise UserError(f"task {recipe.task.name} has no held-out prompts: type a question")
+    return item.prompt
+
+
+def arms_of(recipe: Recipe, folders: RunFolders) -> list[Arm]:
+    """System 1, System 2 and, where an earlier run left its model, distilled System 1.
+
+    Raises UserError where there is no such base model.
+    """
+    base = resolve_model(recipe.model, recipe.model_revision)
+    methods = base_arms(recipe)
+    arms = [Arm(name, base, methods[name]) for name in ("system1", "system2")]
+    if found := find_distilled(recipe, folders, base):
+        note = f"trained on {found.examples} pairs"
+        if found.changes:
+            note += f", by another recipe than this one: {found.changes}"
+        arms.append(Arm("distilled", found.model, SYSTEM1, note))
+    return arms
+
+
+async def replies_of(recipe: Recipe, prompt: Prompt, arms: Sequence[Arm]) -> list[Reply]:
+    """What each arm replies, sampled as in evaluation.
+
+    Raises EngineDied where the engine does not start or ends on the way, and UserError where a method fails.
+    """
+    replies, loaded = [], arms[0].model
+    engine = await _ready(start_engine(recipe.engine, loaded.folder, recipe.trust_remote_code))
+    try:
+        # One after the other: no arm's seconds hold another's calls.
+        for arm in arms:
+            if arm.model != loaded:
+                await _ready(engine.load(arm.model.folder))
+                loaded = arm.model
+            replies.append(await _reply(recipe, prompt, arm, engine))
+    finally:
+        engine.close()
+    return replies
+
+
+async def _ready(start: Awaitable[T]) -> T:
+    """The engine's start, or another model's, with its failure as EngineDied."""
+    try:
+        return await start
+    except (ImportError, OSError, RuntimeError, ValueError) as error:
+        # Ctrl-C ends the engine's processes too: here it is raised, and not taken for a failure of theirs.
+        await asyncio.sleep(0)
+        raise EngineDied(f"it did not start: {error}") from error
+
+
+async def _reply(recipe: Recipe, prompt: Prompt, arm: Arm, engine: CompletionEngine) -> Reply:
+    task, method = load_task(recipe.task), load_method(arm.method)
+    start = time.monotonic()
+    try:
+        [sample] = await run_method(method, prompt, engine, recipe.evaluate.sampling, 1, recipe.seed)
+        seconds = time.monotonic() - start
+        answer = None if sample.error else task.parse(sample.text, prompt)
+    except EngineError as error:
+        sample, seconds, answer = Sample("", error=str(error)), time.monotonic() - start, None
+    except (EngineDied, UserError):
+        raise
+    except Exception as error:  # A bug in a method or task of the user's own.
+        raise UserError(f"method {arm.method.name} failed ({type(error).__name__}: {error}); see --debug") from error
+    return Reply(
+        arm=arm.name,
+        model=arm.model.name,
+        method=arm.method.name,
+        note=arm.note,
+        steps=sample.steps,
+        text=sample.text,
+        answer=answer,
+        error=sample.error,
+        tokens=sample.tokens,
+        seconds=seconds,
+    )

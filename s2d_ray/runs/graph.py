@@ -1,0 +1,314 @@
+"""What every stage makes and from what, known before anything runs.
+
+A stage's inputs hold the fingerprint of the stage before it, so that a change anywhere reaches everything
+that was made from it, and nothing else. A recipe is a run of one part; a mixture has several, which meet in
+the training. Each further round is planned like the first, on the model that the round before will leave.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from s2d_ray.curation.registry import load_rules
+from s2d_ray.data.artifacts import Artifact, Json
+from s2d_ray.data.folders import RunFolders
+from s2d_ray.evaluation.arms import further_arm
+from s2d_ray.models import Model, resolve_model
+from s2d_ray.recipes.recipe import AnyRecipe, Mixture, Recipe
+from s2d_ray.recipes.strict import Named
+from s2d_ray.tasks.corpus import corpus_inputs, held_out, held_out_digest, task_inputs, write_corpus
+
+SYSTEM1 = Named(name="direct")
+UNFILTERED = (Named(name="unfiltered"),)
+PLACEMENT = {
+    "workers",
+    "zero_stage",
+    "offload",
+    "micro_batch_size",
+    "checkpoint_steps",
+    "keep_checkpoints",
+    "max_failures",
+}
+"""Training settings that change where and how safely it runs, not what comes out."""
+
+
+@dataclass(frozen=True)
+class Branch:
+    """One way from a part's prompts to training pairs: whose answers, and which rules choose among them."""
+
+    arm: str
+    """The arm that the model trained on these pairs becomes in evaluation."""
+    method: Named
+    rules: Sequence[Named]
+    candidates: Artifact
+    distilled: Artifact
+    generates: bool
+    """False where it curates the candidates of another branch."""
+    max_examples: int | None
+    """Pairs that are trained on at most."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One task and method of a run, from its prompts to its report."""
+
+    name: str
+    """Empty where the run has no other."""
+    recipe: Recipe
+    folders: RunFolders
+    corpus: Artifact
+    branches: Sequence[Branch]
+    """The distillation itself, then the controls."""
+    evaluation: Artifact
+
+    def label(self, stage: str, arm: str = "distilled") -> str:
+        """How its stage is called in front of a person."""
+        return _label(" ".join(filter(None, (stage, self.name))), arm)
+
+
+@dataclass(frozen=True)
+class Training:
+    """One model, and the branch of each part whose pairs it learns."""
+
+    arm: str
+    branches: Mapping[str, Branch]
+    """By the part's name, in order of names."""
+    model: Artifact
+
+    @property
+    def label(self) -> str:
+        """How it is called in front of a person."""
+        return _label("train", self.arm)
+
+    @property
+    def made_model(self) -> bool:
+        """Whether, once finished, it made a model; not where curation kept nothing."""
+        return self.model.made_model
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One round of a recipe in its results folder."""
+
+    round: int
+    """From 1."""
+    recipe: AnyRecipe
+    """Its model is the round's own."""
+    folders: RunFolders
+    base: Model
+    """The model that is prompted, and that is fine-tuned."""
+    parts: Sequence[Part]
+    trainings: Sequence[Training]
+    """The distilled model, then the controls."""
+    earlier: Sequence["Plan"]
+    """The rounds before."""
+
+    @property
+    def part_folders(self) -> dict[str, RunFolders]:
+        """Part → its folders."""
+        return {part.name: part.folders for part in self.parts}
+
+    @property
+    def has_overview(self) -> bool:
+        """Whether the run has more reports than one, so that an overview is made of them."""
+        return isinstance(self.recipe, Mixture) or self.recipe.rounds > 1
+
+    def artifacts(self, stage: str) -> list[Artifact]:
+        """What a stage makes."""
+        branches = [branch for part in self.parts for branch in part.branches]
+        return {
+            "generate": [b.candidates for b in branches if b.generates],
+            "curate": [b.distilled for b in branches],
+            "train": [t.model for t in self.trainings],
+            "evaluate": [part.evaluation for part in self.parts],
+            "report": [],
+        }[stage]
+
+
+class _Prompts(NamedTuple):
+    """The prompts of a part, which all rounds share."""
+
+    corpus: Artifact
+    held_out: str
+    """Digest of the held-out prompts."""
+
+
+def make_plans(recipe: AnyRecipe, folders: RunFolders, overwrite: bool = False) -> list[Plan]:
+    """A plan per round. Resolves and checks all that a recipe names, and writes its corpus.
+
+    Raises UserError for what does not exist or cannot be read, before Ray or an engine is started.
+    """
+    base = resolve_model(recipe.model, recipe.model_revision)
+    prompts = {
+        name: _Prompts(write_corpus(own, folders.part(name).prompts, overwrite), held_out_digest(held_out(own)))
+        for name, own in recipe.recipes().items()
+    }
+    plans: list[Plan] = []
+    for number in range(1, recipe.rounds + 1):
+        plan = _plan(number, recipe, folders.round(number), base, prompts, tuple(plans))
+        plans.append(plan)
+        model = plan.trainings[0].model
+        recipe = recipe.model_copy(update={"model": str(model.path), "model_revision": None})
+        # Not there yet: what it will be made from identifies it.
+        base = Model(f"round-{number}", model.path, model.fingerprint)
+    return plans
+
+
+def _plan(
+    number: int,
+    recipe: AnyRecipe,
+    folders: RunFolders,
+    base: Model,
+    prompts: Mapping[str, _Prompts],
+    earlier: Sequence[Plan],
+) -> Plan:
+    recipes = recipe.recipes()
+    branches = {
+        name: _branches(own, folders.part(name), base, prompts[name].corpus) for name, own in sorted(recipes.items())
+    }
+    trainings = [
+        _training(recipe, folders, base, dict(zip(branches, of_parts, strict=True)))
+        for of_parts in zip(*branches.values(), strict=True)
+    ]
+    parts = [
+        Part(
+            name,
+            own,
+            folders.part(name),
+            prompts[name].corpus,
+            branches[name],
+            Artifact(folders.part(name).evaluation, _evaluation_inputs(own, base, trainings, prompts[name].held_out)),
+        )
+        for name, own in recipes.items()
+    ]
+    return Plan(number, recipe, folders, base, parts, trainings, earlier)
+
+
+@dataclass(frozen=True)
+class Distilled:
+    """The model that an earlier run left in a results folder."""
+
+    model: Model
+    examples: int
+    """Pairs that it was trained on."""
+    changes: str
+    """How the recipe of that run differs from the one at hand; empty where it does not."""
+
+
+def find_distilled(recipe: Recipe, folders: RunFolders, base: Model) -> Distilled | None:
+    """The finished model in a recipe's results folder, if there is one. Writes nothing, and reads no prompts."""
+    prompts = Artifact(folders.prompts, {})
+    if not prompts.finished or not Artifact(folders.model, {}).finished:
+        return None
+    corpus = Artifact(folders.prompts, corpus_inputs(recipe, prompts.manifest["digest"]))
+    main, *_ = _branches(recipe, folders, base, corpus)
+    training = _training(recipe, folders, base, {"": main})
+    if not training.made_model:
+        return None
+    # A stage's inputs hold the fingerprint of the one before: the first that differs is where they part.
+    stages = [stage for stage in (corpus, main.candidates, main.distilled, training.model) if stage.finished]
+    changes = next(filter(None, (stage.changes for stage in stages)), "")
+    examples = training.model.manifest["examples"]
+    return Distilled(Model.local(f"{base.name}, distilled", folders.model), examples, changes)
+
+
+def base_arms(recipe: Recipe) -> dict[str, Named]:
+    """The arms of the base model in evaluation, and the method of each."""
+    options = recipe.method.options | recipe.evaluate.method
+    further = {further_arm(method.name): method for method in recipe.evaluate.also}
+    return {"system1": SYSTEM1, "system2": Named(name=recipe.method.name, **options), **further}
+
+
+def candidates_artifact(recipe: Recipe, method: Named, base: Model, corpus: Artifact, folder: Path) -> Artifact:
+    """The answers of a method to the corpus."""
+    settings = recipe.generate
+    return Artifact(
+        folder,
+        {
+            "model": {"name": base.name, "identity": base.identity},
+            "method": method.model_dump(mode="json"),
+            "samples": settings.samples,
+            "sampling": settings.sampling.model_dump(mode="json"),
+            "seed": recipe.seed,
+            "corpus": corpus.manifest["digest"],
+            **_engine_inputs(recipe),
+        },
+    )
+
+
+def _branches(recipe: Recipe, folders: RunFolders, base: Model, corpus: Artifact) -> list[Branch]:
+    rules = recipe.curate.rules
+
+    def branch(arm: str, own: RunFolders, method: Named, rules: Sequence[Named], candidates: Artifact) -> Branch:
+        distilled = Artifact(own.distilled, _distilled_inputs(recipe, rules, candidates))
+        generates = own.candidates == candidates.path
+        return Branch(arm, method, rules, candidates, distilled, generates, recipe.train.max_examples)
+
+    answers = candidates_artifact(recipe, recipe.method, base, corpus, folders.candidates)
+    main = branch("distilled", folders, recipe.method, rules, answers)
+    if not recipe.evaluate.controls:
+        return [main]
+    votes, raw = folders.control("distilled_system1"), folders.control("distilled_unfiltered")
+    own_answers = candidates_artifact(recipe, SYSTEM1, base, corpus, votes.candidates)
+    return [
+        main,
+        branch("distilled_system1", votes, SYSTEM1, rules, own_answers),
+        branch("distilled_unfiltered", raw, recipe.method, UNFILTERED, answers),
+    ]
+
+
+def _training(recipe: AnyRecipe, folders: RunFolders, base: Model, branches: Mapping[str, Branch]) -> Training:
+    [arm] = {branch.arm for branch in branches.values()}
+    folder = folders.model if arm == "distilled" else folders.control(arm).model
+    return Training(arm, branches, Artifact(folder, _model_inputs(recipe, base, branches)))
+
+
+def _label(stage: str, arm: str) -> str:
+    return stage if arm == "distilled" else f"{stage} ({arm})"
+
+
+def _engine_inputs(recipe: Recipe) -> Json:
+    engine = recipe.engine
+    return {
+        "dtype": engine.dtype,
+        "max_model_len": engine.max_model_len,
+        "script": engine.script if engine.kind == "scripted" else None,
+    }
+
+
+def _distilled_inputs(recipe: Recipe, sections: Sequence[Named], candidates: Artifact) -> Json:
+    named = zip(sections, load_rules(sections), strict=True)
+    return {
+        "candidates": candidates.fingerprint,
+        "rules": [{"name": section.name, **rule.model_dump(mode="json")} for section, rule in named],
+        "task": task_inputs(recipe),
+    }
+
+
+def _model_inputs(recipe: AnyRecipe, base: Model, branches: Mapping[str, Branch]) -> Json:
+    distilled = {name: branch.distilled.fingerprint for name, branch in branches.items()}
+    inputs = {
+        "model": {"name": base.name, "identity": base.identity},
+        "train": recipe.train.model_dump(mode="json", exclude=PLACEMENT),
+        "seed": recipe.seed,
+    }
+    if isinstance(recipe, Mixture):
+        limits = {name: branch.max_examples for name, branch in branches.items()}
+        return inputs | {"distilled": distilled, "max_examples": limits}
+    return inputs | {"distilled": distilled[""]}
+
+
+def _evaluation_inputs(recipe: Recipe, base: Model, trainings: Sequence[Training], prompts: str) -> Json:
+    settings = recipe.evaluate
+    return {
+        "base": base.identity,
+        "methods": {arm: method.model_dump(mode="json") for arm, method in base_arms(recipe).items()},
+        "models": {training.arm: training.model.fingerprint for training in trainings},
+        "samples": settings.samples,
+        "sampling": settings.sampling.model_dump(mode="json"),
+        "seed": recipe.seed,
+        "prompts": prompts,
+        **_engine_inputs(recipe),
+        **({"logprobs": True} if recipe.answering_engine.logprobs else {}),
+    }

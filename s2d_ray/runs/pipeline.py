@@ -1,0 +1,158 @@
+"""READ FIRST: the stages of a distillation, in order.
+
+    unlabelled prompts → System 2 (Ray Data over engines) → curation without labels → fine-tuning of the same
+    model on (prompt, answer) → every arm on held-out prompts → report
+
+Each stage leaves a folder that the next one reads; a finished folder is reused, an unfinished one resumed.
+A plan is one round. A recipe is one part; the parts of a mixture have all stages but the training to themselves.
+The controls of the paper run through the same stages as branches of their own (see `graph.py`).
+"""
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+
+from s2d_ray.curation.registry import load_rules
+from s2d_ray.data.artifacts import Artifact
+from s2d_ray.data.folders import RunFolders
+from s2d_ray.devices import Choice, choose_dtype
+from s2d_ray.imports import import_object
+from s2d_ray.methods.registry import load_method
+from s2d_ray.models import Model
+from s2d_ray.recipes.recipe import AnyRecipe
+from s2d_ray.report.overview import gained, reports_of, write_overview
+from s2d_ray.report.report import write_report
+from s2d_ray.runs.dtypes import with_dtype
+from s2d_ray.runs.graph import SYSTEM1, Plan, base_arms, make_plans
+from s2d_ray.tasks.registry import load_task
+from s2d_ray.terminal import console
+
+
+def generate(plan: Plan) -> None:
+    """System 2 answers the unlabelled prompts; for a control, System 1 does."""
+    from s2d_ray.stages.generate import generate as run
+
+    for part in plan.parts:
+        for branch in part.branches:
+            if branch.generates:
+                label = part.label("generate", branch.arm)
+                run(part.recipe, branch.method, plan.base, part.corpus, branch.candidates, label)
+
+
+def curate(plan: Plan) -> None:
+    """Each prompt's candidates become a target or a rejection, without labels."""
+    from s2d_ray.stages.curate import curate as run
+
+    for part in plan.parts:
+        for branch in part.branches:
+            label = part.label("curate", branch.arm)
+            run(part.recipe, branch.rules, plan.base, branch.candidates, branch.distilled, label)
+
+
+def train(plan: Plan) -> None:
+    """The base model learns the targets of all parts together, where there are any."""
+    from s2d_ray.stages.train import Source
+    from s2d_ray.stages.train import train as run
+
+    for training in plan.trainings:
+        sources = [Source(part, b.distilled, b.max_examples) for part, b in training.branches.items()]
+        run(plan.recipe, plan.base, sources, training.model, training.label)
+
+
+def evaluate(plan: Plan) -> None:
+    """Every arm answers the held-out prompts."""
+    from s2d_ray.stages.evaluate import evaluate as run
+
+    trained = [(Model.local(t.arm, t.model.path), {t.arm: SYSTEM1}) for t in plan.trainings if t.made_model]
+    for part in plan.parts:
+        models = [(plan.base, base_arms(part.recipe)), *trained]
+        run(part.recipe, models, part.evaluation, part.label("evaluate"))
+
+
+def report(plan: Plan) -> None:
+    """What came of it, for people and for programs."""
+    for part in plan.parts:
+        write_report(part.recipe, load_task(part.recipe.task), part.folders)
+    if plan.has_overview:
+        rounds = [*plan.earlier, plan]
+        write_overview(rounds[0].recipe, [earlier.part_folders for earlier in rounds], rounds[0].folders.report)
+
+
+STAGES: Mapping[str, Callable[[Plan], None]] = {
+    "generate": generate,
+    "curate": curate,
+    "train": train,
+    "evaluate": evaluate,
+    "report": report,
+}
+"""In the order in which they run."""
+
+
+def rounds(plans: Sequence[Plan], stages: Sequence[str]) -> Iterator[Plan]:
+    """The rounds in which to run `stages`, one after the other.
+
+    That is the first; then each for which the stages before `stages` have run, until a round gained nothing.
+    """
+    for plan in plans:
+        if plan.earlier and not _follows(plan, stages[0]):
+            return
+        yield plan
+
+
+def _follows(plan: Plan, first_stage: str) -> bool:
+    before = plan.earlier[-1]
+    needed = [artifact for stage in STAGES for artifact in before.artifacts(stage)] + _made_before(plan, first_stage)
+    if not all(artifact.finished for artifact in needed):
+        return False
+    for artifact in needed:
+        artifact.require()
+    return gained(reports_of(before.part_folders).values())
+
+
+def _made_before(plan: Plan, stage: str) -> list[Artifact]:
+    """What the stages before this one make."""
+    names = list(STAGES)
+    return [artifact for earlier in names[: names.index(stage)] for artifact in plan.artifacts(earlier)]
+
+
+def check(recipe: AnyRecipe) -> None:
+    """All that a recipe names, without writing anything or looking at the model. Raises UserError."""
+    for own in recipe.recipes().values():
+        for method in (own.method, *base_arms(own).values()):
+            load_method(method)
+        load_rules(own.curate.rules)
+        if own.engine.kind == "scripted":
+            import_object(own.engine.script)
+        next(load_task(own.task).items("train", own.seed), None)
+
+
+def _choose_dtype(recipe: AnyRecipe, folders: RunFolders) -> Choice:
+    """For the machines that engines run on, and said."""
+    if recipe.engine.kind == "vllm" and os.environ.get("RAY_ADDRESS"):
+        from s2d_ray.stages.cluster import on_an_engines_machine
+
+        choice = on_an_engines_machine(choose_dtype, recipe.engine, folders.logs)
+    else:
+        choice = choose_dtype()
+    console.print(f"computing in {choice.dtype} on {choice.device}: {choice.reason}", markup=False, highlight=False)
+    return choice
+
+
+def prepare(recipe: AnyRecipe, folders: RunFolders, stages: Sequence[str], overwrite: bool = False) -> list[Plan]:
+    """The plans of a run, one a round, after all that can be checked without Ray or an engine. Raises UserError.
+
+    The folders of `stages` are made ready: results of another recipe are refused, or removed if `overwrite`. In
+    later rounds only those that are there already: a round may turn out to be the last.
+    """
+    check(recipe)
+    anew = overwrite and stages[0] == next(iter(STAGES))
+    recipe = with_dtype(recipe, None if anew else folders, partial(_choose_dtype, recipe, folders))
+    plans = make_plans(recipe, folders, anew)
+    for artifact in _made_before(plans[0], stages[0]):
+        artifact.require()
+    for plan in plans:
+        for stage in stages:
+            for artifact in plan.artifacts(stage):
+                if plan is plans[0] or artifact.path.exists():
+                    artifact.open(overwrite)
+    return plans

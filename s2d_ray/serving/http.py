@@ -1,0 +1,215 @@
+"""The HTTP side of a desk: OpenAI's API, and the experiment's page with its buttons and its feedback."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from secrets import token_urlsafe
+from typing import Any
+from uuid import uuid4
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from s2d_ray.errors import UserError
+from s2d_ray.experiment.events import Feedback
+from s2d_ray.experiment.experiment import OutOfDate
+from s2d_ray.experiment.page import content_security_policy
+from s2d_ray.recipes.strict import parse
+from s2d_ray.serving.admission import Refused
+from s2d_ray.serving.auth import Access, Denied
+from s2d_ray.serving.desk import Desk, Failed, NoSuchModel, Turn
+from s2d_ray.serving.protocol import (
+    Asked,
+    ChatRequest,
+    TextRequest,
+    chunk,
+    completion_body,
+    error_body,
+    last_chunks,
+    models_body,
+)
+from s2d_ray.serving.protocol import event as sent_event
+
+USER_HEADER = "x-s2d-user"
+COOKIE = "s2d_user"
+"""Names a browser that gave no user, so that it keeps its arm. Random, and used for nothing else."""
+COOKIE_SECONDS = 180 * 86400
+RESTART_SECONDS = 5
+"""To be waited when an engine is gone and a new one starts."""
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+class TooLarge(Exception):
+    """The body is larger than the server takes."""
+
+
+class NotJson(UserError):
+    """The body is not what the content type must say."""
+
+
+def build_app(desk: Desk, access: Access, max_body: int) -> Starlette:
+    """The ASGI application. It opens the desk when it starts and closes it when it ends."""
+    created = int(time.time())
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        await desk.open()
+        yield
+        await desk.close()
+
+    async def healthz(_: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    async def models(request: Request) -> Response:
+        access.check_ask(request.headers)
+        return JSONResponse(models_body(created))
+
+    async def answer(request: Request, body: type[Asked]) -> Response:
+        access.check_ask(request.headers)
+        asked = parse(body, await _json(request, max_body), where="request")
+        user, is_new = _user(request, asked)
+        turn = desk.turn(asked, user)
+        response = await (_streamed if asked.stream else _whole)(desk, turn)
+        if is_new:
+            response.set_cookie(COOKIE, user, COOKIE_SECONDS, httponly=True, samesite="lax")
+        return response
+
+    async def chat(request: Request) -> Response:
+        return await answer(request, ChatRequest)
+
+    async def text(request: Request) -> Response:
+        return await answer(request, TextRequest)
+
+    async def feedback(request: Request) -> Response:
+        access.check_ask(request.headers)
+        desk.feedback(parse(Feedback, await _json(request, max_body), where="feedback"))
+        return JSONResponse({"status": "stored"})
+
+    async def page(request: Request) -> Response:
+        access.check_look(request.headers)
+        nonce = token_urlsafe(16)
+        headers = {
+            "content-security-policy": content_security_policy(nonce),
+            "x-content-type-options": "nosniff",
+            "referrer-policy": "no-referrer",
+            "cache-control": "no-store",
+        }
+        return HTMLResponse(await desk.page(nonce), headers=headers)
+
+    async def change(request: Request) -> Response:
+        try:
+            access.check_change(request.headers)
+        except Denied as denied:
+            return _error(str(denied), "permission_error", 403)
+        state = await desk.change(await _json(request, max_body))
+        return JSONResponse({"version": state.version, "status": state.status})
+
+    return Starlette(
+        routes=[
+            Route("/healthz", healthz),
+            Route("/v1/models", models),
+            Route("/v1/chat/completions", chat, methods=["POST"]),
+            Route("/v1/completions", text, methods=["POST"]),
+            Route("/ab", page),
+            Route("/ab/feedback", feedback, methods=["POST"]),
+            Route("/ab/change", change, methods=["POST"]),
+        ],
+        exception_handlers=dict.fromkeys((Denied, TooLarge, UserError, Refused, Failed), _answered),
+        lifespan=lifespan,
+    )
+
+
+async def _whole(desk: Desk, turn: Turn) -> Response:
+    answer = await desk.answer(turn)
+    return JSONResponse(completion_body(turn.request_id, turn.request, int(turn.received), answer))
+
+
+async def _streamed(desk: Desk, turn: Turn) -> Response:
+    pieces: asyncio.Queue[str | None] = asyncio.Queue()
+    answering = asyncio.ensure_future(desk.answer(turn, pieces.put_nowait))
+    answering.add_done_callback(lambda _: pieces.put_nowait(None))
+    try:
+        # What goes wrong before the first text still has a status of its own.
+        first = await pieces.get()
+        if first is None:
+            await answering
+    except BaseException:
+        answering.cancel()
+        raise
+
+    async def events() -> AsyncIterator[bytes]:
+        named = turn.request_id, turn.request, int(turn.received)
+        piece = first
+        try:
+            yield chunk(*named, piece or "", first=True)
+            while piece is not None:
+                piece = await pieces.get()
+                if piece is not None:
+                    yield chunk(*named, piece)
+            answer = await answering
+            if first is None:
+                yield chunk(*named, answer.text)
+            yield last_chunks(*named, answer)
+        except (Refused, Failed, UserError) as error:
+            yield sent_event(error_body(str(error), "server_error"))
+        finally:
+            # A client that goes away ends its generation.
+            answering.cancel()
+
+    headers = {"cache-control": "no-cache", "x-accel-buffering": "no"}
+    return StreamingResponse(events(), media_type="text/event-stream", headers=headers)
+
+
+def _user(request: Request, asked: Asked) -> tuple[str, bool]:
+    """Who asks, and whether the browser has to be told its name."""
+    known = asked.user or request.headers.get(USER_HEADER) or request.cookies.get(COOKIE)
+    return (known, False) if known else (uuid4().hex, True)
+
+
+async def _json(request: Request, max_body: int) -> dict[str, Any]:
+    """The body as a JSON object. Raises TooLarge or UserError."""
+    # Other sites cannot make a browser send this content type without asking first.
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise NotJson("the content type must be application/json")
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > max_body:
+            raise TooLarge(f"the body is larger than {max_body} bytes")
+    try:
+        content = json.loads(body)
+    except ValueError as error:
+        raise UserError(f"the body is not JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise UserError("the body is not a JSON object")
+    return content
+
+
+STATUS: Sequence[tuple[type[Exception], int, str]] = (
+    (Denied, 401, "authentication_error"),
+    (TooLarge, 413, "invalid_request_error"),
+    (NotJson, 415, "invalid_request_error"),
+    (NoSuchModel, 404, "invalid_request_error"),
+    (OutOfDate, 409, "conflict_error"),
+    (UserError, 400, "invalid_request_error"),
+)
+
+
+async def _answered(_: Request, error: Exception) -> Response:
+    if isinstance(error, Refused):
+        return _error(str(error), "rate_limit_error", error.status, retry_after=error.retry_after)
+    if isinstance(error, Failed):
+        retry_after = RESTART_SECONDS if error.status == 503 else None
+        return _error(str(error), "server_error", error.status, retry_after=retry_after)
+    status, kind = next((status, kind) for known, status, kind in STATUS if isinstance(error, known))
+    return _error(str(error), kind, status)
+
+
+def _error(message: str, kind: str, status: int, retry_after: int | None = None) -> Response:
+    headers = {} if retry_after is None else {"retry-after": str(retry_after)}
+    return JSONResponse(error_body(message, kind), status, headers)

@@ -1,0 +1,95 @@
+"""Parts: they cover their source once, whatever its files, and are done by their mark alone."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from s2d_ray.data.files import part_files, read_rows
+from s2d_ray.data.shards import (
+    CHECKPOINT,
+    Part,
+    commit_part,
+    forget_checkpoint,
+    parts_done,
+    read_part,
+    remaining,
+    rows_of,
+)
+
+
+def write_source(folder: Path, files: Sequence[int], group: int) -> Path:
+    """Files of so many rows each, numbered through, in row groups of `group`."""
+    folder.mkdir(parents=True)
+    begin = 0
+    for number, rows in enumerate(files):
+        table = pa.table({"n": pa.array(range(begin, begin + rows), pa.int64())})
+        pq.write_table(table, folder / f"part-{number:03}.parquet", row_group_size=group)
+        begin += rows
+    return folder
+
+
+@given(st.lists(st.integers(0, 12), max_size=5), st.integers(1, 7), st.integers(1, 9))
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_parts_cover_every_row_once(tmp_path_factory: pytest.TempPathFactory, files: list[int], group: int, size: int):  # type: ignore[no-untyped-def]
+    folder = tmp_path_factory.mktemp("any")
+    left = remaining(write_source(folder / "source", files, group), folder, size)
+    assert [row["n"] for part in left.parts for row in read_part(part)] == list(range(sum(files)))
+    assert all(rows_of(part) == size for part in left.parts[:-1])
+    assert len({part["name"] for part in left.parts}) == len(left.parts)
+    assert (left.rows, left.done) == (sum(files), 0)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    return write_source(tmp_path / "source", [25], 10)
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    (tmp_path / "target").mkdir()
+    return tmp_path / "target"
+
+
+def commit(target: Path, part: Part) -> None:
+    commit_part(target, part, pa.Table.from_pylist(read_part(part)))
+
+
+def test_what_is_done_is_not_left(source: Path, target: Path) -> None:
+    first, _, third = remaining(source, target, 10).parts
+    commit(target, third)
+    commit(target, first)
+    again = remaining(source, target, 10)
+    assert [row["n"] for part in again.parts for row in read_part(part)] == list(range(10, 20))
+    assert (again.rows, again.done, parts_done(target)) == (10, 15, 2)
+
+
+def test_parts_keep_the_size_that_they_were_begun_with(source: Path, target: Path) -> None:
+    commit(target, remaining(source, target, 10).parts[0])
+    for part in remaining(source, target, 3).parts:
+        commit(target, part)
+    assert [row["n"] for row in read_rows(target)] == list(range(25))
+    forget_checkpoint(target)
+    assert len(remaining(source, target, 3).parts) == 9
+
+
+def test_a_part_made_twice_is_there_once(source: Path, target: Path) -> None:
+    parts = remaining(source, target, 10).parts
+    for part in [*parts, *parts]:
+        commit(target, part)
+    assert [row["n"] for row in read_rows(target)] == list(range(25))
+
+
+def test_a_part_without_its_mark_is_made_again_and_moves_its_rows(source: Path, target: Path) -> None:
+    part, *_ = remaining(source, target, 10).parts
+    for odd in ("rejected", "kept"):
+        decided = [row | {"status": odd if row["n"] % 2 else "failed"} for row in read_part(part)]
+        commit_part(target, part, pa.Table.from_pylist(decided), partition_by="status")
+        (target / CHECKPOINT / part["name"]).unlink()
+    assert [path.parent.name for path in part_files(target)] == ["status=failed", "status=kept"]
+    assert sorted(row["n"] for row in read_rows(target)) == list(range(10))
+    assert remaining(source, target, 10).parts[0] == part

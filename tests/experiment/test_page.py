@@ -1,0 +1,167 @@
+"""The page says what is known, escapes all that comes from outside, and asks nothing of other servers."""
+
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from s2d_ray.experiment.assignment import Arm
+from s2d_ray.experiment.decision import decide
+from s2d_ray.experiment.experiment import Change, Experiment
+from s2d_ray.experiment.page import ab_page, content_security_policy, seconds_text, times
+from s2d_ray.experiment.store import EventStore, Snapshot
+from s2d_ray.experiment.summary import summarise
+from s2d_ray.recipes.load import load_recipe
+from s2d_ray.recipes.recipe import Recipe
+from s2d_ray.recipes.serve import Guardrails, Prices, RampStep, Serve, Weights
+from tests.experiment.traffic import BEHAVIOURS, START, Behaviour, fill
+
+NOW = START + timedelta(hours=60)
+SERVE = Serve(weights=Weights(system1=0.5))
+HOSTILE = """<script>alert(1)</script><img src=x onerror=alert(2)>"'--></style></div>{{ 7 * 7 }}"""
+NONCE = "bm9uY2U"
+
+
+def page(
+    folder: Path,
+    serve: Serve = SERVE,
+    count: int = 0,
+    behaviours: Mapping[Arm, Behaviour] = BEHAVIOURS,
+    text: str = "",
+    change: Change | None = None,
+    guardrail: str = "",
+) -> str:
+    experiment = Experiment(folder / "experiment.json", serve, START)
+    if change:
+        experiment.apply(change, NOW)
+    if guardrail:
+        experiment.roll_back("guardrail", guardrail, NOW)
+    fill(EventStore(folder), count, serve.weights, behaviours)
+    summary = summarise(Snapshot(folder), experiment.state, serve.margin, NOW)
+    decision = decide(summary.difference, serve.margin)
+    return ab_page(recipe(serve, text), experiment.state, summary, decision, NOW, NONCE)
+
+
+def recipe(serve: Serve, text: str) -> Recipe:
+    loaded = load_recipe("s2a-geonames")
+    names = {"description": text, "model": text} if text else {}
+    return loaded.model_copy(update={"serve": serve, **names})
+
+
+def words(html: str) -> str:
+    """What a person reads."""
+    body = html[html.index("<body>") : html.index("<script nonce")]
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", body))
+
+
+class Elements(HTMLParser):
+    """Every tag with its attributes."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+
+@pytest.mark.parametrize(
+    ("quality", "heading", "tone"),
+    [(0.87, "Promote System 1", "good"), (0.6, "Keep System 2", "bad"), (0.82, "Keep testing", "mixed")],
+)
+def test_the_decision_stands_first_with_its_reason(tmp_path: Path, quality: float, heading: str, tone: str) -> None:
+    html = page(tmp_path, count=12_000, behaviours={**BEHAVIOURS, "system1": Behaviour(quality, 0.2, 3)})
+    assert f'<section class="card verdict {tone}">\n<strong>{heading}</strong>' in html
+    assert "ratings can tell." in words(html)
+    assert html.count("<polygon") == 3
+
+
+def test_figures_of_both_arms_are_there(tmp_path: Path) -> None:
+    said = words(page(tmp_path, Serve(weights=Weights(system1=0.5), prices=Prices(prompt=1, completion=1)), 12_000))
+    for figure in (
+        "System 2: 2.9",
+        " as long",
+        " as many",
+        "12 000",
+        "Cost of 1000",
+        "System 1, distilled 50%",
+    ):
+        assert figure in said
+    assert "Base" not in said.split("Latest changes")[0]
+
+
+def test_before_any_request_it_says_what_is_missing(tmp_path: Path) -> None:
+    html = page(tmp_path)
+    said = words(html)
+    assert "Keep testing Too few ratings" in said
+    assert "No arm has enough ratings yet. They come in through /ab/feedback ." in said
+    assert "<polygon" not in html
+
+
+def test_a_few_requests_give_no_more_than_they_can(tmp_path: Path) -> None:
+    said = words(page(tmp_path, count=30))
+    assert "too few to tell" in said
+    assert "not enough ratings yet" in said
+
+
+def test_a_roll_back_says_why_and_who(tmp_path: Path) -> None:
+    said = words(page(tmp_path, count=500, guardrail="System 1: 20 of 20 requests failed"))
+    assert "Rolled back: System 2 answers everyone System 1: 20 of 20 requests failed (guardrail, 2026-11-22" in said
+    assert "System 2 100%" in said
+
+
+def test_ramp_and_guardrails_are_explained(tmp_path: Path) -> None:
+    ramp = (RampStep(system1=0.01, hours=2), RampStep(system1=0.1, hours=24))
+    serve = Serve(ramp=ramp, guardrails=Guardrails(error_rate=0.02, p95_seconds=None))
+    said = words(page(tmp_path, serve))
+    assert "On the ramp: 1% for 2 h, 10% for 24 h, then 50% for System 1." in said
+    assert "once an arm fails more than 2% of its requests." in said
+
+
+def test_all_that_comes_from_outside_is_escaped(tmp_path: Path) -> None:
+    change = Change(action="stop", who=HOSTILE, why=HOSTILE, version=1)
+    html = page(tmp_path, count=30, text=HOSTILE, change=change, guardrail=HOSTILE)
+    assert "<script>" not in html
+    assert "<img" not in html
+    assert "49" not in words(html).replace("2026", "")
+    assert html.count("&lt;script&gt;") >= 5
+    plain = Elements(
+        page(tmp_path / "plain", count=30, change=change.model_copy(update={"who": "ada", "why": "a"}), guardrail="b")
+    )
+    assert [tag for tag, _ in Elements(html).found] == [tag for tag, _ in plain.found]
+
+
+def test_nothing_is_asked_of_other_servers_and_nothing_runs_without_the_nonce(tmp_path: Path) -> None:
+    html = page(tmp_path, count=3000)
+    for tag, attributes in Elements(html).found:
+        assert not {"src", "href", "style", "action"} & attributes.keys()
+        assert not [name for name in attributes if name.startswith("on")]
+        if tag in ("script", "style"):
+            assert attributes == {"nonce": NONCE}
+    assert "://" not in html
+    assert "url(" not in html
+    assert "@import" not in html
+
+
+def test_the_policy_allows_what_bears_the_nonce_and_the_server_itself() -> None:
+    policy = dict(rule.strip().split(" ", 1) for rule in content_security_policy(NONCE).split(";"))
+    assert policy["default-src"] == policy["frame-ancestors"] == policy["base-uri"] == policy["form-action"] == "'none'"
+    assert policy["script-src"] == policy["style-src"] == f"'nonce-{NONCE}'"
+    assert policy["connect-src"] == "'self'"
+
+
+def test_the_token_is_asked_for_where_there_is_one(tmp_path: Path) -> None:
+    token = [a for tag, a in Elements(page(tmp_path, Serve(admin_token_env="TOKEN"))).found if a.get("name") == "token"]
+    assert "required" in token[0]
+    assert "value" not in token[0]
+    without = [a for tag, a in Elements(page(tmp_path)).found if a.get("name") == "token"]
+    assert "required" not in without[0]
+
+
+def test_numbers_read_well() -> None:
+    assert [seconds_text(s) for s in (0.0123, 0.9, 1, 2.345, 120)] == ["12 ms", "900 ms", "1 s", "2.35 s", "120 s"]
+    assert times(None, None) is None

@@ -1,0 +1,78 @@
+"""Made-up traffic with a known truth: users with tastes of their own, assigned, answered and asked for a rating."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+
+from s2d_ray.experiment.assignment import Arm, arm_at, place
+from s2d_ray.experiment.events import FeedbackEvent, RequestEvent, ShadowEvent
+from s2d_ray.experiment.store import EventStore
+from s2d_ray.recipes.serve import Weights
+
+START = datetime(2026, 11, 20, 8, 0, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """What one arm does."""
+
+    quality: float
+    seconds: float
+    tokens: int
+    errors: float = 0.0
+
+
+BEHAVIOURS: Mapping[Arm, Behaviour] = {
+    "system1": Behaviour(0.86, 0.21, 3, 0.002),
+    "system2": Behaviour(0.87, 2.9, 35, 0.004),
+    "base": Behaviour(0.55, 0.4, 18),
+}
+
+
+def requests(
+    count: int, weights: Weights, users: int = 4000, behaviours: Mapping[Arm, Behaviour] = BEHAVIOURS, hours: float = 60
+) -> list[tuple[RequestEvent, FeedbackEvent | None, ShadowEvent | None]]:
+    """That many requests over some hours, a third of them rated and a tenth shadowed."""
+    random = np.random.default_rng(count)
+    tastes = random.beta(2, 2, users) - 0.5
+    traffic: list[tuple[RequestEvent, FeedbackEvent | None, ShadowEvent | None]] = []
+    for number, user in enumerate(random.integers(0, users, count)):
+        where = place("test", f"user {user}")
+        arm = arm_at(where.point, weights)
+        does = behaviours[arm]
+        time = START.timestamp() + 3600 * hours * number / count + 1
+        failed = bool(random.random() < does.errors)
+        request = RequestEvent(
+            request_id=f"s2d-{number:08d}",
+            time=time,
+            arm=arm,
+            version=1,
+            cluster=where.cluster,
+            outcome="failed" if failed else "answered",
+            seconds=float(does.seconds * random.lognormal(0, 0.4)),
+            first_token_seconds=None if failed else 0.8 * does.seconds,
+            prompt_tokens=40,
+            completion_tokens=int(random.poisson(does.tokens)),
+            cost=0.0001 * does.tokens,
+        )
+        good = random.random() < np.clip(does.quality + 0.3 * tastes[user], 0, 1)
+        feedback = FeedbackEvent(request.request_id, time + 30, float(good)) if random.random() < 0.33 else None
+        other: Arm = "system1" if arm == "system2" else "system2"
+        agrees = float(random.random() < 0.93)
+        shadow = (
+            ShadowEvent(request.request_id, time, arm, other, where.cluster, agrees, 1.0)
+            if random.random() < 0.1
+            else None
+        )
+        traffic.append((request, feedback, shadow))
+    return traffic
+
+
+def fill(store: EventStore, count: int, weights: Weights, behaviours: Mapping[Arm, Behaviour] = BEHAVIOURS) -> None:
+    """All of these requests, with what belongs to them, into a store."""
+    for events in requests(count, weights, behaviours=behaviours):
+        for event in events:
+            if event is not None:
+                store.add(event)

@@ -1,0 +1,211 @@
+"""`s2d plan`: what it reads off a run, and what it makes of it."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from rich.console import Console
+from safetensors.numpy import save_file
+
+from s2d_ray.data.files import read_rows, write_json
+from s2d_ray.data.folders import RunFolders
+from s2d_ray.data.records import (
+    CANDIDATES,
+    DECISIONS,
+    Candidates,
+    Row,
+    Sample,
+    Step,
+    assistant,
+    candidates_to_row,
+    prompt_from_row,
+)
+from s2d_ray.errors import UserError
+from s2d_ray.planning.estimate import Measured, estimate, measure_run, measure_sample, parameters_of, phases
+from s2d_ray.planning.sizing import Gpu
+from s2d_ray.recipes.load import load_recipe
+from s2d_ray.recipes.recipe import Mixture, Recipe
+from s2d_ray.report.ledger import Tokens
+from s2d_ray.runs.graph import make_plans
+from tests.stages.runs import write_corpus, write_recipe
+
+PROMPTS = 20
+# Per prompt: 1000 read of which 800 cached, 50 generated; 0.5 kept.
+STEPS = {"a": Tokens(100, 90_000, 80_000, 3_000), "b": Tokens(100, 10_000, 0, 2_000)}
+MAIN = Measured("distilled", "s2a", 100, STEPS, {}, 50, 60, None, 8)
+VOTED = replace(
+    MAIN,
+    arm="distilled_system1",
+    method="direct (control)",
+    steps={},
+    rule_calls={"universal": Tokens(50, 5_000, 0, 500)},
+)
+
+
+def recipe(**sections: object) -> Recipe:
+    return Recipe.model_validate({"name": "mine", "model": "m", "task": "prompts", "method": "s2a"} | sections)
+
+
+def test_each_stage_of_each_branch_grows_with_the_prompts() -> None:
+    settings = {"epochs": 2, "batch_size": 10, "micro_batch_size": 10, "workers": 2}
+    wanted = recipe(train=settings, engine={"max_engines": 4, "tensor_parallel": 2})
+    generate, curate, train, train_too = phases(wanted, [MAIN, VOTED], 100_000, 7e9, Gpu(1000, 400, 80))
+    # 1000 times 5000 tokens at 1000/s, and 2 x 7e9 x 1000 x 20,000 FLOPs at 4e14/s.
+    assert (generate.stage, generate.method, generate.gpus) == ("generate", "s2a", 8)
+    assert generate.gpu_seconds == pytest.approx(5000 + 700)
+    assert generate.hours == pytest.approx(5700 / 8 / 3600)
+    # 50,000 pairs twice, of 60 tokens, at 4 x 7e9 FLOPs (LoRA).
+    assert (train.stage, train.gpus) == ("train", 2)
+    assert train.gpu_seconds == pytest.approx(6e6 * 4 * 7e9 / 4e14)
+    assert (curate.stage, curate.method) == ("curate", "direct (control)")
+    assert curate.gpu_seconds == pytest.approx(500 + 2 * 7e9 * 5e6 / 4e14)
+    assert train_too.gpu_seconds == train.gpu_seconds
+
+
+def test_a_limit_on_steps_or_examples_limits_training() -> None:
+    gpu = Gpu(1000, 400, 80)
+
+    def trained(max_examples: int | None = None, **settings: object) -> float:
+        batch = {"epochs": 1, "batch_size": 10, "micro_batch_size": 10}
+        branch = replace(MAIN, max_examples=max_examples)
+        return phases(recipe(train=batch | settings), [branch], 100_000, 7e9, gpu)[-1].gpu_seconds
+
+    assert trained(max_steps=100) == pytest.approx(100 * 10 * 60 * 4 * 7e9 / 4e14)
+    assert trained(max_examples=500) == pytest.approx(500 * 60 * 4 * 7e9 / 4e14)
+    assert trained(lora=None, zero_stage=3, max_steps=100) == pytest.approx(100 * 10 * 60 * 6 * 7e9 / 4e14)
+
+
+def test_the_parts_of_a_mixture_are_trained_together() -> None:
+    part = {"task": "prompts", "method": "s2a"}
+    settings = {"epochs": 1, "batch_size": 10, "micro_batch_size": 10}
+    wanted = Mixture.model_validate(
+        {"name": "mine", "model": "m", "parts": {"one": part, "two": part}, "train": settings}
+    )
+    two = replace(MAIN, method="two s2a", tokens_per_pair=90, max_examples=100)
+    three = replace(two, method="three s2a", kept=0, tokens_per_pair=0)
+    found = phases(wanted, [MAIN, two, three], 1_000, 7e9, Gpu(1000, 400, 80))
+    assert [(phase.stage, phase.method) for phase in found] == [
+        ("generate", "s2a"),
+        ("generate", "two s2a"),
+        ("generate", "three s2a"),
+        ("train", "all parts"),
+    ]
+    # 500 pairs of 60 tokens and 100 of 90.
+    assert found[-1].gpu_seconds == pytest.approx((500 * 60 + 100 * 90) * 4 * 7e9 / 4e14)
+    assert phases(wanted, [three], 1_000, 7e9, Gpu(1000, 400, 80))[1:] == []
+
+
+def test_a_model_that_does_not_fit_takes_more_gpus_or_is_refused() -> None:
+    wanted = recipe(engine={"max_engines": 2}, train={"zero_stage": 3})
+    assert [phase.gpus for phase in phases(wanted, [MAIN], 1000, 70e9, Gpu(1000, 400, 80))] == [8, 3]
+    small = recipe(engine={"max_engines": 2, "tensor_parallel": 2, "pipeline_parallel": 3})
+    assert phases(small, [MAIN], 1000, 1e9, Gpu(1000, 400, 80))[0].gpus == 12
+    with pytest.raises(UserError, match=r"70 billion parameters with train\.zero_stage=2 does not fit"):
+        phases(recipe(), [MAIN], 1000, 70e9, Gpu(1000, 400, 80))
+
+
+@pytest.fixture
+def run(tmp_path: Path, tiny_model: Path) -> tuple[Recipe, RunFolders]:
+    """A run that got as far as its distilled set, on two GPUs."""
+    corpus = tmp_path / "corpus.jsonl"
+    corpus.write_text("".join(json.dumps({"prompt": f"Question {n}?"}) + "\n" for n in range(PROMPTS)))
+    path = tmp_path / "mine.yaml"
+    task = {"name": "prompts", "path": str(corpus)}
+    content = {"name": "mine", "model": str(tiny_model), "task": task, "method": "s2a"}
+    path.write_text(yaml.safe_dump(content | {"evaluate": {"controls": False}}))
+    loaded = load_recipe(str(path), ["engine.dtype=float32", "train.dtype=float32"])
+    folders = RunFolders(tmp_path / "runs" / "mine")
+    return loaded, folders
+
+
+def finish(loaded: Recipe, folders: RunFolders) -> int:
+    """Write the run's folders; the number of prompts."""
+    [plan] = make_plans(loaded, folders)
+    [branch] = plan.parts[0].branches
+    prompts = [prompt_from_row(row) for row in read_rows(folders.prompts)]
+    steps = (Step("rewrite", "r", "stop", 90, 60, 9, 1.0), Step("respond", "a", "stop", 10, 0, 1, 1.0))
+    rows = [candidates_to_row(Candidates(p, [Sample("a", steps=steps)])) for p in prompts]
+    branch.candidates.open()
+    pq.write_table(pa.Table.from_pylist(rows, schema=CANDIDATES), folders.candidates / "0.parquet")
+    branch.candidates.finish({})
+    branch.distilled.open()
+    kept: list[Row] = [{"prompt_id": p.prompt_id, "messages": [*p.messages, assistant("a")]} for p in prompts[::2]]
+    (folders.distilled / "status=kept").mkdir()
+    schema = pa.schema([field for field in DECISIONS if field.name != "status"])
+    pq.write_table(pa.Table.from_pylist(kept, schema=schema), folders.distilled / "status=kept" / "0.parquet")
+    branch.distilled.finish({"rows": len(prompts), "kept": len(kept)})
+    (folders.base / "attempts").mkdir()
+    write_json(
+        folders.base / "attempts" / "00001.json", {"work": {"candidates": {"seconds": 5.0, "gpu_seconds": 10.0}}}
+    )
+    return len(prompts)
+
+
+def printed(loaded: Recipe, found: Measured, prompts: int, params_b: float | None) -> dict[str, list[str]]:
+    """The words of each line that a person gets to see, by what the line begins with."""
+    console = Console(width=200)
+    with console.capture() as captured:
+        for part in estimate(loaded, [found], prompts, params_b, None, 400, 80, price_per_gpu_hour=3.0):
+            console.print(part)
+    return {line.split("  ")[0]: line.split() for line in captured.get().splitlines()}
+
+
+def test_a_run_is_measured_and_planned_from(run: tuple[Recipe, RunFolders]) -> None:
+    prompts = finish(*run)
+    [found] = measure_run(*run)
+    assert found.steps == {
+        "rewrite": Tokens(prompts, 90 * prompts, 60 * prompts, 9 * prompts),
+        "respond": Tokens(prompts, 10 * prompts, 0, prompts),
+    }
+    assert (found.method, found.prompts, found.kept, found.gpu_seconds) == ("s2a", prompts, (prompts + 1) // 2, 10.0)
+    assert found.tokens_per_pair > 10
+    lines = printed(run[0], found, 1000 * prompts, None)
+    assert lines["s2a: rewrite"][-3:] == ["90.0", "60.0", "9.0"]
+    # On one GPU, for the same model: a thousand times 10 GPU-seconds, 2.78 hours at 3 each.
+    assert lines["generate"][1:] == ["s2a", "1", "2.78", "2.78", "8.33"]
+    larger = 10 * parameters_of(Path(run[0].model)) / 1e9
+    assert printed(run[0], found, 1000 * prompts, larger)["generate"][1:] == ["s2a", "1", "27.78", "27.78", "83.33"]
+
+
+def test_what_took_no_gpu_gives_no_speed(run: tuple[Recipe, RunFolders]) -> None:
+    finish(*run)
+    [found] = measure_run(*run)
+    with pytest.raises(UserError, match=r"no GPU took part.*give --tokens-per-second"):
+        estimate(run[0], [replace(found, gpu_seconds=None)], 10, None, None, 400, 80, None)
+    assert estimate(run[0], [replace(found, gpu_seconds=None)], 10, 1.0, 500, 400, 80, None)
+
+
+def test_a_run_that_is_not_there_is_refused_and_nothing_is_written(run: tuple[Recipe, RunFolders]) -> None:
+    with pytest.raises(UserError, match=r"no curated run of mine .*--measure 32"):
+        measure_run(*run)
+    assert not run[1].base.exists()
+
+
+def test_a_run_of_another_recipe_is_not_measured(run: tuple[Recipe, RunFolders]) -> None:
+    finish(*run)
+    loaded, folders = run
+    other = loaded.model_copy(update={"generate": loaded.generate.model_copy(update={"samples": 9})})
+    with pytest.raises(UserError, match="made by a different recipe"):
+        measure_run(other, folders)
+
+
+@pytest.mark.ray
+def test_a_sample_goes_through_the_stages_and_leaves_nothing(tmp_path: Path, tiny_model: Path, local_ray: None) -> None:
+    path = write_recipe(tmp_path, tiny_model, write_corpus(tmp_path / "corpus.jsonl", 60), name="sampled")
+    [found] = measure_sample(load_recipe(str(path), ["limit=16"]))
+    assert (found.method, found.prompts, found.gpu_seconds) == ("s2a", 16, None)
+    assert {step: tokens.calls for step, tokens in found.steps.items()} == {"rewrite": 64, "respond": 64}
+    assert found.steps["rewrite"].prompt > found.steps["respond"].prompt > 0
+    assert 0 < found.kept <= 16
+    assert not Path("runs/sampled").exists()
+
+
+def test_parameters_are_counted_over_all_files(tmp_path: Path) -> None:
+    save_file({"a": np.zeros((3, 5), np.float16), "b": np.zeros(7, np.float32)}, tmp_path / "1.safetensors")
+    save_file({"c": np.zeros((2, 2, 2), np.float16)}, tmp_path / "2.safetensors")
+    assert parameters_of(tmp_path) == 15 + 7 + 8

@@ -1,0 +1,278 @@
+"""Plans of recipes, mixtures and rounds: where everything lies, how far a change reaches, and what is evaluated."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from s2d_ray.data.artifacts import Artifact
+from s2d_ray.data.files import write_json
+from s2d_ray.data.folders import RunFolders
+from s2d_ray.errors import UserError
+from s2d_ray.evaluation.statistics import paired
+from s2d_ray.recipes.recipe import AnyRecipe, Mixture, Recipe
+from s2d_ray.recipes.strict import Named
+from s2d_ray.runs import pipeline
+from s2d_ray.runs.graph import Plan, base_arms, make_plans
+
+GAIN = paired([True] * 20, [False] * 20)
+NO_GAIN = paired([True] * 20, [True] * 19 + [False])
+
+
+@pytest.fixture
+def shared(tmp_path: Path) -> dict[str, Any]:
+    """Settings of a run whose model folder has the files of a model; nothing here reads them."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for name in ("config.json", "tokenizer_config.json", "model.safetensors"):
+        (folder / name).write_text("{}")
+    return {"name": "trial", "model": str(folder), "engine": {"kind": "scripted"}, "evaluate": {"controls": False}}
+
+
+@pytest.fixture
+def tasks(tmp_path: Path) -> dict[str, Any]:
+    """A task section per part; the two ask some of the same questions."""
+    found = {}
+    for name, numbers in {"one": range(0, 40), "two": range(20, 60)}.items():
+        path = tmp_path / f"{name}.jsonl"
+        path.write_text("".join(json.dumps({"prompt": f"Question {n}?"}) + "\n" for n in numbers))
+        found[name] = {"name": "prompts", "path": str(path)}
+    return found
+
+
+@pytest.fixture
+def recipe(shared: dict[str, Any], tasks: dict[str, Any]) -> Recipe:
+    return Recipe.model_validate(shared | {"task": tasks["one"], "method": "s2a"})
+
+
+def mixture(shared: Mapping[str, Any], tasks: Mapping[str, Any], **changes: Mapping[str, Any]) -> Mixture:
+    """A mixture of all tasks; `changes` are the own settings of parts."""
+    parts = {name: {"task": task, "method": "s2a", **changes.get(name, {})} for name, task in tasks.items()}
+    return Mixture.model_validate({**shared, "parts": parts})
+
+
+def plans_of(recipe: AnyRecipe, root: Path) -> list[Plan]:
+    return make_plans(recipe, RunFolders(root / "run"))
+
+
+def artifacts(plans: Sequence[Plan]) -> dict[str, Artifact]:
+    """Folder in the results folder → what is made there, of every stage and round, and the corpora."""
+    made = [a for plan in plans for stage in pipeline.STAGES for a in plan.artifacts(stage)]
+    made += [part.corpus for part in plans[0].parts]
+    return {str(artifact.path.relative_to(plans[0].folders.base)): artifact for artifact in made}
+
+
+def changed(before: AnyRecipe, after: AnyRecipe, root: Path) -> set[str]:
+    """The folders whose inputs differ between two recipes."""
+    old, new = artifacts(plans_of(before, root / "before")), artifacts(plans_of(after, root / "after"))
+    assert old.keys() == new.keys()
+    return {folder for folder in old if old[folder].fingerprint != new[folder].fingerprint}
+
+
+def test_a_single_recipe_has_one_round_one_part_and_todays_folders(recipe: Recipe, tmp_path: Path) -> None:
+    with_controls = Recipe.model_validate(recipe.model_dump() | {"evaluate": {"controls": True}})
+    [plan] = plans_of(with_controls, tmp_path)
+    assert ([part.name for part in plan.parts], plan.has_overview) == ([""], False)
+    assert artifacts([plan]).keys() == {
+        *("prompts", "candidates", "distilled", "model", "evaluation"),
+        *(f"controls/distilled_system1/{stage}" for stage in ("candidates", "distilled", "model")),
+        *(f"controls/distilled_unfiltered/{stage}" for stage in ("distilled", "model")),
+    }
+    main, *_ = plan.trainings
+    assert main.model.inputs["distilled"] == plan.parts[0].branches[0].distilled.fingerprint
+    assert "max_examples" not in main.model.inputs
+
+
+def test_the_parts_of_a_mixture_meet_in_the_training(
+    shared: dict[str, Any], tasks: dict[str, Any], tmp_path: Path
+) -> None:
+    [plan] = plans_of(mixture(shared | {"evaluate": {"controls": True}}, tasks), tmp_path)
+    controls = ("distilled_system1", "distilled_unfiltered")
+    of_part = ["prompts", "candidates", "distilled", "evaluation", "controls/distilled_system1/candidates"]
+    of_part += [f"controls/{control}/distilled" for control in controls]
+    expected = {f"parts/{part}/{folder}" for part in tasks for folder in of_part}
+    assert artifacts([plan]).keys() == expected | {"model"} | {f"controls/{control}/model" for control in controls}
+    for training in plan.trainings:
+        of_arm = {part.name: b.distilled for part in plan.parts for b in part.branches if b.arm == training.arm}
+        assert {name: branch.distilled for name, branch in training.branches.items()} == of_arm
+        assert training.model.inputs["distilled"] == {name: made.fingerprint for name, made in of_arm.items()}
+    assert plan.has_overview
+
+
+def test_a_change_of_one_part_spares_the_other_parts_answers(
+    shared: dict[str, Any], tasks: dict[str, Any], tmp_path: Path
+) -> None:
+    before = mixture(shared, tasks)
+    trained = {"model", "parts/one/evaluation", "parts/two/evaluation"}
+
+    def reach(**own: Any) -> set[str]:
+        return changed(before, mixture(shared, tasks, two=own), tmp_path / "-".join(own))
+
+    assert reach(generate={"samples": 9}) == {"parts/two/candidates", "parts/two/distilled"} | trained
+    assert reach(curate={"rules": ["unfiltered"]}) == {"parts/two/distilled"} | trained
+    assert reach(max_examples=3) == trained
+    assert reach(evaluate={"sampling": {"max_tokens": 9}}) == {"parts/two/evaluation"}
+    assert reach(limit=3) == {f"parts/two/{stage}" for stage in ("prompts", "candidates", "distilled")} | trained
+
+
+def test_the_order_of_parts_in_the_file_changes_nothing(
+    shared: dict[str, Any], tasks: dict[str, Any], tmp_path: Path
+) -> None:
+    forth, back = mixture(shared, tasks), mixture(shared, dict(reversed(tasks.items())))
+    assert changed(forth, back, tmp_path) == set()
+    for number, recipe in enumerate((forth, back)):
+        [plan] = plans_of(recipe, tmp_path / str(number))
+        assert [list(training.branches) for training in plan.trainings] == [["one", "two"]]
+
+
+def test_each_round_is_based_on_the_model_of_the_one_before(recipe: Recipe, tmp_path: Path) -> None:
+    first, second, third = plans = plans_of(recipe.model_copy(update={"rounds": 3}), tmp_path)
+    assert [plan.round for plan in plans] == [1, 2, 3]
+    stages = ("candidates", "distilled", "model", "evaluation")
+    assert artifacts(plans).keys() == {"prompts", *stages, *(f"round-{k}/{stage}" for k in (2, 3) for stage in stages)}
+    for before, after in ((first, second), (second, third)):
+        model = before.trainings[0].model
+        assert (after.base.folder, after.base.identity) == (model.path, model.fingerprint)
+        assert after.recipe.model == str(model.path)
+        assert after.parts[0].branches[0].candidates.inputs["model"]["identity"] == model.fingerprint
+        assert after.earlier[-1] is before
+    assert {plan.parts[0].corpus.path for plan in plans} == {first.folders.prompts}
+    [alone] = plans_of(recipe, tmp_path / "alone")
+    assert artifacts([alone])["evaluation"].inputs == artifacts([first])["evaluation"].inputs
+
+
+def test_a_change_reaches_the_later_rounds(recipe: Recipe, tmp_path: Path) -> None:
+    before = recipe.model_copy(update={"rounds": 2})
+    after = before.model_copy(update={"train": before.train.model_copy(update={"epochs": 7.0})})
+    later = {f"round-2/{stage}" for stage in ("candidates", "distilled", "model", "evaluation")}
+    assert changed(before, after, tmp_path) == {"model", "evaluation"} | later
+
+
+def test_the_rounds_of_a_mixture_have_parts_too(shared: dict[str, Any], tasks: dict[str, Any], tmp_path: Path) -> None:
+    _, second = plans_of(mixture(shared | {"rounds": 2}, tasks), tmp_path)
+    assert {part.folders.model for part in second.parts} == {tmp_path / "run" / "round-2" / "model"}
+    assert second.parts[1].branches[0].candidates.path == tmp_path / "run/round-2/parts/two/candidates"
+
+
+def finish(plan: Plan, gains: Sequence[Any]) -> None:
+    """Leave in the folders what a finished round leaves there for the next: manifests, and the reports' gains."""
+    for stage in pipeline.STAGES:
+        for artifact in plan.artifacts(stage):
+            artifact.open()
+            artifact.finish({})
+    for part, gain in zip(plan.parts, gains, strict=True):
+        part.folders.report.mkdir()
+        comparisons = {"distilled_vs_system1": {"all": asdict(gain)}} if gain else {}
+        write_json(part.folders.report / "report.json", {"comparisons": comparisons})
+
+
+def rounds_run(plans: Sequence[Plan], *stages: str) -> list[int]:
+    return [plan.round for plan in pipeline.rounds(plans, stages)]
+
+
+def test_a_round_follows_while_the_one_before_gained_something(recipe: Recipe, tmp_path: Path) -> None:
+    plans = plans_of(recipe.model_copy(update={"rounds": 3}), tmp_path)
+    seen = []
+    for plan in pipeline.rounds(plans, ["generate"]):
+        seen.append(plan.round)
+        finish(plan, [GAIN if plan.round == 1 else NO_GAIN])
+    assert seen == [1, 2]
+
+
+@pytest.mark.parametrize(("gain", "follows"), [(GAIN, True), (NO_GAIN, False), (None, False)])
+def test_a_worse_or_missing_model_is_no_gain(recipe: Recipe, tmp_path: Path, gain: Any, follows: bool) -> None:
+    plans = plans_of(recipe.model_copy(update={"rounds": 2}), tmp_path)
+    finish(plans[0], [gain])
+    assert rounds_run(plans, "generate", "curate") == ([1, 2] if follows else [1])
+    worse = paired([False] * 20, [True] * 20)
+    assert worse.significant
+    write_json(
+        plans[0].folders.report / "report.json", {"comparisons": {"distilled_vs_system1": {"all": asdict(worse)}}}
+    )
+    assert rounds_run(plans, "generate") == [1]
+
+
+def test_a_mixture_goes_on_while_one_part_gains(shared: dict[str, Any], tasks: dict[str, Any], tmp_path: Path) -> None:
+    plans = plans_of(mixture(shared | {"rounds": 2}, tasks), tmp_path)
+    finish(plans[0], [NO_GAIN, GAIN])
+    assert rounds_run(plans, "generate") == [1, 2]
+
+
+def test_a_stage_alone_runs_in_the_rounds_that_have_got_there(recipe: Recipe, tmp_path: Path) -> None:
+    plans = plans_of(recipe.model_copy(update={"rounds": 2}), tmp_path)
+    assert rounds_run(plans, "generate", "curate") == [1], "round 1 has no report"
+    finish(plans[0], [GAIN])
+    assert rounds_run(plans, "generate") == [1, 2]
+    assert rounds_run(plans, "train") == [1], "round 2 has nothing to train on"
+
+
+def test_a_later_round_of_another_recipe_is_refused_and_none_is_begun_early(recipe: Recipe, tmp_path: Path) -> None:
+    two = recipe.model_copy(update={"rounds": 2})
+    folders = RunFolders(tmp_path / "run")
+    pipeline.prepare(two, folders, list(pipeline.STAGES))
+    assert folders.candidates.exists()
+    assert not folders.round(2).base.exists()
+    Artifact(folders.round(2).candidates, {"seed": 7}).open()
+    with pytest.raises(UserError, match=r"round-2/candidates was made by a different recipe \("):
+        pipeline.prepare(two, folders, list(pipeline.STAGES))
+    plans = pipeline.prepare(two, folders, list(pipeline.STAGES), overwrite=True)
+    assert (
+        json.loads((folders.round(2).candidates / "inputs.json").read_text())
+        == artifacts(plans)["round-2/candidates"].inputs
+    )
+
+
+def test_a_part_that_cannot_run_is_refused(shared: dict[str, Any], tasks: dict[str, Any]) -> None:
+    wrong = mixture(shared, tasks, two={"method": "s3a"})
+    with pytest.raises(UserError, match="no method s3a"):
+        pipeline.check(wrong)
+
+
+def judging(**evaluate: Any) -> Recipe:
+    content = {"name": "mine", "model": "a-model", "task": "judge", "method": {"name": "bsm", "prompts": "few_shot"}}
+    return Recipe.model_validate(content | {"engine": {"kind": "scripted"}, "evaluate": evaluate})
+
+
+def test_evaluation_adds_its_options_and_its_methods() -> None:
+    assert base_arms(judging(method={"both_orders": True}, also=["cot", {"name": "rar1", "prompts": "few_shot"}])) == {
+        "system1": Named(name="direct"),
+        "system2": Named(name="bsm", prompts="few_shot", both_orders=True),
+        "system2_cot": Named(name="cot"),
+        "system2_rar1": Named(name="rar1", prompts="few_shot"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("evaluate", "told"),
+    [
+        ({"method": {"both_order": True}}, "method bsm: unknown key both_order: did you mean both_orders?"),
+        ({"also": ["rar3"]}, "no method rar3: shipped are "),
+        ({"also": [{"name": "rar1", "prompts": "many_shot"}]}, "method rar1 has no prompt set many_shot"),
+    ],
+)
+def test_a_method_of_evaluation_that_is_none_is_refused_before_anything_runs(evaluate: Any, told: str) -> None:
+    with pytest.raises(UserError) as caught:
+        pipeline.check(judging(**evaluate))
+    assert told in str(caught.value)
+
+
+def test_a_change_of_what_is_evaluated_is_a_change_of_the_evaluation_alone(
+    shared: dict[str, Any], tmp_path: Path
+) -> None:
+    before = judging().model_copy(update={"model": shared["model"]})
+    changes: list[dict[str, Any]] = [{"method": {"both_orders": True}}, {"also": ["cot"]}]
+    for number, evaluate in enumerate(changes):
+        after = judging(**evaluate).model_copy(update={"model": shared["model"]})
+        assert changed(before, after, tmp_path / str(number)) == {"evaluation"}
+
+
+def test_a_training_that_had_nothing_to_train_on_made_no_model(shared: dict[str, Any], tmp_path: Path) -> None:
+    [plan] = plans_of(judging().model_copy(update={"model": shared["model"]}), tmp_path)
+    main, control, _ = plan.trainings
+    for training, manifest in ((main, {"skipped": "nothing was kept"}), (control, {"steps": 3})):
+        training.model.open()
+        training.model.finish(manifest)
+    assert (main.made_model, control.made_model) == (False, True)
