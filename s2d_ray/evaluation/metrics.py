@@ -9,10 +9,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
+from s2d_ray.arms import CORE_ARMS, in_order
 from s2d_ray.curation.rule import ballot_of
 from s2d_ray.data.records import Row, candidates_from_row
 from s2d_ray.errors import UserError
-from s2d_ray.evaluation.arms import CORE_ARMS, in_order
 from s2d_ray.evaluation.statistics import Interval, Paired, mean, paired, share
 from s2d_ray.tasks.task import Task
 

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain, zip_longest
 from typing import TypedDict
 
+from s2d_ray.arms import in_order
 from s2d_ray.data.records import Message, Row, candidates_from_row, content_id
-from s2d_ray.evaluation.arms import in_order
 from s2d_ray.evaluation.metrics import Answer, PromptKey, answer_of, marks
 from s2d_ray.tasks.task import Task
 

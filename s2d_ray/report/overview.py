@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from s2d_ray.arms import CORE_ARMS
 from s2d_ray.data.files import read_json, write_json
 from s2d_ray.data.folders import RunFolders
-from s2d_ray.evaluation.arms import CORE_ARMS
 from s2d_ray.evaluation.metrics import ALL
 from s2d_ray.evaluation.statistics import Paired
 from s2d_ray.recipes.recipe import AnyRecipe

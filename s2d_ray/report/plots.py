@@ -16,7 +16,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from s2d_ray.evaluation.arms import is_further, label
+from s2d_ray.arms import is_further, label
 
 INK, MUTED, HAIRLINE = "#1c2430", "#66717d", "#dfe3e8"
 KEPT, REJECTED, FAILED = "#009E73", "#E69F00", "#D55E00"

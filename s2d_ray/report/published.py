@@ -18,7 +18,7 @@ class Figure:
     """One arm's result in the paper."""
 
     arm: str
-    """As a run's report calls it (`s2d_ray.evaluation.arms`)."""
+    """As a run's report calls it (`s2d_ray.arms`)."""
     percent: float
     """Of the held-out prompts, by the task's own metric."""
     mark: Mark

@@ -7,7 +7,7 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from s2d_ray.evaluation.arms import CORE_ARMS, is_further, label
+from s2d_ray.arms import CORE_ARMS, is_further, label
 from s2d_ray.evaluation.metrics import ALL
 from s2d_ray.report import plots
 

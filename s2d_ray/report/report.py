@@ -9,13 +9,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from s2d_ray.arms import CONTROLS, CORE_ARMS, is_further, label
 from s2d_ray.curation.data_card import why_nothing_kept
 from s2d_ray.data.artifacts import Artifact
 from s2d_ray.data.files import read_json_lines, read_rows, write_json
 from s2d_ray.data.folders import TRAINING_LOG, RunFolders
 from s2d_ray.data.lease import Work, work_done
 from s2d_ray.data.records import Row
-from s2d_ray.evaluation.arms import CONTROLS, CORE_ARMS, is_further, label
 from s2d_ray.evaluation.cascade import calibrate, curve, trials
 from s2d_ray.evaluation.metrics import (
     ALL,

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from s2d_ray.arms import further_arm
 from s2d_ray.curation.registry import load_rules
 from s2d_ray.data.artifacts import Artifact, Json
 from s2d_ray.data.folders import RunFolders
-from s2d_ray.evaluation.arms import further_arm
 from s2d_ray.models import Model, resolve_model
 from s2d_ray.recipes.recipe import AnyRecipe, Mixture, Recipe
 from s2d_ray.recipes.strict import Named

@@ -5,9 +5,9 @@ from dataclasses import asdict, replace
 
 import pytest
 
+from s2d_ray.arms import further_arm, in_order, label
 from s2d_ray.data.records import LabelledPrompt, Prompt, Row, Sample, Step, labelled_to_row, user
 from s2d_ray.errors import UserError
-from s2d_ray.evaluation.arms import further_arm, in_order, label
 from s2d_ray.evaluation.metrics import (
     Answer,
     answer_of,

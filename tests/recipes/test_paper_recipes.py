@@ -4,8 +4,8 @@ from itertools import islice
 
 import pytest
 
+from s2d_ray.arms import ARMS, further_arm
 from s2d_ray.curation.registry import load_rules
-from s2d_ray.evaluation.arms import ARMS, further_arm
 from s2d_ray.methods.registry import METHODS, load_method
 from s2d_ray.recipes.load import load_any, load_recipe, shipped_recipes
 from s2d_ray.recipes.strict import Named
