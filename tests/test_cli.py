@@ -17,7 +17,7 @@ from s2d_ray.data.files import read_json
 from s2d_ray.data.folders import RunFolders
 from s2d_ray.data.lease import attempting
 from s2d_ray.recipes.load import load_any, load_recipe, shipped_recipes
-from s2d_ray.runs import pipeline
+from s2d_ray.runs.names import STAGES
 from s2d_ray.tasks.registry import load_task
 
 ROWS = [{"key": str(n), "prompt": f"Question {n}?", "answer": str(n)} for n in range(30)]
@@ -126,7 +126,19 @@ def test_show_prints_the_whole_recipe_as_one_that_can_be_run(tmp_path: Path) -> 
 def test_without_arguments_the_command_says_what_there_is() -> None:
     result = s2d()
     assert result.exit_code == 2
-    for command in ("run", "generate", "curate", "train", "evaluate", "report", "recipes", "show", "plan", "doctor"):
+    for command in (
+        "run",
+        "ingest",
+        "generate",
+        "curate",
+        "train",
+        "evaluate",
+        "report",
+        "recipes",
+        "show",
+        "plan",
+        "doctor",
+    ):
         assert f" {command} " in result.output
 
 
@@ -196,7 +208,7 @@ def test_a_recipe_that_is_not_there_or_no_recipe_is_refused(tmp_path: Path) -> N
 
 def test_a_stage_that_is_not_there_is_refused_with_those_that_are(recipe: Path) -> None:
     told = line(s2d("run", recipe, "--until", "distil"))
-    assert told == "no stage distil: stages are generate, curate, train, evaluate, report"
+    assert told == "no stage distil: stages are ingest, generate, curate, train, evaluate, report"
 
 
 def test_debug_shows_the_traceback_and_nothing_else_does(recipe: Path) -> None:
@@ -271,7 +283,7 @@ def test_a_plan_needs_a_run_or_a_sample(recipe: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.parametrize("stage", [*pipeline.STAGES, "run"])
+@pytest.mark.parametrize("stage", [*STAGES, "run"])
 def test_each_job_is_the_command_of_its_name(stage: str, recipe: Path) -> None:
     job = Path(__file__).parents[1] / "jobs" / f"{stage}.py"
     ended = subprocess.run(

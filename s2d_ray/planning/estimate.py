@@ -102,6 +102,7 @@ def measure_sample(recipe: AnyRecipe) -> list[Measured]:
     with tempfile.TemporaryDirectory() as root:
         folders = RunFolders(Path(root) / recipe.name)
         stages = ("generate", "curate")
+        pipeline.ingest(recipe, folders)
         plan = pipeline.prepare(recipe, folders, stages)[0]
         from s2d_ray.stages.cluster import has_gpus, joined
 

@@ -56,6 +56,16 @@ def load_any(name_or_path: str, overrides: Sequence[str] = ()) -> AnyRecipe:
     return parse(Mixture, raw, where) if "parts" in raw else parse(Recipe, raw, where)
 
 
+def overridden(recipe: AnyRecipe, overrides: Sequence[str]) -> AnyRecipe:
+    """A recipe built in Python with `dotted.key=value` overrides applied. Raises UserError as `load_any` does."""
+    if not overrides:
+        return recipe
+    raw = recipe.model_dump(exclude_unset=True)
+    for override in overrides:
+        _apply_override(raw, override)
+    return parse(type(recipe), raw, f"recipe {recipe.name}")
+
+
 def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")

@@ -17,7 +17,7 @@ from s2d_ray.data.folders import RunFolders
 from s2d_ray.models import Model, resolve_model
 from s2d_ray.recipes.recipe import AnyRecipe, Mixture, Recipe
 from s2d_ray.recipes.strict import Named
-from s2d_ray.tasks.corpus import corpus_inputs, held_out, held_out_digest, task_inputs, write_corpus
+from s2d_ray.tasks.corpus import corpus_inputs, held_out, held_out_digest, ingested, task_inputs
 
 SYSTEM1 = Named(name="direct")
 UNFILTERED = (Named(name="unfiltered"),)
@@ -118,6 +118,7 @@ class Plan:
         """What a stage makes."""
         branches = [branch for part in self.parts for branch in part.branches]
         return {
+            "ingest": [part.corpus for part in self.parts],
             "generate": [b.candidates for b in branches if b.generates],
             "curate": [b.distilled for b in branches],
             "train": [t.model for t in self.trainings],
@@ -134,14 +135,14 @@ class _Prompts(NamedTuple):
     """Digest of the held-out prompts."""
 
 
-def make_plans(recipe: AnyRecipe, folders: RunFolders, overwrite: bool = False) -> list[Plan]:
-    """A plan per round. Resolves and checks all that a recipe names, and writes its corpus.
+def make_plans(recipe: AnyRecipe, folders: RunFolders) -> list[Plan]:
+    """A plan per round, over the corpus that ingest has left. Resolves and checks all that a recipe names.
 
-    Raises UserError for what does not exist or cannot be read, before Ray or an engine is started.
+    Writes nothing. Raises UserError for what does not exist or cannot be read, before Ray or an engine is started.
     """
     base = resolve_model(recipe.model, recipe.model_revision)
     prompts = {
-        name: _Prompts(write_corpus(own, folders.part(name).prompts, overwrite), held_out_digest(held_out(own)))
+        name: _Prompts(ingested(own, folders.part(name).prompts), held_out_digest(held_out(own)))
         for name, own in recipe.recipes().items()
     }
     plans: list[Plan] = []

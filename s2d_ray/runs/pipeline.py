@@ -24,8 +24,16 @@ from s2d_ray.report.overview import gained, reports_of, write_overview
 from s2d_ray.report.report import write_report
 from s2d_ray.runs.dtypes import with_dtype
 from s2d_ray.runs.graph import SYSTEM1, Plan, base_arms, make_plans
+from s2d_ray.runs.names import STAGES as STAGE_NAMES
+from s2d_ray.tasks.corpus import write_corpus
 from s2d_ray.tasks.registry import load_task
 from s2d_ray.terminal import console
+
+
+def ingest(recipe: AnyRecipe, folders: RunFolders, overwrite: bool = False) -> None:
+    """The unlabelled prompts of each part, read once and written with their ids."""
+    for name, own in recipe.recipes().items():
+        write_corpus(own, folders.part(name).prompts, overwrite)
 
 
 def generate(plan: Plan) -> None:
@@ -85,7 +93,7 @@ STAGES: Mapping[str, Callable[[Plan], None]] = {
     "evaluate": evaluate,
     "report": report,
 }
-"""In the order in which they run."""
+"""What each stage does in a round, once `ingest` has written what all rounds share; in the order in which they run."""
 
 
 def rounds(plans: Sequence[Plan], stages: Sequence[str]) -> Iterator[Plan]:
@@ -111,7 +119,7 @@ def _follows(plan: Plan, first_stage: str) -> bool:
 
 def _made_before(plan: Plan, stage: str) -> list[Artifact]:
     """What the stages before this one make."""
-    names = list(STAGES)
+    names = list(STAGE_NAMES)
     return [artifact for earlier in names[: names.index(stage)] for artifact in plan.artifacts(earlier)]
 
 
@@ -138,16 +146,18 @@ def _choose_dtype(recipe: AnyRecipe, folders: RunFolders) -> Choice:
     return choice
 
 
-def prepare(recipe: AnyRecipe, folders: RunFolders, stages: Sequence[str], overwrite: bool = False) -> list[Plan]:
+def prepare(
+    recipe: AnyRecipe, folders: RunFolders, stages: Sequence[str], overwrite: bool = False, anew: bool = False
+) -> list[Plan]:
     """The plans of a run, one a round, after all that can be checked without Ray or an engine. Raises UserError.
 
-    The folders of `stages` are made ready: results of another recipe are refused, or removed if `overwrite`. In
-    later rounds only those that are there already: a round may turn out to be the last.
+    The folders of `stages`, which come after `ingest`, are made ready: results of another recipe are refused, or
+    removed if `overwrite`. In later rounds only those that are there already: a round may turn out to be the last.
+    `anew`: nothing that was made before counts, so that the number format is chosen again.
     """
     check(recipe)
-    anew = overwrite and stages[0] == next(iter(STAGES))
     recipe = with_dtype(recipe, None if anew else folders, partial(_choose_dtype, recipe, folders))
-    plans = make_plans(recipe, folders, anew)
+    plans = make_plans(recipe, folders)
     for artifact in _made_before(plans[0], stages[0]):
         artifact.require()
     for plan in plans:

@@ -21,7 +21,18 @@ ROWS_PER_GROUP = 1024
 GROUPS_PER_FILE = 64
 
 
-def write_corpus(recipe: Recipe, folder: Path, overwrite: bool) -> Artifact:
+def ingested(recipe: Recipe, folder: Path) -> Artifact:
+    """The corpus that `write_corpus` left in a folder.
+
+    Raises UserError where there is none yet, or it is that of other prompts or another task, seed or limit.
+    """
+    digest = Artifact.existing(folder).manifest["digest"]
+    corpus = Artifact(folder, corpus_inputs(recipe, digest))
+    corpus.require()
+    return corpus
+
+
+def write_corpus(recipe: Recipe, folder: Path, overwrite: bool = False) -> Artifact:
     """The unlabelled corpus as Parquet with ids: what System 2 gets to see.
 
     Reads the prompts twice, to know them and to write them, and holds only `recipe.limit` of them in memory, or a

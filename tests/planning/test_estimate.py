@@ -32,6 +32,7 @@ from s2d_ray.recipes.load import load_recipe
 from s2d_ray.recipes.recipe import Mixture, Recipe
 from s2d_ray.report.ledger import Tokens
 from s2d_ray.runs.graph import make_plans
+from s2d_ray.runs.pipeline import ingest
 from tests.stages.runs import write_corpus, write_recipe
 
 PROMPTS = 20
@@ -125,6 +126,7 @@ def run(tmp_path: Path, tiny_model: Path) -> tuple[Recipe, RunFolders]:
 
 def finish(loaded: Recipe, folders: RunFolders) -> int:
     """Write the run's folders; the number of prompts."""
+    ingest(loaded, folders)
     [plan] = make_plans(loaded, folders)
     [branch] = plan.parts[0].branches
     prompts = [prompt_from_row(row) for row in read_rows(folders.prompts)]

@@ -18,6 +18,7 @@ from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from s2d_ray.cli import app
+from s2d_ray.cli.replies import show_replies
 from s2d_ray.data.folders import RunFolders
 from s2d_ray.data.records import Completion, Message, Prompt, Step, user
 from s2d_ray.inference.engine import EngineDied, EngineError
@@ -25,9 +26,8 @@ from s2d_ray.inference.scripted import ScriptedEngine
 from s2d_ray.methods.method import Generate
 from s2d_ray.recipes.load import load_recipe
 from s2d_ray.recipes.sections import Engine, Sampling
-from s2d_ray.replies_view import show_replies
 from s2d_ray.runs.ask import Reply
-from s2d_ray.runs.pipeline import STAGES, prepare
+from s2d_ray.runs.pipeline import STAGES, ingest, prepare
 from s2d_ray.tasks.registry import load_task
 from tests.method_runs import Reply as Script
 from tests.method_runs import engine_that_says
@@ -247,6 +247,7 @@ def finish_a_run(base: Path, root: Path, *extra: str) -> RunFolders:
     """The folders that a run to the end of training leaves, as far as `ask` looks at them."""
     recipe = load_recipe("s2a-geonames", [*overrides(base), *extra])
     folders = RunFolders(root / recipe.name)
+    ingest(recipe, folders)
     [plan] = prepare(recipe, folders, list(STAGES))
     for stage in ("generate", "curate", "train"):
         plan.artifacts(stage)[0].finish({"examples": 166})

@@ -35,6 +35,7 @@ def recipe_file(tmp_path: Path, tiny_model: Path) -> Path:
 def prepared(recipe_file: Path, root: Path, dtype: DType, monkeypatch: pytest.MonkeyPatch, **options: Any) -> Any:
     monkeypatch.setattr(pipeline, "choose_dtype", chooses(dtype))
     recipe = load_recipe(str(recipe_file))
+    pipeline.ingest(recipe, RunFolders(root))
     [plan] = pipeline.prepare(recipe, RunFolders(root), list(pipeline.STAGES), **options)
     return plan
 

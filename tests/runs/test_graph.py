@@ -17,6 +17,7 @@ from s2d_ray.recipes.recipe import AnyRecipe, Mixture, Recipe
 from s2d_ray.recipes.strict import Named
 from s2d_ray.runs import pipeline
 from s2d_ray.runs.graph import Plan, base_arms, make_plans
+from s2d_ray.runs.names import STAGES
 
 GAIN = paired([True] * 20, [False] * 20)
 NO_GAIN = paired([True] * 20, [True] * 19 + [False])
@@ -55,12 +56,14 @@ def mixture(shared: Mapping[str, Any], tasks: Mapping[str, Any], **changes: Mapp
 
 
 def plans_of(recipe: AnyRecipe, root: Path) -> list[Plan]:
-    return make_plans(recipe, RunFolders(root / "run"))
+    folders = RunFolders(root / "run")
+    pipeline.ingest(recipe, folders)
+    return make_plans(recipe, folders)
 
 
 def artifacts(plans: Sequence[Plan]) -> dict[str, Artifact]:
     """Folder in the results folder → what is made there, of every stage and round, and the corpora."""
-    made = [a for plan in plans for stage in pipeline.STAGES for a in plan.artifacts(stage)]
+    made = [a for plan in plans for stage in STAGES for a in plan.artifacts(stage)]
     made += [part.corpus for part in plans[0].parts]
     return {str(artifact.path.relative_to(plans[0].folders.base)): artifact for artifact in made}
 
@@ -212,6 +215,7 @@ def test_a_stage_alone_runs_in_the_rounds_that_have_got_there(recipe: Recipe, tm
 def test_a_later_round_of_another_recipe_is_refused_and_none_is_begun_early(recipe: Recipe, tmp_path: Path) -> None:
     two = recipe.model_copy(update={"rounds": 2})
     folders = RunFolders(tmp_path / "run")
+    pipeline.ingest(two, folders)
     pipeline.prepare(two, folders, list(pipeline.STAGES))
     assert folders.candidates.exists()
     assert not folders.round(2).base.exists()

@@ -61,6 +61,7 @@ def run_here(recipe: Path, root: Path, *stages: str, **overrides: str) -> Path:
     """Run stages in this process, on the Ray that a fixture started; the results folder."""
     loaded = load_recipe(str(recipe), [f"{key}={value}" for key, value in overrides.items()])
     folders = RunFolders(root / loaded.name)
+    pipeline.ingest(loaded, folders)
     [plan] = pipeline.prepare(loaded, folders, stages)
     for stage in stages:
         pipeline.STAGES[stage](plan)

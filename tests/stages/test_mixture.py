@@ -92,6 +92,7 @@ def test_a_finished_mixture_is_reused_and_a_changed_part_refused(mixture: tuple[
 def two_rounds(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, local_ray: None) -> Iterator[Any]:
     folder = tmp_path_factory.mktemp("rounds")
     recipe = write_recipe(folder, tiny_model, write_corpus(folder / "corpus.jsonl", 40), train=TRAIN, rounds=2)
+    pipeline.ingest(load_any(str(recipe)), RunFolders(folder / "trial"))
     plans = pipeline.prepare(load_any(str(recipe)), RunFolders(folder / "trial"), list(pipeline.STAGES))
     # Every stage of both: to a script all models are the same, so that none ever gains anything.
     for plan in plans:
