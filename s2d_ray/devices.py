@@ -58,7 +58,7 @@ def choose_dtype() -> Choice:
 def _choose_here() -> Choice:
     import torch
 
-    if torch.cuda.is_available():
+    if has_cuda():
         has_bfloat16 = torch.cuda.get_device_capability() >= BFLOAT16_CAPABILITY
         reason = "the GPU has bfloat16" if has_bfloat16 else "the GPU has no bfloat16"
         return Choice("bfloat16" if has_bfloat16 else "float16", torch.cuda.get_device_name(), reason)
@@ -93,6 +93,22 @@ def _seconds(x: Any, weight: Any) -> float:
     start = time.thread_time()
     linear(x, weight)
     return time.thread_time() - start
+
+
+def gpu_names() -> list[str]:
+    """What the driver's own tool lists; nothing without tool, driver or GPU."""
+    try:
+        run = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return [line.split(" (UUID")[0] for line in run.stdout.splitlines() if line.startswith("GPU ")]
+
+
+def has_cuda() -> bool:
+    """Whether torch can use a GPU from this process."""
+    import torch
+
+    return bool(torch.cuda.is_available())
 
 
 def cpu_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:

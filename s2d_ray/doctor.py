@@ -5,7 +5,6 @@ Looks only: nothing is installed, and neither torch, Ray nor vLLM is imported he
 
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from s2d_ray.data.storage import cache_dir
-from s2d_ray.devices import choose_dtype, cpu_name
+from s2d_ray.devices import choose_dtype, cpu_name, gpu_names
 from s2d_ray.errors import UserError
 from s2d_ray.models import EMBEDDED, EMBEDDED_PACKAGE
 
@@ -216,15 +215,6 @@ def installed_version(name: str) -> str | None:
         return version(name)
     except PackageNotFoundError:
         return None
-
-
-def gpu_names() -> list[str]:
-    """What the driver's own tool lists; nothing without tool, driver or GPU."""
-    try:
-        run = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return []
-    return [line.split(" (UUID")[0] for line in run.stdout.splitlines() if line.startswith("GPU ")]
 
 
 def memory_bytes(

@@ -88,3 +88,16 @@ def test_a_cpu_is_called_by_its_model_and_its_fastest_instructions(flags: str, n
     (tmp_path / "cpuinfo").write_text(f"processor\t: 0\nmodel name\t: A CPU\nflags\t\t: {flags}\n")
     assert cpu_name(tmp_path / "cpuinfo") == name
     assert cpu_name(tmp_path / "absent")
+
+
+def test_gpus_are_what_the_drivers_tool_lists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert devices.gpu_names() == []
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text(
+        "#!/bin/sh\necho 'GPU 0: NVIDIA H100 (UUID: GPU-1)'\necho '  MIG 1g.10gb Device 0: (UUID: MIG-2)'\n"
+    )
+    tool.chmod(0o755)
+    assert devices.gpu_names() == ["GPU 0: NVIDIA H100"]
+    tool.write_text("#!/bin/sh\necho 'no driver' >&2\nexit 9\n")
+    assert devices.gpu_names() == []

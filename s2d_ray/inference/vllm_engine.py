@@ -13,6 +13,7 @@ from typing import Any
 from s2d_ray.data.files import read_json
 from s2d_ray.data.records import Completion, Message
 from s2d_ray.data.storage import local_copy
+from s2d_ray.devices import has_cuda
 from s2d_ray.inference.engine import Activity, EngineDied, EngineError
 from s2d_ray.inference.parent_death import own_engine
 from s2d_ray.recipes.sections import Engine, Sampling
@@ -233,7 +234,7 @@ def _embeddings(folder: Path) -> dict[str, Any]:
 
 def engine_arguments(config: Engine, model: Path, trust_remote_code: bool) -> dict[str, Any]:
     """vLLM's engine arguments for this machine. Call before vLLM is imported: on CPU it reads the environment."""
-    on_cpu = not _has_gpu()
+    on_cpu = not has_cuda()
     arguments: dict[str, Any] = {
         "model": str(model),
         "load_format": "safetensors",
@@ -290,9 +291,3 @@ def sampling_parameters(sampling: Sampling, n: int, seed: int | None, room: int)
         seed=None if greedy else seed,
         output_kind=RequestOutputKind.FINAL_ONLY,
     )
-
-
-def _has_gpu() -> bool:
-    import torch
-
-    return torch.cuda.is_available()
