@@ -15,11 +15,12 @@ import yaml
 
 from s2d_ray.data.folders import RunFolders
 from s2d_ray.data.records import Row
+from s2d_ray.experiment.page import ADMIN_HEADER
 from s2d_ray.experiment.store import Snapshot
 from s2d_ray.recipes.load import load_recipe
 from s2d_ray.recipes.recipe import Recipe
 from s2d_ray.recipes.serve import Cascade
-from s2d_ray.serving.auth import ADMIN_HEADER, load_access
+from s2d_ray.serving.auth import load_access
 from s2d_ray.serving.ray_settings import SERVING_SETTINGS
 from s2d_ray.serving.responders import Confidence
 from tests.serving.desks import QUESTION, ask, client, replicas, served_recipe
