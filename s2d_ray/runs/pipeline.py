@@ -146,16 +146,14 @@ def _choose_dtype(recipe: AnyRecipe, folders: RunFolders) -> Choice:
     return choice
 
 
-def prepare(
-    recipe: AnyRecipe, folders: RunFolders, stages: Sequence[str], overwrite: bool = False, anew: bool = False
-) -> list[Plan]:
+def prepare(recipe: AnyRecipe, folders: RunFolders, stages: Sequence[str], overwrite: bool = False) -> list[Plan]:
     """The plans of a run, one a round, after all that can be checked without Ray or an engine. Raises UserError.
 
     The folders of `stages`, which come after `ingest`, are made ready: results of another recipe are refused, or
     removed if `overwrite`. In later rounds only those that are there already: a round may turn out to be the last.
-    `anew`: nothing that was made before counts, so that the number format is chosen again.
     """
     check(recipe)
+    anew = overwrite and stages[0] == next(iter(STAGES))
     recipe = with_dtype(recipe, None if anew else folders, partial(_choose_dtype, recipe, folders))
     plans = make_plans(recipe, folders)
     for artifact in _made_before(plans[0], stages[0]):

@@ -251,8 +251,7 @@ def _run_stages(
         later = [name for name in stages if name != "ingest"]
         if not later:
             return taken, []
-        anew = overwrite and later[0] == "generate"
-        plans = pipeline.prepare(recipe, folders, later, overwrite, anew)
+        plans = pipeline.prepare(recipe, folders, later, overwrite)
         (folders.base / "recipe.yaml").write_text(whole_yaml(plans[0].recipe))
         logs = f"logs of Ray, vLLM and DeepSpeed: {folders.logs}"
         console.print(f"{recipe.name} in {folders.base}, attempt {attempt.number} ({logs})")
