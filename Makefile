@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-long check doctor lock clean
+.PHONY: help install demo test test-fast test-long check doctor lock clean
 bin := .venv/bin
 
 help: ## this list
@@ -13,6 +13,9 @@ demo: install ## the whole of the recipe s2a-geonames, from prompts to report
 
 test: install ## every test but the long ones and those that need a GPU
 	$(bin)/pytest -m "not long and not gpu"
+
+test-fast: install ## the tests that need no Ray, engine, training or browser, on every core
+	$(bin)/pytest -n auto --dist worksteal -m "not (ray or engine or train or browser or slow or long or gpu)"
 
 test-long: install ## the long tests, and the GPU's where there is one
 	$(bin)/pytest -m "long or gpu"

@@ -21,22 +21,18 @@ from s2d_ray.runs.names import STAGES
 from s2d_ray.tasks.registry import load_task
 
 ROWS = [{"key": str(n), "prompt": f"Question {n}?", "answer": str(n)} for n in range(30)]
-# The command as installed, on a machine where Ray cannot be started: a check that comes too late shows.
-PROGRAM = """
-import ray
-def refuse(*args, **kwargs):
-    raise SystemExit("Ray was started before the input was checked")
-ray.init = refuse
-from s2d_ray.cli import main
-main()
-"""
+# A format that is named need not be chosen, which takes a process with torch.
+ENGINE = {"kind": "scripted", "dtype": "float32"}
+# The command as installed, on a machine without Ray.
+PROGRAM = 'import sys; sys.modules["ray"] = None; from s2d_ray.cli import main; main()'
 
 
 @pytest.fixture(autouse=True)
 def no_ray(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """In this process the command cannot get as far as Ray, and writes nothing to where the tests are run."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(sys.modules, "s2d_ray.stages.cluster", None)
+    for name in ("ray", "s2d_ray.stages.cluster"):
+        monkeypatch.setitem(sys.modules, name, None)
     # A test that started Ray in this process leaves SIGCHLD ignored: every exit code would read 0.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
@@ -57,25 +53,8 @@ def line(result: Result, code: int = 1) -> str:
 
 
 def refused_before_ray(*arguments: object) -> str:
-    """The one line of the command in a process of its own."""
-    command = [sys.executable, "-c", PROGRAM, *map(str, arguments)]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert "Ray was started" not in ended.stderr
-    assert "Traceback" not in ended.stderr
-    assert ended.returncode == 1
-    [said] = ended.stderr.splitlines()
-    assert said.startswith("s2d: ")
-    return said.removeprefix("s2d: ")
-
-
-@pytest.fixture
-def model(tmp_path: Path) -> Path:
-    """A folder that has the files of a model; nothing here reads them."""
-    folder = tmp_path / "model"
-    folder.mkdir()
-    for name in ("config.json", "tokenizer_config.json", "model.safetensors"):
-        (folder / name).write_text("{}")
-    return folder
+    """The one line of a command whose checks come before Ray: one that came later would fail for want of it."""
+    return line(s2d(*arguments))
 
 
 @pytest.fixture
@@ -86,14 +65,14 @@ def corpus(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def recipe(tmp_path: Path, model: Path, corpus: Path) -> Path:
+def recipe(tmp_path: Path, unread_model: Path, corpus: Path) -> Path:
     path = tmp_path / "mine.yaml"
     content = {
         "name": "mine",
-        "model": str(model),
+        "model": str(unread_model),
         "task": {"name": "prompts", "path": str(corpus)},
         "method": "direct",
-        "engine": {"kind": "scripted"},
+        "engine": ENGINE,
     }
     path.write_text(yaml.safe_dump(content))
     return path
@@ -220,12 +199,17 @@ def test_debug_shows_the_traceback_and_nothing_else_does(recipe: Path) -> None:
     assert debug.exit_code == quiet.exit_code == 1
 
 
-def test_the_installed_command_ends_with_its_line_and_its_code() -> None:
-    program = "from s2d_ray.cli import main; main()"
-    command = [sys.executable, "-c", program, "show", "s2a-geonames", "train.epoch=1"]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    wanted = "s2d: recipe s2a-geonames: unknown key train.epoch: did you mean epochs?\n"
-    assert (ended.returncode, ended.stdout, ended.stderr) == (1, "", wanted)
+def test_the_installed_command_ends_with_its_line_and_its_code(recipe: Path, tmp_path: Path) -> None:
+    for arguments, said in (
+        (
+            ["show", "s2a-geonames", "train.epoch=1"],
+            "recipe s2a-geonames: unknown key train.epoch: did you mean epochs?",
+        ),
+        (["run", recipe, "--root", recipe], f"cannot write to {recipe}/mine: Not a directory; "),
+    ):
+        ended = subprocess.run([sys.executable, "-c", PROGRAM, *arguments], capture_output=True, text=True, timeout=120)
+        assert (ended.returncode, ended.stdout, len(ended.stderr.splitlines())) == (1, "", 1)
+        assert ended.stderr.startswith(f"s2d: {said}")
 
 
 def test_a_model_that_is_none_is_refused_before_ray_starts(recipe: Path, tmp_path: Path) -> None:
@@ -312,10 +296,10 @@ def test_a_stage_whose_predecessor_has_not_run_is_refused_before_ray_starts(reci
 
 
 @pytest.fixture
-def mixture(tmp_path: Path, model: Path, corpus: Path) -> Path:
+def mixture(tmp_path: Path, unread_model: Path, corpus: Path) -> Path:
     path = tmp_path / "several.yaml"
     part = {"task": {"name": "prompts", "path": str(corpus)}, "method": "direct"}
-    content = {"name": "several", "model": str(model), "engine": {"kind": "scripted"}}
+    content = {"name": "several", "model": str(unread_model), "engine": ENGINE}
     path.write_text(yaml.safe_dump(content | {"parts": {"one": part, "two": part | {"limit": 3}}}))
     return path
 

@@ -1,8 +1,10 @@
-"""Only stages, training, deployments and the vLLM engine load Ray, vLLM or torch when imported."""
+"""What a module or a command loads when it starts: nothing heavy before it is needed."""
 
 import pkgutil
 import subprocess
 import sys
+
+import pytest
 
 import s2d_ray
 
@@ -32,3 +34,27 @@ def test_modules_outside_the_heavy_parts_import_neither_ray_nor_vllm_nor_torch()
     assert {"s2d_ray.recipes.recipe", "s2d_ray.doctor", "s2d_ray.tasks.geonames"} <= set(light)
     probe = subprocess.run([sys.executable, "-c", PROBE, *light], capture_output=True, text=True)
     assert (probe.stdout, probe.stderr, probe.returncode) == ("", "", 0)
+
+
+ENGINES = {"ray", "vllm", "torch", "transformers", "datasets", "deepspeed", "peft"}
+FIGURES = {"scipy", "matplotlib", "pandas"}
+ARRAYS = {"numpy", "pyarrow"}
+COMMAND = "from s2d_ray.cli import main; main()"
+
+
+@pytest.mark.parametrize(
+    ("program", "arguments", "heavy"),
+    [
+        ("import s2d_ray", [], ENGINES | FIGURES | ARRAYS | {"pydantic", "typer"}),
+        (COMMAND, ["--help"], ENGINES | FIGURES | ARRAYS | {"pydantic"}),
+        (COMMAND, ["recipes"], ENGINES | FIGURES | ARRAYS),
+        (COMMAND, ["show", "s2a-geonames"], ENGINES | FIGURES),
+    ],
+)
+def test_what_is_quick_loads_nothing_heavy(program: str, arguments: list[str], heavy: set[str]) -> None:
+    command = [sys.executable, "-X", "importtime", "-c", program, *arguments]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 0, ended.stderr
+    loaded = {line.rpartition("|")[2].strip().partition(".")[0] for line in ended.stderr.splitlines()}
+    assert "s2d_ray" in loaded
+    assert not loaded & heavy

@@ -3,17 +3,21 @@
 Unknown keys are errors that name the nearest known key, and all checks run before an engine starts.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from s2d_ray.errors import UserError
-from s2d_ray.recipes.recipe import AnyRecipe, Mixture, Recipe
 from s2d_ray.recipes.strict import parse
+
+if TYPE_CHECKING:
+    from s2d_ray.recipes.recipe import AnyRecipe, Recipe
 
 SHIPPED = "s2d_ray.recipes.shipped"
 
@@ -27,6 +31,8 @@ def shipped_recipes() -> dict[str, str]:
 
 def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
     """As `load_any`, where a single task is needed: a mixture is refused."""
+    from s2d_ray.recipes.recipe import Mixture
+
     recipe = load_any(name_or_path, overrides)
     if isinstance(recipe, Mixture):
         raise UserError(f"{name_or_path} is a mixture of {', '.join(recipe.parts)}: name a recipe of one task here")
@@ -39,6 +45,9 @@ def load_any(name_or_path: str, overrides: Sequence[str] = ()) -> AnyRecipe:
     Raises UserError where there is no such recipe, it is no YAML mapping, a key is unknown (the nearest
     known one is named), or a value is out of range.
     """
+    # Only here: with what recipes are checked by, a list of names would take three times as long.
+    from s2d_ray.recipes.recipe import Mixture, Recipe
+
     path = Path(name_or_path)
     if path.suffix in (".yaml", ".yml"):
         if not path.is_file():

@@ -20,8 +20,6 @@ from s2d_ray.imports import import_object
 from s2d_ray.methods.registry import load_method
 from s2d_ray.models import Model
 from s2d_ray.recipes.recipe import AnyRecipe
-from s2d_ray.report.overview import gained, reports_of, write_overview
-from s2d_ray.report.report import write_report
 from s2d_ray.runs.dtypes import with_dtype
 from s2d_ray.runs.graph import SYSTEM1, Plan, base_arms, make_plans
 from s2d_ray.runs.names import STAGES as STAGE_NAMES
@@ -79,6 +77,9 @@ def evaluate(plan: Plan) -> None:
 
 def report(plan: Plan) -> None:
     """What came of it, for people and for programs."""
+    from s2d_ray.report.overview import write_overview
+    from s2d_ray.report.report import write_report
+
     for part in plan.parts:
         write_report(part.recipe, load_task(part.recipe.task), part.folders)
     if plan.has_overview:
@@ -108,6 +109,8 @@ def rounds(plans: Sequence[Plan], stages: Sequence[str]) -> Iterator[Plan]:
 
 
 def _follows(plan: Plan, first_stage: str) -> bool:
+    from s2d_ray.report.overview import gained, reports_of
+
     before = plan.earlier[-1]
     needed = [artifact for stage in STAGES for artifact in before.artifacts(stage)] + _made_before(plan, first_stage)
     if not all(artifact.finished for artifact in needed):

@@ -7,11 +7,10 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 import pyarrow as pa
 import pyarrow.csv
-import pyarrow.dataset as pads
 from pydantic import Field, model_validator
 
 from s2d_ray.data.records import LabelledPrompt, Prompt, Row, content_id, user
@@ -20,6 +19,9 @@ from s2d_ray.errors import UserError
 from s2d_ray.tasks.distinct import Seen
 from s2d_ray.tasks.normalisation import NORMALISATIONS
 from s2d_ray.tasks.task import Split, Task
+
+if TYPE_CHECKING:
+    import pyarrow.dataset as pads
 
 # Arrow's errors for what is not of the format, of the disk and of damaged Parquet, and for text that is not UTF-8.
 UNREADABLE = (pa.ArrowException, OSError, UnicodeDecodeError)
@@ -146,7 +148,7 @@ def _written(value: object, column: str, file: str) -> str:
     return "" if value is None else str(value)
 
 
-def _rows(dataset: pads.Dataset, columns: Sequence[str]) -> Iterator[tuple[str, Row]]:
+def _rows(dataset: "pads.Dataset", columns: Sequence[str]) -> Iterator[tuple[str, Row]]:
     """Every row with the file that it is in."""
     for fragment in dataset.get_fragments():
         try:
@@ -157,8 +159,10 @@ def _rows(dataset: pads.Dataset, columns: Sequence[str]) -> Iterator[tuple[str, 
             raise UserError(f"{fragment.path} cannot be read: {_first_line(error)}") from error
 
 
-def _open(path: Path, columns: Sequence[str]) -> pads.Dataset:
+def _open(path: Path, columns: Sequence[str]) -> "pads.Dataset":
     """The files at `path`. Raises UserError where they are missing, unreadable or lack one of the columns."""
+    import pyarrow.dataset as pads  # Brings pandas, which takes a second to load.
+
     kind, files = _files(path)
     system, _ = filesystem(path)
     try:

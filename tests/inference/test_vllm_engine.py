@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from s2d_ray.data.records import Completion, Message, Prompt, user
 from s2d_ray.inference.engine import Activity, EngineDied, EngineError
@@ -141,6 +140,8 @@ def test_one_engine_answers_with_an_adapter_and_without(tiny_model: Path, tmp_pa
 
 def best_logprob(model: Path, messages: list[Message]) -> float:
     """Log-probability of the likeliest next token, by transformers."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
     tokenizer = AutoTokenizer.from_pretrained(model)
     chat = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=True)
     logits = AutoModelForCausalLM.from_pretrained(model, dtype="float32")(**chat).logits
@@ -151,6 +152,7 @@ def make_adapter(base: Path, folder: Path) -> tuple[Path, Path]:
     """A random adapter of a model, and the model with it merged into its weights."""
     import torch
     from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM, AutoTokenizer
 
     torch.manual_seed(3)
     config = LoraConfig(r=4, lora_alpha=64, target_modules="all-linear", init_lora_weights=False)
@@ -186,6 +188,8 @@ async def watch_a_burst(engine: VllmEngine) -> None:
 
 def greedy_text(model: Path, messages: list[Message]) -> str:
     """What transformers makes of the chat with this model."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
     tokenizer = AutoTokenizer.from_pretrained(model)
     chat = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=True)
     made = AutoModelForCausalLM.from_pretrained(model, dtype="bfloat16").generate(

@@ -63,7 +63,8 @@ def write_model(folder: Path) -> Path:
 
 
 def overrides(base: Path) -> list[str]:
-    settings = ["limit=300", "generate.samples=4", "train.epochs=2"]
+    # A format that is named need not be chosen, which takes a process with torch.
+    settings = ["limit=300", "generate.samples=4", "train.epochs=2", "engine.dtype=float32"]
     return [f"model={base}", "engine.kind=scripted", "engine.script=tests.method_runs:script", *settings]
 
 
@@ -371,7 +372,13 @@ def test_ctrl_c_is_one_line(base: Path, tmp_path: Path) -> None:
 @pytest.mark.long
 @pytest.mark.engine
 def test_the_real_engine_answers_for_both_models(tiny_model: Path, tmp_path: Path) -> None:
-    extra = [f"model={tiny_model}", "engine.kind=vllm", "engine.max_model_len=2048", "engine.kv_cache_gib=0.1"]
+    extra = [
+        f"model={tiny_model}",
+        "engine.kind=vllm",
+        "engine.dtype=auto",
+        "engine.max_model_len=2048",
+        "engine.kv_cache_gib=0.1",
+    ]
     folders = finish_a_run(tiny_model, tmp_path / "runs", *extra)
     shutil.copytree(tiny_model, folders.model, dirs_exist_ok=True)
     command = [sys.executable, "-c", "from s2d_ray.cli import main; main()", "ask", "s2a-geonames", "--json", QUESTION]

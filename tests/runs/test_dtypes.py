@@ -28,8 +28,10 @@ def never() -> Choice:
 
 
 @pytest.fixture
-def recipe_file(tmp_path: Path, tiny_model: Path) -> Path:
-    return write_recipe(tmp_path, tiny_model, write_corpus(tmp_path / "corpus.jsonl", 12), evaluate={"controls": True})
+def recipe_file(tmp_path: Path, unread_model: Path) -> Path:
+    return write_recipe(
+        tmp_path, unread_model, write_corpus(tmp_path / "corpus.jsonl", 12), evaluate={"controls": True}
+    )
 
 
 def prepared(recipe_file: Path, root: Path, dtype: DType, monkeypatch: pytest.MonkeyPatch, **options: Any) -> Any:
@@ -88,9 +90,9 @@ def test_another_format_than_the_runs_is_refused(
         pipeline.prepare(other, RunFolders(tmp_path / "run"), ["generate"])
 
 
-def test_a_mixture_remembers_by_its_parts(tmp_path: Path, tiny_model: Path) -> None:
+def test_a_mixture_remembers_by_its_parts(tmp_path: Path, unread_model: Path) -> None:
     part = {"task": {"name": "prompts", "path": "unread.jsonl"}, "method": "direct"}
-    raw = {"name": "both", "model": str(tiny_model), "parts": {"one": part, "two": part}}
+    raw = {"name": "both", "model": str(unread_model), "parts": {"one": part, "two": part}}
     mixture = parse(Mixture, raw, "mixture")
     folders = RunFolders(tmp_path)
     assert recorded_dtype(mixture, folders) is None

@@ -1,8 +1,8 @@
 """Token ids and what of them is learned, with real tokenizers and chat templates."""
 
+from typing import Any
+
 import pytest
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast
 
 from s2d_ray.data.records import Message, assistant, user
 from s2d_ray.training.encoding import Encoded, encode, pack
@@ -28,7 +28,11 @@ CHAT: list[Message] = [user("Where is Lyon ?"), assistant("It is in France .")]
 TARGET = ["It", "is", "in", "France", "."]
 
 
-def make(template: str, end: str) -> PreTrainedTokenizerFast:
+def make(template: str, end: str) -> Any:
+    """A tokenizer of these words."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
     raw = Tokenizer(models.WordLevel({word: number for number, word in enumerate(WORDS)}, unk_token="<unk>"))
     raw.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     special = ["<s>", "<start>", "<end>", "</s>"]
