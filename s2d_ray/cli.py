@@ -21,7 +21,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 
 from s2d_ray.data.artifacts import Artifact
-from s2d_ray.data.files import read_json
+from s2d_ray.data.files import read_json, write_text
 from s2d_ray.data.folders import RunFolders
 from s2d_ray.data.lease import attempting, ray_job
 from s2d_ray.data.storage import location
@@ -302,7 +302,7 @@ def _run_stages(recipe: AnyRecipe, root: str, stages: Sequence[str], overwrite: 
         from s2d_ray.stages.cluster import gpus_counted, joined
 
         text = yaml.safe_dump(_whole(plans[0].recipe), sort_keys=False, allow_unicode=True)
-        (folders.base / "recipe.yaml").write_text(text)
+        write_text(folders.base / "recipe.yaml", text)
         logs = f"logs of Ray, vLLM and DeepSpeed: {folders.logs}"
         console.print(f"{recipe.name} in {folders.base}, attempt {attempt.number} ({logs})")
         # Ray, when joined, puts a handler of its own in place.
