@@ -53,7 +53,7 @@ Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Recipe keys to override, dotted.")
 ]
 Root = Annotated[
-    str, typer.Option(help="Where each recipe has its results folder: a path, s3://bucket/path or gs://bucket/path.")
+    str, typer.Option(help="Where each recipe has its results folder: a path, s3://bucket/path, gs://… or az://…")
 ]
 Limit = Annotated[int | None, typer.Option(min=1, help="Unlabelled prompts, and held-out prompts per subset, at most.")]
 Until = Annotated[str | None, typer.Option(help=f"Last stage to run: {', '.join(pipeline.STAGES)}.")]

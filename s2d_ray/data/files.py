@@ -5,18 +5,22 @@ import fcntl
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from s2d_ray.data.buckets import Overtaken
 from s2d_ray.data.records import Row
-from s2d_ray.data.storage import RemotePath, filesystem
+from s2d_ray.data.storage import RemotePath, alone, filesystem
+
+if TYPE_CHECKING:
+    from obstore import PutMode
 
 PARTIAL = re.compile(r"\..+\.[0-9a-f]{32}\.partial")
 """The names of files that are being written."""
@@ -33,7 +37,7 @@ def replacing(path: Path) -> Iterator[Path]:
     if isinstance(path, RemotePath):
         with TemporaryDirectory() as folder:
             yield Path(folder, path.name)
-            path.write_bytes(Path(folder, path.name).read_bytes())
+            path.put(Path(folder, path.name))
         return
     with _partial(path) as file:
         partial = Path(file.name)
@@ -93,7 +97,31 @@ def read_json(path: Path) -> Any:
 
 def write_json(path: Path, content: object) -> None:
     """Write a JSON file at once or not at all."""
-    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    write_text(path, _json(content))
+
+
+def update_json(path: Path, change: Callable[[Any], object]) -> None:
+    """Replace a JSON file's content by what `change` makes of it, of None where there is no file.
+
+    Nothing that others write by this function meanwhile is lost: on a disk they wait for each other, in object storage
+    `change` is called again with what came first. Where it raises, nothing is written.
+    """
+    if not isinstance(path, RemotePath):
+        with alone(path.with_name(f".{path.name}.lock")):
+            write_json(path, change(read_json(path) if path.exists() else None))
+        return
+    while True:
+        content, mode = b"null", cast("PutMode", "create")
+        with suppress(FileNotFoundError):
+            content, mode = path.read_version()
+        changed = _json(change(json.loads(content))).encode()
+        with suppress(FileExistsError, Overtaken):
+            path.put(changed, mode)
+            return
+
+
+def _json(content: object) -> str:
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 
 def write_text(path: Path, text: str) -> None:
