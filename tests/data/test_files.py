@@ -1,12 +1,14 @@
 """A file is written at once or not at all, by however many processes."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -131,3 +133,19 @@ def test_text_json_and_parquet_are_read_back(tmp_path: Path) -> None:
     write_table(tmp_path / "parts" / "a.parquet", pa.table({"n": [1, 2]}))
     assert (tmp_path / "text").read_bytes() == "ä\n".encode() and read_json(tmp_path / "json") == {"ä": [1]}
     assert [row["n"] for row in read_rows(tmp_path / "parts")] == [1, 2]
+
+
+def test_the_content_is_on_the_disk_before_its_name_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[tuple[str, bool]] = []
+
+    def noting(what: str, call: Callable[..., None]) -> Callable[..., None]:
+        def noted(*arguments: Any) -> None:
+            done.append((what, (tmp_path / "file").exists()))
+            call(*arguments)
+
+        return noted
+
+    monkeypatch.setattr(os, "fsync", noting("fsync", os.fsync))
+    monkeypatch.setattr(os, "replace", noting("replace", os.replace))
+    write_text(tmp_path / "file", "new")
+    assert done == [("fsync", False), ("replace", False), ("fsync", True)]
