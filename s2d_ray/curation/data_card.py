@@ -12,6 +12,7 @@ import yaml
 from jinja2 import Environment, StrictUndefined
 
 from s2d_ray.data.artifacts import installed_versions
+from s2d_ray.data.files import write_text
 from s2d_ray.data.records import Row, kind_of
 from s2d_ray.recipes.recipe import Recipe
 from s2d_ray.recipes.strict import Named
@@ -71,7 +72,8 @@ def write_data_card(
     front = {"configs": configs, "license": "other", "tags": ["system-2-distillation"]}
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True)
     environment.filters["cell"] = _cell
-    (folder / "README.md").write_text(
+    write_text(
+        folder / "README.md",
         environment.from_string(TEMPLATE).render(
             front=yaml.safe_dump(front, sort_keys=False),
             recipe=recipe,
@@ -81,7 +83,6 @@ def write_data_card(
             rules=[rule.model_dump(mode="json") for rule in rules],
             versions=installed_versions(),
         ),
-        encoding="utf-8",
     )
 
 

@@ -1,38 +1,138 @@
-"""JSON and Parquet files, each written at once or not at all."""
+"""Text, JSON and Parquet files, each written at once or not at all."""
 
+import errno
+import fcntl
 import json
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from s2d_ray.data.buckets import Overtaken
 from s2d_ray.data.records import Row
-from s2d_ray.data.storage import RemotePath, filesystem
+from s2d_ray.data.storage import RemotePath, alone, filesystem
+
+if TYPE_CHECKING:
+    from obstore import PutMode
+
+PARTIAL = re.compile(r"\..+\.[0-9a-f]{32}\.partial")
+"""The names of files that are being written."""
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A file to write in the block; once the block has ended it is in the place of `path`.
+
+    Any number of processes and machines may write and read the same path: a reader finds what was there before or
+    what one writer wrote, whole. After the block a crash of the machine leaves the new content. Where the block
+    raises, or the process dies in it, the old content stays. Raises OSError where it cannot be written.
+    """
+    if isinstance(path, RemotePath):
+        with TemporaryDirectory() as folder:
+            yield Path(folder, path.name)
+            path.put(Path(folder, path.name))
+        return
+    with _partial(path) as file:
+        partial = Path(file.name)
+        try:
+            yield partial
+            os.fsync(file.fileno())
+            os.replace(partial, path)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+    _sync_folder(path.parent)
+
+
+def _partial(path: Path) -> BinaryIO:
+    """A new file beside `path`. Its lock is the writer's sign of life."""
+    while True:
+        file = path.with_name(f".{path.name}.{uuid4().hex}.partial").open("xb")
+        # A file system without locks has none for `remove_partials` either.
+        with suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX)
+        if os.fstat(file.fileno()).st_nlink:
+            return file
+        file.close()  # Taken for a dead writer's before it was locked.
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        # What a file system says that keeps a renaming without being asked, or cannot be asked.
+        if error.errno != errno.EINVAL:
+            raise
+    finally:
+        os.close(handle)
+
+
+def remove_partials(folder: Path) -> None:
+    """Remove what writers that died left half written, in the folder and all that is in it.
+
+    A living writer's stays, on another machine too where locks of the file system reach it; where they do not, the
+    writer's `replacing` raises. In object storage nothing is left.
+    """
+    if isinstance(folder, RemotePath):
+        return
+    for where, _, names in os.walk(folder):
+        for partial in (Path(where, name) for name in names if PARTIAL.fullmatch(name)):
+            with suppress(OSError), partial.open("r+b") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                partial.unlink()
 
 
 def read_json(path: Path) -> Any:
     """The content of a JSON file."""
-    return json.loads(path.read_text())
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def write_json(path: Path, content: object) -> None:
-    """Write a JSON file at once or not at all, so that a crash leaves no half-written one."""
-    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-    if isinstance(path, RemotePath):
-        path.write_text(text)
-    else:
-        partial = path.with_name(f".{path.name}.partial")
-        partial.write_text(text)
-        os.replace(partial, path)
+    """Write a JSON file at once or not at all."""
+    write_text(path, _json(content))
+
+
+def update_json(path: Path, change: Callable[[Any], object]) -> None:
+    """Replace a JSON file's content by what `change` makes of it, of None where there is no file.
+
+    Nothing that others write by this function meanwhile is lost: on a disk they wait for each other, in object storage
+    `change` is called again with what came first. Where it raises, nothing is written.
+    """
+    if not isinstance(path, RemotePath):
+        with alone(path.with_name(f".{path.name}.lock")):
+            write_json(path, change(read_json(path) if path.exists() else None))
+        return
+    while True:
+        content, mode = b"null", cast("PutMode", "create")
+        with suppress(FileNotFoundError):
+            content, mode = path.read_version()
+        changed = _json(change(json.loads(content))).encode()
+        with suppress(FileExistsError, Overtaken):
+            path.put(changed, mode)
+            return
+
+
+def _json(content: object) -> str:
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, in UTF-8, at once or not at all."""
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8")
 
 
 def read_json_lines(path: Path) -> list[Any]:
     """The objects of a JSONL file."""
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def part_files(folder: Path) -> list[Path]:
@@ -47,16 +147,10 @@ def parquet_file(path: Path) -> pq.ParquetFile:
     return pq.ParquetFile(name, filesystem=system)
 
 
-def write_table(path: Path, table: pa.Table, scratch: Path | None = None) -> None:
-    """Write a Parquet file at once or not at all; `scratch` is a folder beside it for what is half written."""
-    if isinstance(path, RemotePath):
-        buffer = pa.BufferOutputStream()
-        pq.write_table(table, buffer)
-        path.write_bytes(buffer.getvalue())
-    else:
-        partial = (scratch or path.parent) / f".{uuid4().hex}.partial"
+def write_table(path: Path, table: pa.Table) -> None:
+    """Write a Parquet file at once or not at all."""
+    with replacing(path) as partial:
         pq.write_table(table, partial)
-        os.replace(partial, path)
 
 
 def read_batches(folder: Path, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:

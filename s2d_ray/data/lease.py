@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from s2d_ray.data.artifacts import watched
-from s2d_ray.data.files import write_json
+from s2d_ray.data.files import remove_partials, write_json
 from s2d_ray.data.folders import part_of
 from s2d_ray.errors import UserError
 from s2d_ray.terminal import console
@@ -236,6 +236,7 @@ def _take(folder: Path, silence: float) -> int:
                 _refuse_beside(folder, newest, silence)
             with suppress(FileExistsError):  # Another was quicker: look at that one.
                 _file(folder, newest + 1).touch(exist_ok=False)
+                remove_partials(folder)
                 return newest + 1
     except OSError as error:
         raise UserError(

@@ -117,7 +117,7 @@ def commit_part(target: Path, part: Part, table: pa.Table, partition_by: str | N
     for folder, rows in _folders(target, table, partition_by):
         folder.mkdir(exist_ok=True)
         path = folder / f"{part['name']}.parquet"
-        write_table(path, rows, target / CHECKPOINT)
+        write_table(path, rows)
         written.add(path)
     if partition_by:
         # An attempt that ended before its mark may have put rows where they are not any more.

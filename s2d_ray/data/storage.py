@@ -1,49 +1,50 @@
-"""Where results, corpora and models are: a path on this machine, or an address `s3://…` or `gs://…`.
+"""Where results, corpora and models are: a path on this machine, or an address `s3://…`, `gs://…` or `az://…`.
 
-A `RemotePath` is used as any other path, and works through pyarrow's file systems. Credentials come from where the
-storage's own tools find them (environment, configuration file, the machine's role), on each machine by itself; they
-never pass through an address. `AWS_ENDPOINT_URL` in the environment names another server that speaks S3.
+A `RemotePath` is used as any other path, and works through obstore; pyarrow reads Parquet there with file systems of
+its own. Credentials come from where the storage's own tools find them (environment, configuration file, the machine's
+role), on each machine by itself; they never pass through an address. `AWS_ENDPOINT_URL` in the environment names
+another server that speaks S3.
 """
 
 import fcntl
 import os
-import random
 import re
 import shutil
-import time
 from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
-from functools import cache
 from hashlib import blake2b
 from itertools import chain
 from pathlib import Path, PosixPath
 from tempfile import TemporaryDirectory
-from typing import Annotated, Any, NoReturn
-from urllib.parse import urlencode, urlsplit
-from uuid import uuid4
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
 
 import pyarrow.fs as pafs
 from pydantic import AfterValidator, BeforeValidator
 
+from s2d_ray.data.buckets import Store, file_system, storage_errors, store
 from s2d_ray.errors import UserError
 
-SCHEMES = ("s3", "gs")
+if TYPE_CHECKING:
+    from obstore import ObjectMeta, PutMode, UpdateVersion
+    from typing_extensions import Buffer
+
+SCHEMES = ("s3", "gs", "az")
+CHUNK = 2**24
+"""Bytes of a larger file that are uploaded at a time; S3 takes 10 000 such parts of one file."""
 BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
-ABANDONED_SECONDS = 60.0
-"""After which a claim to create a file counts as left behind, by the storage's own clock."""
-MEETING_SECONDS = 0.5
-"""Within which two processes that try to create a file at the same time try again."""
 
 
 class RemotePath(PosixPath):
     """A file or folder in object storage; a folder is there while something is in it.
 
-    What is not defined here fails with TypeError, as does opening it as a local file.
+    What is not defined here fails with TypeError, as does opening it as a local file. Where the storage fails, or
+    does not let in, OSError is raised.
     """
 
     def __str__(self) -> str:
-        return re.sub("^(s3|gs):/", r"\1://", super().__str__())
+        return re.sub(f"^({'|'.join(SCHEMES)}):/", r"\1://", super().__str__())
 
     def __fspath__(self) -> NoReturn:
         raise TypeError(f"{self} is no path on this machine")
@@ -54,10 +55,15 @@ class RemotePath(PosixPath):
         return "/".join(self.parts[1:])
 
     @property
-    def system(self) -> pafs.FileSystem:
-        """The storage that it is in."""
+    def name_in_bucket(self) -> str:
+        """The path in the bucket."""
+        return "/".join(self.parts[2:])
+
+    @property
+    def store(self) -> Store:
+        """The bucket that it is in."""
         scheme, bucket, *_ = self.parts
-        return _system(scheme.removesuffix(":"), bucket)
+        return store(scheme.removesuffix(":"), bucket)
 
     def is_absolute(self) -> bool:
         return True
@@ -66,23 +72,36 @@ class RemotePath(PosixPath):
         return self
 
     def exists(self) -> bool:
-        return bool(self._kind() != pafs.FileType.NotFound)
+        return self.is_file() or self.is_dir()
 
     def is_file(self) -> bool:
-        return bool(self._kind() == pafs.FileType.File)
+        try:
+            return bool(self.name_in_bucket and self.about())
+        except FileNotFoundError:
+            return False
 
     def is_dir(self) -> bool:
-        return bool(self._kind() == pafs.FileType.Directory)
+        with storage_errors(self):
+            found = chain.from_iterable(self.store.list(self.name_in_bucket, chunk_size=1))
+            # An empty object `folder/` stands for a folder that some tools show; its name here is `folder`.
+            return any(file["size"] or self._beside(file["path"]).is_file() for file in found)
 
-    def _kind(self) -> Any:
-        return self.system.get_file_info(self.key).type
+    def about(self) -> "ObjectMeta":
+        """A file's size, time and version. Raises FileNotFoundError where there is none."""
+        with storage_errors(self):
+            return self.store.head(self.name_in_bucket)
 
-    def entries(self, recursive: bool) -> list[pafs.FileInfo]:
-        """What is in the folder, with sizes and times; nothing where there is none."""
-        return list(self.system.get_file_info(pafs.FileSelector(self.key, allow_not_found=True, recursive=recursive)))
+    def files(self) -> "list[ObjectMeta]":
+        """What is in the folder and the folders in it; nothing where there is none."""
+        with storage_errors(self):
+            found = self.store.list(self.name_in_bucket).collect()
+        return [file for file in found if file["path"] != self.name_in_bucket]
 
     def iterdir(self) -> Generator["RemotePath", None, None]:
-        return (self / info.base_name for info in self.entries(recursive=False))
+        with storage_errors(self):
+            found = self.store.list_with_delimiter(self.name_in_bucket)
+        names = chain(found["common_prefixes"], (file["path"] for file in found["objects"]))
+        return (self._beside(name) for name in names if name != self.name_in_bucket)
 
     def glob(self, pattern: str) -> Generator["RemotePath", None, None]:
         name, _, rest = pattern.partition("/")
@@ -93,8 +112,12 @@ class RemotePath(PosixPath):
         yield from chain.from_iterable(path.glob(rest) for path in found) if rest else found
 
     def rglob(self, pattern: str) -> Generator["RemotePath", None, None]:
-        paths = (RemotePath(self.parts[0], info.path) for info in self.entries(recursive=True))
+        """The files that match, and no folders."""
+        paths = (self._beside(file["path"]) for file in self.files())
         return (path for path in paths if fnmatchcase(path.name, pattern))
+
+    def _beside(self, name: str) -> "RemotePath":
+        return RemotePath(*self.parts[:2], name)
 
     def mkdir(self, mode: int = 0o777, parents: bool = False, exist_ok: bool = False) -> None:
         """Nothing to do: a folder is there as soon as a file is in it."""
@@ -103,19 +126,35 @@ class RemotePath(PosixPath):
         """The file to read and seek in. Raises FileNotFoundError where there is none."""
         if mode != "rb":
             raise ValueError(f"{self} can be opened with mode rb only, not {mode}")
-        return self.system.open_input_file(self.key)
+        system, name = filesystem(self)
+        return system.open_input_file(name)
 
     def read_bytes(self) -> bytes:
-        with self.open("rb") as file:
-            return bytes(file.read())
+        return self.read_version()[0]
+
+    def read_version(self) -> "tuple[bytes, UpdateVersion]":
+        """The content, and what `put` needs to replace this and no other. Raises FileNotFoundError."""
+        with storage_errors(self):
+            found = self.store.get(self.name_in_bucket)
+            # Google compares the version, the others the e-tag; obstore takes no None.
+            version = {key: value for key, value in found.meta.items() if key in ("e_tag", "version") and value}
+            return found.bytes().to_bytes(), cast("UpdateVersion", version)
 
     def read_text(self, encoding: str | None = None, errors: str | None = None) -> str:
         return self.read_bytes().decode()
 
-    def write_bytes(self, data: Any) -> int:
-        """The whole file at once: a reader sees what was there before, or all of it."""
-        with self.system.open_output_stream(self.key) as stream:
-            return int(stream.write(data))
+    def put(self, data: "Buffer | Path", mode: "PutMode" = "overwrite") -> None:
+        """The whole file at once: a reader sees what was there before, or all of it.
+
+        `data` may be a file on this machine. Raises FileExistsError with mode `create` where there is one, and
+        Overtaken with a version that is not the latest.
+        """
+        with storage_errors(self):
+            self.store.put(self.name_in_bucket, data, mode=mode, chunk_size=CHUNK)
+
+    def write_bytes(self, data: "Buffer") -> int:
+        self.put(data)
+        return memoryview(data).nbytes
 
     def write_text(
         self, data: str, encoding: str | None = None, errors: str | None = None, newline: str | None = None
@@ -123,8 +162,10 @@ class RemotePath(PosixPath):
         return self.write_bytes(data.encode())
 
     def unlink(self, missing_ok: bool = False) -> None:
+        """Remove the file. A storage may pass over that there is none; else FileNotFoundError is raised."""
         try:
-            self.system.delete_file(self.key)
+            with storage_errors(self):
+                self.store.delete(self.name_in_bucket)
         except FileNotFoundError:
             if not missing_ok:
                 raise
@@ -132,45 +173,17 @@ class RemotePath(PosixPath):
     def touch(self, mode: int = 0o666, exist_ok: bool = True) -> None:
         """Make the file, empty. Without `exist_ok` only one process can, whatever others do at the same time.
 
-        Raises FileExistsError, without `exist_ok`, where it is there or another process is making it.
+        Raises FileExistsError, without `exist_ok`, where it is there.
         """
-        if exist_ok:
-            self.write_bytes(b"")
-        elif not self._created():
-            # Two that met are not to meet again.
-            time.sleep(random.uniform(0, MEETING_SECONDS))
-            raise FileExistsError(str(self))
+        self.put(b"", "overwrite" if exist_ok else "create")
 
-    def _created(self) -> bool:
-        # Not every storage can refuse to overwrite, but all list what has been written: of processes that each put
-        # down a claim and then look for those of others, at most one finds its own alone.
-        claim = self.with_name(f"{self.name}.{uuid4().hex}")
-        claim.write_bytes(b"")
-        try:
-            beside = {info.base_name: info.mtime_ns for info in self.parent.entries(recursive=False)}
-            others = [name for name in beside if name.startswith(f"{self.name}.") and name != claim.name]
-            ages = [beside[claim.name] - beside[name] for name in others]
-            if self.name in beside or any(age < ABANDONED_SECONDS * 1e9 for age in ages):
-                return False
-            for name in others:
-                self.with_name(name).unlink(missing_ok=True)
-            self.write_bytes(b"")
-            # Not there: this process stood still for so long that another took it for dead.
-            return claim.exists()
-        finally:
-            claim.unlink(missing_ok=True)
-
-
-@cache
-def _system(scheme: str, bucket: str) -> pafs.FileSystem:
-    options = {}
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    if scheme == "s3":
-        # A small file in one request instead of three.
-        options["allow_delayed_open"] = "true"
-        if endpoint:
-            options |= {"scheme": urlsplit(endpoint).scheme, "endpoint_override": urlsplit(endpoint).netloc}
-    return pafs.FileSystem.from_uri(f"{scheme}://{bucket}?{urlencode(options)}")[0]
+    def fetch(self, target: Path) -> None:
+        """Copy the file to `target` on this machine, without holding it in memory."""
+        with storage_errors(self):
+            found = self.store.get(self.name_in_bucket)
+            with target.open("wb") as file:
+                for chunk in found:
+                    file.write(chunk)
 
 
 def location(text: str | Path) -> Path:
@@ -185,10 +198,11 @@ def location(text: str | Path) -> Path:
         # What stands there may be a secret, so it is not repeated.
         raise UserError(
             f"an address {scheme}://… is a bucket and a path, nothing else: credentials and options come from the "
-            "environment (for S3, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_ENDPOINT_URL)"
+            "environment (for S3, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_ENDPOINT_URL; for Azure, "
+            "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY)"
         )
     if scheme not in SCHEMES:
-        raise UserError(f"{text} is in no storage known here: write a path, s3://bucket/path or gs://bucket/path")
+        raise UserError(f"{text} is in no storage known here: write a path, s3://bucket/path, gs://… or az://…")
     bucket, *parts = rest.rstrip("/").split("/")
     if not BUCKET.fullmatch(bucket):
         raise UserError(f"{text} names no bucket: write {scheme}://bucket/path, the bucket's name in small letters")
@@ -214,17 +228,25 @@ NameOrLocation = Annotated[str, AfterValidator(_checked)]
 
 def filesystem(path: Path) -> tuple[pafs.FileSystem, str]:
     """For pyarrow, and for what builds on it: the file system, and the path in it."""
-    return (path.system, path.key) if isinstance(path, RemotePath) else (pafs.LocalFileSystem(), str(path))
+    if not isinstance(path, RemotePath):
+        return pafs.LocalFileSystem(), str(path)
+    scheme, bucket, *_ = path.parts
+    return file_system(scheme.removesuffix(":"), bucket), path.key
 
 
 def remove(path: Path) -> None:
     """Remove a file, or a folder with all that is in it, where it is there."""
     if not path.is_dir():
         path.unlink(missing_ok=True)
-    elif isinstance(path, RemotePath):
-        path.system.delete_dir(path.key)
-    else:
+    elif not isinstance(path, RemotePath):
         shutil.rmtree(path)
+    elif path.parts[0] == "az:":
+        with storage_errors(path):
+            path.store.delete([file["path"] for file in path.files()])
+    else:
+        system, name = filesystem(path)
+        # obstore cannot name the empty objects `folder/` by which pyarrow, and so Ray Train, makes folders.
+        system.delete_dir(name)
 
 
 @contextmanager
@@ -235,32 +257,45 @@ def filled(target: Path) -> Iterator[Path]:
         return
     with TemporaryDirectory() as folder:
         yield Path(folder)
-        # Uploads of several files at once can deadlock (apache/arrow issue 32372).
-        pafs.copy_files(folder, target.key, pafs.LocalFileSystem(), target.system, use_threads=False)
+        for file in Path(folder).rglob("*"):
+            if file.is_file():
+                (target / file.relative_to(folder)).put(file)
 
 
 def local_copy(path: Path) -> Path:
     """The same file or folder on this machine: the path itself, or a copy that all processes here share.
 
     It is fetched again once the original has changed, and then takes the place of the copy before.
-    Raises UserError where a file's name leads out of the folder.
+    Raises OSError where a file's name has a part that is empty or `..`, which might lead out of the folder.
     """
     if not isinstance(path, RemotePath):
         return path
-    infos = [path.system.get_file_info(path.key)] if path.is_file() else path.entries(recursive=True)
-    if any(".." in info.path.split("/") for info in infos):
-        raise UserError(f"{path} holds names with a part `..`, which lead out of it: nothing of it is fetched")
-    state = "\n".join(sorted(f"{info.path} {info.size} {info.mtime_ns}" for info in infos if info.is_file))
+    is_file = path.is_file()
+    files = [path.about()] if is_file else path.files()
+    state = "\n".join(sorted(f"{f['path']} {f['size']} {f['last_modified']} {f['e_tag']}" for f in files))
     copies = cache_dir() / "copies" / _digest(str(path))
     copy = copies / _digest(state)
-    with _alone(copies.with_suffix(".lock")):
+    with alone(copies.with_suffix(".lock")):
         if not copy.exists():
             shutil.rmtree(copies, ignore_errors=True)
             partial = copies / "partial"
-            (partial if path.is_file() else partial / path.name).mkdir(parents=True)
-            pafs.copy_files(path.key, str(partial / path.name), path.system, pafs.LocalFileSystem())
+            (partial if is_file else partial / path.name).mkdir(parents=True)
+            with ThreadPoolExecutor() as pool:
+                list(pool.map(lambda file: _fetch(path, file, partial), files))
             partial.rename(copy)
     return copy / path.name
+
+
+def _fetch(folder: RemotePath, file: "ObjectMeta", target: Path) -> None:
+    """Copy a file, which is `folder` itself or in it, to where it is then in `target`."""
+    path = RemotePath(*folder.parts[:2], file["path"])
+    copy = target / path.relative_to(folder.parent)
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.fetch(copy)
+    except FileNotFoundError:
+        if file["size"]:
+            raise  # Else an empty object that stands for a folder.
 
 
 def _digest(text: str) -> str:
@@ -268,7 +303,7 @@ def _digest(text: str) -> str:
 
 
 @contextmanager
-def _alone(lock: Path) -> Iterator[None]:
+def alone(lock: Path) -> Iterator[None]:
     """While the block runs no other process of this machine is in one of the same lock."""
     lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("w") as file:

@@ -1,17 +1,18 @@
 """The live experiment: the weights in force, and every change to them with who, when and why.
 
-One file holds it all, replaced as a whole at each change, so that it survives any restart. One process writes it;
-others read it with `read_state`. A change names the version it was made from and is refused if that is out of date,
-so that two people at two pages do not undo each other unknowingly.
+One file holds it all, replaced as a whole at each change, so that it survives any restart. While a server is replaced
+two processes write it: a change names the version it was made from and is refused if that is out of date, so that
+neither two servers nor two people at two pages undo each other unknowingly. Others read it with `read_state`.
 """
 
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, Field, StringConstraints
 
-from s2d_ray.data.files import read_json, write_json
+from s2d_ray.data.files import read_json, update_json
 from s2d_ray.errors import UserError
 from s2d_ray.recipes.serve import RampStep, Serve, Weights
 from s2d_ray.recipes.strict import Strict, parse
@@ -103,7 +104,7 @@ def read_state(path: Path) -> State:
 
 
 class Experiment:
-    """The one writer of an experiment's state. Every change is on disk before it is returned."""
+    """A writer of an experiment's state. Every change is on disk before it is returned."""
 
     def __init__(self, path: Path, serve: Serve, now: datetime) -> None:
         """Go on with what `path` holds, or start there.
@@ -113,11 +114,17 @@ class Experiment:
         """
         self._path = path
         self._schedule = Schedule(weights=serve.weights, ramp=serve.ramp)
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        while True:
+            with suppress(OutOfDate):  # Another server was quicker: go on with what it wrote.
+                self._open(now)
+                return
+
+    def _open(self, now: datetime) -> None:
+        if not self._path.exists():
             self._begin("start", (), now, "the experiment starts")
             return
-        self._state = read_state(path)
+        self.refresh()
         if self._state.schedule != self._schedule:
             self._begin("weights", self._state.events, now, "the recipe's weights or ramp were changed")
 
@@ -150,7 +157,11 @@ class Experiment:
 
     def roll_back(self, who: str, why: str, now: datetime) -> State:
         """Send every user to System 2, until a person sets weights again."""
-        return self._record("roll back", who, why, now, status="rolled back", weights=ALL_TO_SYSTEM2, ramp_from=None)
+        while True:
+            with suppress(OutOfDate):
+                changed = {"status": "rolled back", "weights": ALL_TO_SYSTEM2, "ramp_from": None}
+                return self._record("roll back", who, why, now, **changed)
+            self.refresh()
 
     def advance(self, now: datetime) -> State:
         """Take the ramp's next step if its time has come. To be called every few seconds."""
@@ -162,7 +173,11 @@ class Experiment:
         if weights == state.weights and not ended:
             return state
         why = f"System 1 to {weights.system1:.0%}{', the end of the ramp' if ended else ''}"
-        return self._record("ramp", "recipe", why, now, weights=weights, ramp_from=None if ended else state.ramp_from)
+        with suppress(OutOfDate):
+            ramp_from = None if ended else state.ramp_from
+            return self._record("ramp", "recipe", why, now, weights=weights, ramp_from=ramp_from)
+        self.refresh()
+        return self._state
 
     def _begin(self, action: Action, events: tuple[Event, ...], now: datetime, why: str) -> None:
         schedule = self._schedule
@@ -179,6 +194,14 @@ class Experiment:
         return self._write(state.model_copy(update={"events": (*state.events, event)}))
 
     def _write(self, state: State) -> State:
-        write_json(self._path, state.model_dump(mode="json"))
+        """Raises OutOfDate where the file does not hold the version before it."""
+
+        def next_version(content: Any) -> object:
+            before = 0 if content is None else parse(State, content, where=str(self._path)).version
+            if before != state.version - 1:
+                raise OutOfDate("another server has changed the experiment since: reload the page")
+            return state.model_dump(mode="json")
+
+        update_json(self._path, next_version)
         self._state = state
         return state

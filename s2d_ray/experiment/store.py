@@ -23,7 +23,7 @@ from uuid import uuid4
 import pyarrow as pa
 import pyarrow.dataset as pads
 
-from s2d_ray.data.files import part_files, write_table
+from s2d_ray.data.files import part_files, remove_partials, write_table
 from s2d_ray.data.records import Row
 from s2d_ray.data.storage import RemotePath, cache_dir, filesystem
 from s2d_ray.experiment.events import FEEDBACK, REQUESTS, SHADOWS, FeedbackEvent, RequestEvent, ShadowEvent, StoredEvent
@@ -48,6 +48,7 @@ class EventStore:
         self._lock = Lock()
         for part in (self._journals, *(folder / kind for kind in SCHEMAS)):
             part.mkdir(parents=True, exist_ok=True)
+            remove_partials(part)
         self.recover()
         self._open_journal()
 
@@ -99,7 +100,6 @@ class EventStore:
         for kind, own in rows.items():
             part = self._folder / kind / f"{journal.stem}.parquet"
             write_table(part, pa.Table.from_pylist(own, schema=SCHEMAS[kind]))
-            _sync(part)
         journal.unlink(missing_ok=True)
 
 
@@ -163,13 +163,6 @@ def _lines(journal: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         if line.endswith(b"\n"):
             kind, row = json.loads(line)
             yield kind, row | {"time": round(row["time"] * 1e6)}
-
-
-def _sync(part: Path) -> None:
-    """Wait until a part is on the disk, so that its journal can be removed."""
-    if not isinstance(part, RemotePath):
-        with part.open("rb") as file:
-            os.fsync(file.fileno())
 
 
 @contextmanager

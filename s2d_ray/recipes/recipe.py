@@ -26,7 +26,8 @@ class Settings(Strict):
     """Names the results folder."""
     description: str = ""
     model: NameOrLocation
-    """`smollm2-135m-instruct` (embedded), a Hugging Face folder here or at `s3://…` or `gs://…`, or a hub name."""
+    """`smollm2-135m-instruct` (embedded), a Hugging Face folder here or at `s3://…`, `gs://…` or `az://…`, or a name on
+    the hub."""
     model_revision: str | None = None
     """Branch, tag or commit on the hub."""
     trust_remote_code: bool = False

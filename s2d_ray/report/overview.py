@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from s2d_ray.arms import CORE_ARMS
-from s2d_ray.data.files import read_json, write_json
+from s2d_ray.data.files import read_json, write_json, write_text
 from s2d_ray.data.folders import RunFolders
 from s2d_ray.evaluation.metrics import ALL
 from s2d_ray.evaluation.statistics import Paired
@@ -42,8 +42,8 @@ def write_overview(recipe: AnyRecipe, rounds: Sequence[RoundFolders], folder: Pa
     }
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "overview.json", overview)
-    (folder / "overview.md").write_text(overview_markdown(overview))
-    (folder / "overview.html").write_text(overview_html(overview))
+    write_text(folder / "overview.md", overview_markdown(overview))
+    write_text(folder / "overview.html", overview_html(overview))
     return overview
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from s2d_ray.arms import CONTROLS, CORE_ARMS, is_further, label
 from s2d_ray.curation.data_card import why_nothing_kept
 from s2d_ray.data.artifacts import Artifact
-from s2d_ray.data.files import read_json_lines, read_rows, write_json
+from s2d_ray.data.files import read_json_lines, read_rows, write_json, write_text
 from s2d_ray.data.folders import TRAINING_LOG, RunFolders
 from s2d_ray.data.lease import Work, work_done
 from s2d_ray.data.records import Row
@@ -63,8 +63,8 @@ def write_report(recipe: Recipe, task: Task, folders: RunFolders) -> dict[str, A
     report = _report(recipe, task, folders, answers)
     folders.report.mkdir(parents=True, exist_ok=True)
     write_json(folders.report / "report.json", report)
-    (folders.report / "report.md").write_text(markdown_page(report))
-    (folders.report / "report.html").write_text(html_page(report))
+    write_text(folders.report / "report.md", markdown_page(report))
+    write_text(folders.report / "report.html", html_page(report))
     return report
 
 

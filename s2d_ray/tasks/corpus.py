@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from s2d_ray.data.artifacts import Artifact, Json
+from s2d_ray.data.files import replacing
 from s2d_ray.data.records import PROMPTS, LabelledPrompt, Row, content_id, prompt_to_row
-from s2d_ray.data.storage import filesystem
 from s2d_ray.recipes.recipe import Recipe, smaller
 from s2d_ray.tasks.registry import load_task
 from s2d_ray.tasks.task import prompts
@@ -61,8 +61,8 @@ def _write(rows: Iterable[Row], folder: Path) -> None:
         first = next(groups, None if number else PROMPTS.empty_table())
         if first is None:
             return
-        system, name = filesystem(folder / f"part-{number:05}.parquet")
-        with pq.ParquetWriter(name, PROMPTS, filesystem=system) as file:
+        path = folder / f"part-{number:05}.parquet"
+        with replacing(path) as partial, pq.ParquetWriter(partial, PROMPTS) as file:
             for table in chain([first], islice(groups, GROUPS_PER_FILE - 1)):
                 file.write_table(table)
 

@@ -32,7 +32,8 @@ class Prompts(Task):
     """Prompts from a file, one a row."""
 
     path: Location
-    """A .parquet, .jsonl or .csv file, or a folder of files of one of these kinds, here or at `s3://…` or `gs://…`."""
+    """A .parquet, .jsonl or .csv file, or a folder of files of one of these kinds, here or at `s3://…`, `gs://…` or
+    `az://…`."""
     text_column: str = "prompt"
     """Column with the prompt's text."""
     id_column: str | None = None

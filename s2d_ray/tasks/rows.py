@@ -36,8 +36,8 @@ class RowTask(Task, ABC):
     """Where the excerpt comes from, with its licence."""
 
     path: NameOrLocation | None = None
-    """A name on the hub, or a .jsonl, .json, .parquet or .csv file or folder, here or at `s3://…` or `gs://…`; unset:
-    the shipped excerpt."""
+    """A name on the hub, or a .jsonl, .json, .parquet or .csv file or folder, here or at `s3://…`, `gs://…` or
+    `az://…`; unset: the shipped excerpt."""
     config: str | None = None
     """On the hub: which configuration of the data set."""
     revision: str | None = None

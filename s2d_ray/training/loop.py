@@ -6,6 +6,7 @@ worker is lost or one can be added.
 
 import io
 import json
+import os
 import tempfile
 import time
 from contextlib import suppress
@@ -16,6 +17,7 @@ import ray.train
 import torch
 from transformers import AutoTokenizer
 
+from s2d_ray.data.files import write_text
 from s2d_ray.data.folders import TRAINING_LOG
 from s2d_ray.data.storage import RemotePath, filled
 from s2d_ray.training.export import export
@@ -89,8 +91,10 @@ class _Log:
             # Steps after the checkpoint are about to be done again.
             kept = [entry for entry in map(json.loads, self._path.read_text().splitlines()) if entry["step"] <= done]
         self._start = time.monotonic() - (kept[-1]["seconds"] if kept else 0.0)
-        self._file = io.StringIO() if isinstance(self._path, RemotePath) else self._path.open("w")
-        self._file.writelines(json.dumps(entry) + "\n" for entry in kept)
+        before = "".join(json.dumps(entry) + "\n" for entry in kept)
+        write_text(self._path, before)
+        self._file = io.StringIO(before) if isinstance(self._path, RemotePath) else self._path.open("a")
+        self._file.seek(0, os.SEEK_END)
         self._meter.add(ready=1)
         self._meter.restart(steps=done)
 
@@ -105,9 +109,12 @@ class _Log:
         self._meter.show(loss=step.loss)
 
     def save(self) -> None:
-        """Before a checkpoint: object storage has no appending, so there the whole log is written anew."""
+        """Before a checkpoint: from now on no crash loses the steps behind it."""
         if isinstance(self._file, io.StringIO):
-            self._path.write_text(self._file.getvalue())
+            # Object storage has no appending: the whole log is written anew.
+            write_text(self._path, self._file.getvalue())
+        elif self._file is not None:
+            os.fsync(self._file.fileno())
 
     def close(self) -> None:
         if self._file is not None:

@@ -5,18 +5,23 @@ import pickle
 import shutil
 import threading
 import time
+from base64 import b64encode
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import boto3
 import pyarrow as pa
 import pytest
+from obstore.store import S3Store
 
 from s2d_ray.data.artifacts import INPUTS, MANIFEST, Artifact
-from s2d_ray.data.files import part_files, read_json, read_rows, write_table
+from s2d_ray.data.buckets import Overtaken
+from s2d_ray.data.files import part_files, read_json, read_rows, update_json, write_table
 from s2d_ray.data.folders import RunFolders
 from s2d_ray.data.lease import Replaced, attempting, work_done
 from s2d_ray.data.shards import commit_part, forget_checkpoint, read_part, remaining
-from s2d_ray.data.storage import ABANDONED_SECONDS, RemotePath, filesystem, filled, local_copy, location, remove
+from s2d_ray.data.storage import RemotePath, filesystem, filled, local_copy, location, remove
 from s2d_ray.errors import UserError
 from s2d_ray.models import Model, resolve_model
 from s2d_ray.recipes.strict import Named
@@ -39,6 +44,7 @@ def test_an_address_is_a_path_like_any_other() -> None:
     assert str((path / "parts" / "a").relative_to(path)) == "parts/a"
     assert pickle.loads(pickle.dumps(path)) == path == location(str(path))
     assert str(location("gs://bucket")) == "gs://bucket"
+    assert str(location("az://container/runs/trial")) == "az://container/runs/trial"
     assert type(location("runs/s3")) is type(Path("runs"))
 
 
@@ -49,6 +55,7 @@ def test_an_address_is_a_path_like_any_other() -> None:
         ("s4://bucket", "in no storage known here"),
         ("s3://", "names no bucket"),
         ("gs:///runs", "names no bucket"),
+        ("az://container@account/runs", "credentials and options come from the environment"),
         ("s3://My_Bucket/runs", "names no bucket"),
         ("s3://bucket//runs", "has an empty part"),
         ("s3://bucket/../other", "one of dots alone"),
@@ -99,6 +106,37 @@ def test_no_credentials_travel_with_a_storage(remote: RemotePath) -> None:
     assert SECRET.encode() not in pickle.dumps((remote, system))
 
 
+def test_no_credentials_travel_with_a_container_of_azure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "account")
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_KEY", b64encode(SECRET.encode()).decode())
+    path = location("az://container/runs")
+    assert isinstance(path, RemotePath) and path.store
+    pickled = pickle.dumps((path, filesystem(path)[0]))
+    assert SECRET.encode() not in pickled and b64encode(SECRET.encode()) not in pickled
+
+
+def test_an_account_that_nothing_names_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AZURE_STORAGE_ACCOUNT_NAME", raising=False)
+    with (
+        pytest.raises(UserError, match="give its name as AZURE_STORAGE_ACCOUNT_NAME") as caught,
+        attempting(location("az://none/runs")),
+    ):
+        pass
+    assert "\n" not in str(caught.value)
+
+
+def test_profiles_of_the_aws_command_are_read(s3: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "config").write_text(f"[profile other]\naws_access_key_id = its-id\naws_secret_access_key = {SECRET}\n")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_PROFILE", "other")
+    store = RemotePath("s3:", "of-a-profile").store
+    assert isinstance(store, S3Store) and store.credential_provider is not None
+    credential = store.credential_provider()
+    assert isinstance(credential, dict) and credential["access_key_id"] == "its-id"
+
+
 def test_a_bucket_that_is_not_there_is_one_clear_line(s3: Path) -> None:
     with (
         pytest.raises(UserError, match=r"cannot write to s3://no-such-bucket/runs: .*bucket does not exist"),
@@ -131,7 +169,7 @@ def test_what_was_being_discarded_is_not_gone_on_from(remote: RemotePath, monkey
         raise OSError("the storage is gone")
 
     with monkeypatch.context() as broken:
-        broken.setattr("s2d_ray.artifacts.remove", fail)
+        broken.setattr("s2d_ray.data.artifacts.remove", fail)
         with pytest.raises(UserError, match="the storage is gone"):
             artifact.open(overwrite=True)
     with pytest.raises(UserError, match="discarded"):
@@ -180,38 +218,56 @@ def test_a_replaced_attempt_writes_no_manifest(remote: RemotePath) -> None:
 
 def test_of_many_at_once_one_creates_a_file(remote: RemotePath) -> None:
     created, refused = [], []
-    barrier = threading.Barrier(8)
 
     def create(number: int) -> None:
-        barrier.wait()
-        for _ in range(100):
-            try:
-                (remote / "file").touch(exist_ok=False)
-                created.append(number)
-                return
-            except FileExistsError:
-                refused.append(number)
-                if (remote / "file").exists():
-                    return
+        try:
+            (remote / "file").touch(exist_ok=False)
+            created.append(number)
+        except FileExistsError:
+            refused.append(number)
 
-    threads = [threading.Thread(target=create, args=(number,)) for number in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(created) == 1
-    assert len(set(refused) | set(created)) == 8
+    at_once(create)
+    assert len(created) == 1 and len(refused) == 7
     assert [path.name for path in remote.iterdir()] == ["file"]
 
 
-def test_a_claim_left_behind_does_not_block_for_ever(remote: RemotePath, monkeypatch: pytest.MonkeyPatch) -> None:
-    (remote / "file.claimed-by-one-that-died").touch()
+def test_what_has_changed_since_it_was_read_is_not_overwritten(remote: RemotePath) -> None:
+    path = remote / "file"
+    path.write_bytes(b"one")
+    content, version = path.read_version()
+    path.put(b"two", version)
+    with pytest.raises(Overtaken):
+        path.put(b"three", version)
     with pytest.raises(FileExistsError):
-        (remote / "file").touch(exist_ok=False)
-    assert ABANDONED_SECONDS >= 60
-    monkeypatch.setattr("s2d_ray.data.storage.ABANDONED_SECONDS", -1.0)
-    (remote / "file").touch(exist_ok=False)
-    assert [path.name for path in remote.iterdir()] == ["file"]
+        path.put(b"four", "create")
+    assert (content, path.read_bytes()) == (b"one", b"two")
+
+
+@pytest.mark.parametrize("where", ["here", "in object storage"])
+def test_of_changes_at_once_none_is_lost(remote: RemotePath, tmp_path: Path, where: str) -> None:
+    path = (tmp_path if where == "here" else remote) / "file.json"
+
+    def add(number: int) -> None:
+        for _ in range(5):
+            update_json(path, lambda found: {"by": [*(found["by"] if found else []), number]})
+
+    at_once(add)
+    assert sorted(read_json(path)["by"]) == sorted(5 * list(range(8)))
+    with pytest.raises(ZeroDivisionError):
+        update_json(path, lambda _: 1 / 0)
+    assert len(read_json(path)["by"]) == 40
+
+
+def at_once(do: Callable[[int], None]) -> None:
+    """Call it in eight threads, with their numbers."""
+    barrier = threading.Barrier(8)
+
+    def wait(number: int) -> None:
+        barrier.wait()
+        do(number)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(wait, range(8)))
 
 
 def test_a_folder_is_copied_once_and_again_when_it_changes(remote: RemotePath, s3: Path) -> None:
@@ -237,9 +293,21 @@ def test_a_folder_is_copied_once_and_again_when_it_changes(remote: RemotePath, s
     assert local_copy(copy) == copy
 
 
+def test_an_empty_object_that_stands_for_a_folder_is_no_file(remote: RemotePath) -> None:
+    for name in ("model/", "model/empty/", "model/full/", "marks/"):
+        boto3.client("s3").put_object(Bucket="results", Key=f"{remote.name}/{name}", Body=b"")
+    (remote / "model" / "full" / "mark").touch()
+    assert (remote / "model").is_dir() and not (remote / "model").is_file() and not (remote / "marks").exists()
+    assert sorted(path.name for path in (remote / "model").iterdir()) == ["empty", "full"]
+    copy = local_copy(remote / "model")
+    assert sorted(str(path.relative_to(copy)) for path in copy.rglob("*")) == ["full", "full/mark"]
+    remove(remote / "model")
+    assert not (remote / "model").exists()
+
+
 def test_names_that_lead_out_of_a_folder_are_refused(remote: RemotePath) -> None:
     boto3.client("s3").put_object(Bucket="results", Key=f"{remote.name}/model/../../out.json", Body=b"{}")
-    with pytest.raises(UserError, match="lead out of it"):
+    with pytest.raises(OSError, match=r"invalid path.*\.\."):
         local_copy(remote / "model")
 
 

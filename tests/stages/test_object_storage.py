@@ -2,17 +2,17 @@
 
 import asyncio
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-import pyarrow.fs as pafs
 import pytest
 
 from s2d_ray.data.files import read_json, read_json_lines
 from s2d_ray.data.folders import TRAINING_LOG, RunFolders
 from s2d_ray.data.records import user
 from s2d_ray.data.shards import parts_done
-from s2d_ray.data.storage import RemotePath
+from s2d_ray.data.storage import RemotePath, filled
 from s2d_ray.inference.start import start_engine
 from s2d_ray.recipes.sections import Engine, Sampling
 from tests.object_storage import SECRET
@@ -24,7 +24,8 @@ PROMPT = b"What is the number of case"
 
 
 def upload(folder: Path, target: RemotePath) -> RemotePath:
-    pafs.copy_files(str(folder), target.key, pafs.LocalFileSystem(), target.system, use_threads=False)
+    with filled(target) as copy:
+        shutil.copytree(folder, copy, dirs_exist_ok=True)
     return target
 
 

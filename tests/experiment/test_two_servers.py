@@ -1,0 +1,59 @@
+"""While a server is replaced two of them write one experiment: neither loses what the other did."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Barrier
+
+import pytest
+
+from s2d_ray.data.storage import RemotePath
+from s2d_ray.experiment.experiment import Experiment, OutOfDate, read_state
+from tests.experiment.test_experiment import HOUR, RAMPED, SERVE, change
+from tests.experiment.traffic import START
+
+
+@pytest.fixture(params=["here", "in object storage"])
+def path(request: pytest.FixtureRequest, tmp_path: Path, remote: RemotePath) -> Path:
+    return (tmp_path if request.param == "here" else remote) / "serving" / "experiment.json"
+
+
+def test_of_servers_that_start_at_once_one_starts_the_experiment(path: Path) -> None:
+    barrier = Barrier(4)
+
+    def started(_: int) -> Experiment:
+        barrier.wait()
+        return Experiment(path, SERVE, START)
+
+    with ThreadPoolExecutor(4) as pool:
+        states = [server.state for server in pool.map(started, range(4))]
+    assert states == 4 * [read_state(path)] and states[0].version == 1
+
+
+def test_a_change_by_one_makes_the_other_out_of_date(path: Path) -> None:
+    old, new = Experiment(path, SERVE, START), Experiment(path, SERVE, START)
+    new.apply(change("stop", 1), START)
+    with pytest.raises(OutOfDate, match="reload the page"):
+        old.apply(change("stop", 1), START)
+    assert read_state(path) == new.state
+    # A roll-back goes through whatever came before.
+    assert old.roll_back("guardrail", "errors", START).version == 3
+    assert read_state(path) == old.state
+
+
+def test_a_step_of_the_ramp_is_taken_once(path: Path) -> None:
+    servers = [Experiment(path, RAMPED, START) for _ in range(2)]
+    states = [server.advance(START + 2 * HOUR) for server in servers]
+    assert states == 2 * [read_state(path)] and states[0].version == 2
+
+
+def test_of_roll_backs_at_once_none_is_lost(path: Path) -> None:
+    servers = [Experiment(path, SERVE, START) for _ in range(4)]
+    barrier = Barrier(4)
+
+    def roll_back(server: Experiment) -> None:
+        barrier.wait()
+        server.roll_back("ada", "a try", START)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(roll_back, servers))
+    assert read_state(path).version == 5
