@@ -6,7 +6,7 @@ from pathlib import Path
 from random import Random
 
 from s2d_ray.curation.registry import load_rules
-from s2d_ray.curation.rule import decide
+from s2d_ray.curation.rule import curate_prompt
 from s2d_ray.data.records import Candidates, Message, Row
 from s2d_ray.inference.method_runs import Recorder, run_method
 from s2d_ray.inference.scripted import ScriptedEngine
@@ -39,7 +39,7 @@ async def distilled(path: Path, rules: Sequence[Named]) -> list[Row]:
     for prompt in prompts(task, seed=0):
         samples = await run_method(method, prompt, engine, Sampling(), samples=3, seed=0)
         generate = Recorder(engine, Sampling(), (prompt.prompt_id, "curation"))
-        decisions.append(await decide(Candidates(prompt, samples), load_rules(rules), task, generate))
+        decisions.append(await curate_prompt(Candidates(prompt, samples), load_rules(rules), task, generate))
     return decisions
 
 

@@ -13,8 +13,8 @@ from s2d_ray.methods.method import Generate, MalformedOutput
 from s2d_ray.methods.registry import load_method
 from s2d_ray.recipes.sections import Sampling
 from s2d_ray.recipes.strict import Named
-from tests.curation.ballots import PROMPT as WHICH
-from tests.curation.ballots import Words
+from tests.curation.parsed_samples import PROMPT as WHICH
+from tests.curation.parsed_samples import Words
 from tests.watched_engine import WatchedEngine
 
 PROMPT = Prompt("p1", [user("Hi"), assistant("Hello"), user("Where is Lyon?")])

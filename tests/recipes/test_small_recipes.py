@@ -10,7 +10,7 @@ from itertools import islice
 import pytest
 
 from s2d_ray.curation.registry import load_rules
-from s2d_ray.curation.rule import decide
+from s2d_ray.curation.rule import curate_prompt
 from s2d_ray.data.records import Candidates, Row
 from s2d_ray.inference.method_runs import Recorder, run_on_all_forms
 from s2d_ray.methods.registry import load_method
@@ -104,7 +104,7 @@ async def curated(name: str, script: Reply) -> list[Row]:
     for prompt in islice(prompts(task, seed), PROMPTS):
         answered = await run_on_all_forms(method, task, prompt, engine, sampling, samples, seed)
         generate = Recorder(engine, sampling, (prompt.prompt_id,))
-        decisions.append(await decide(Candidates(prompt, answered), rules, task, generate))
+        decisions.append(await curate_prompt(Candidates(prompt, answered), rules, task, generate))
     return decisions
 
 
