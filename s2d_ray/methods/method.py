@@ -32,7 +32,7 @@ Method = Callable[[Prompt, Generate], Awaitable[str]]
 """Returns the final answer. Raises MalformedOutput where the model's text cannot be used."""
 
 
-class PromptSet(Strict):
+class MethodOptions(Strict):
     """The options of a shipped method; one that has more adds them as fields."""
 
     prompts: str = "paper"
