@@ -4,7 +4,7 @@ from pydantic import Field
 
 from s2d_ray.curation.rule import Kept, ParsedSamples, Rejected, Rule
 from s2d_ray.curation.votes import majority_vote, share_of
-from s2d_ray.methods.method import Generate
+from s2d_ray.methods.method import GenerateFunction
 from s2d_ray.tasks.task import Task
 
 
@@ -15,7 +15,7 @@ class Consistency(Rule):
     """Smallest share of all samples, perturbed ones and those without an answer counted in, that must agree."""
 
     async def decide(
-        self, parsed: ParsedSamples, kept: Kept | None, task: Task, generate: Generate | None
+        self, parsed: ParsedSamples, kept: Kept | None, task: Task, generate: GenerateFunction | None
     ) -> Kept | Rejected:
         """Compares the most frequent answers, or what the rule before kept with those of the perturbed forms."""
         variants = sorted({sample.variant for sample in parsed.samples if sample.variant})

@@ -4,7 +4,7 @@ from pydantic import Field
 
 from s2d_ray.curation.rule import Kept, ParsedSamples, Rejected, Rule
 from s2d_ray.curation.votes import Tie, majority_vote
-from s2d_ray.methods.method import Generate
+from s2d_ray.methods.method import GenerateFunction
 from s2d_ray.tasks.task import Task
 
 
@@ -19,7 +19,7 @@ class Majority(Rule):
     """What to do when several answers are the most frequent: reject, or take the one that came first."""
 
     async def decide(
-        self, parsed: ParsedSamples, kept: Kept | None, task: Task, generate: Generate | None
+        self, parsed: ParsedSamples, kept: Kept | None, task: Task, generate: GenerateFunction | None
     ) -> Kept | Rejected:
         """Votes over the samples that answered the prompt itself."""
         vote = majority_vote(parsed.of("").answers, task.key, tie="first")

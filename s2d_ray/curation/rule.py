@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from s2d_ray.data.records import Candidates, Prompt, Row, Sample, assistant, prompt_to_row
-from s2d_ray.methods.method import Generate
+from s2d_ray.methods.method import GenerateFunction
 from s2d_ray.recipes.strict import Strict
 from s2d_ray.tasks.task import Task
 
@@ -54,7 +54,7 @@ class Rule(Strict, ABC):
 
     @abstractmethod
     async def decide(
-        self, parsed: ParsedSamples, kept: Kept | None, task: Task, generate: Generate | None
+        self, parsed: ParsedSamples, kept: Kept | None, task: Task, generate: GenerateFunction | None
     ) -> Kept | Rejected:
         """Keep or reject one prompt. `kept` is what the rule before this one kept, None for the first."""
 
@@ -70,7 +70,9 @@ def parse_samples(candidates: Candidates, task: Task) -> ParsedSamples:
     return ParsedSamples(candidates.prompt, candidates.samples, answers)
 
 
-async def curate_prompt(candidates: Candidates, rules: Sequence[Rule], task: Task, generate: Generate | None) -> Row:
+async def curate_prompt(
+    candidates: Candidates, rules: Sequence[Rule], task: Task, generate: GenerateFunction | None
+) -> Row:
     """The one outcome of a prompt: a row of schema `DECISIONS` with status kept, rejected or failed.
 
     The messages of a kept row end with the target, as SFT trainers read them.

@@ -13,7 +13,7 @@ from s2d_ray.curation.rule import Kept, ParsedSamples, Rejected, Rule
 from s2d_ray.curation.votes import share_of
 from s2d_ray.data.records import Prompt, user
 from s2d_ray.errors import UserError
-from s2d_ray.methods.method import Generate
+from s2d_ray.methods.method import GenerateFunction
 from s2d_ray.tasks.task import Task
 
 NAME_TOKENS = 64
@@ -31,7 +31,7 @@ class Universal(Rule):
     """Longer responses are neither shown nor kept; responses that the token limit cut are not shown either."""
 
     async def decide(
-        self, parsed: ParsedSamples, kept: Kept | None, task: Task, generate: Generate | None
+        self, parsed: ParsedSamples, kept: Kept | None, task: Task, generate: GenerateFunction | None
     ) -> Kept | Rejected:
         """Chooses among the prompt's own samples; of those, only what an earlier rule kept, where one did."""
         if generate is None:
@@ -63,13 +63,13 @@ class Universal(Rule):
         return shown
 
 
-async def _picked(prompt: Prompt, shown: Sequence[str], generate: Generate) -> str | None:
+async def _picked(prompt: Prompt, shown: Sequence[str], generate: GenerateFunction) -> str | None:
     [reply] = await generate([user(_ask(PICK, prompt, shown))], step="universal", max_tokens=NAME_TOKENS)
     number = named_response(reply.text, len(shown))
     return None if number is None else shown[number - 1]
 
 
-async def _composed(prompt: Prompt, shown: Sequence[str], generate: Generate, task: Task) -> str | None:
+async def _composed(prompt: Prompt, shown: Sequence[str], generate: GenerateFunction, task: Task) -> str | None:
     [reply] = await generate([user(_ask(COMPOSE, prompt, shown))], step="universal")
     return None if reply.finish_reason == "length" else task.parse(reply.text, prompt)
 

@@ -12,7 +12,7 @@ from typing import Literal
 from s2d_ray.data.records import Message, Prompt, assistant, user
 from s2d_ray.errors import UserError
 from s2d_ray.methods.judgements import SWAP, parse_criteria, parse_verdict, verdict_of_scores
-from s2d_ray.methods.method import Generate, MethodOptions
+from s2d_ray.methods.method import GenerateFunction, MethodOptions
 
 Case = Mapping[str, str]
 """What a wording refers to: question, response_a and response_b, then criterion or evaluations."""
@@ -51,7 +51,7 @@ class BranchSolveMergePrompts:
 
 async def branch_solve_merge(
     prompt: Prompt,
-    generate: Generate,
+    generate: GenerateFunction,
     prompts: BranchSolveMergePrompts,
     merge: Literal["sum", "model"],
     both_orders: bool,

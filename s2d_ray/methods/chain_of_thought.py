@@ -6,7 +6,7 @@ One call: think step by step, then say the final answer behind a prefix. Only wh
 from dataclasses import dataclass
 
 from s2d_ray.data.records import Message, Prompt, assistant, user
-from s2d_ray.methods.method import Generate
+from s2d_ray.methods.method import GenerateFunction
 from s2d_ray.methods.parsing import parse_final_answer
 
 
@@ -21,7 +21,7 @@ class ChainOfThoughtPrompts:
     """Worked (question, chain with final answer) pairs shown before, for models that need them."""
 
 
-async def chain_of_thought(prompt: Prompt, generate: Generate, prompts: ChainOfThoughtPrompts) -> str:
+async def chain_of_thought(prompt: Prompt, generate: GenerateFunction, prompts: ChainOfThoughtPrompts) -> str:
     """The final answer that the model gives after thinking step by step."""
     # A task that asks System 1 for the bare answer keeps the question itself apart: thinking needs room.
     asked = prompt.fields.get("bare", prompt.text)

@@ -7,12 +7,12 @@ import re
 from dataclasses import dataclass
 
 from s2d_ray.data.records import Message, Prompt, assistant, user
-from s2d_ray.methods.method import Generate
+from s2d_ray.methods.method import GenerateFunction
 from s2d_ray.methods.parsing import parse_final_answer, parse_step
 
 
 @dataclass(frozen=True)
-class Example:
+class RephrasedExample:
     """One question, rephrased and answered."""
 
     question: str
@@ -31,12 +31,12 @@ class RephraseAndRespondPrompts:
     """How a worked example replies to `one_step`."""
     answer_prefix: str = ""
     """What comes before the answer in the one-step reply; empty where the whole reply is the answer."""
-    examples: tuple[Example, ...] = ()
+    examples: tuple[RephrasedExample, ...] = ()
     """Worked examples shown before each call, for models that need them."""
     rephrase_stop: tuple[str, ...] = ()
 
 
-async def rephrase_and_respond(prompt: Prompt, generate: Generate, prompts: RephraseAndRespondPrompts) -> str:
+async def rephrase_and_respond(prompt: Prompt, generate: GenerateFunction, prompts: RephraseAndRespondPrompts) -> str:
     """The answer of one call that first repeats, rephrases and expands the question."""
     shown: list[Message] = []
     for e in prompts.examples:
@@ -49,7 +49,9 @@ async def rephrase_and_respond(prompt: Prompt, generate: Generate, prompts: Reph
     return parse_final_answer(reply_completion, prompts.answer_prefix)
 
 
-async def two_step_rephrase_and_respond(prompt: Prompt, generate: Generate, prompts: RephraseAndRespondPrompts) -> str:
+async def two_step_rephrase_and_respond(
+    prompt: Prompt, generate: GenerateFunction, prompts: RephraseAndRespondPrompts
+) -> str:
     """The answer to the original question, given the model's own rephrasing of it."""
     shown: list[Message] = []
     for e in prompts.examples:
@@ -100,26 +102,26 @@ PROMPT_SETS = {
         answer_prefix="the answer",
         rephrase_stop=("\n",),
         examples=(
-            Example(
+            RephrasedExample(
                 'Take the last letters of the words in "Green Lamp" and concatenate them.',
                 'What is the last letter of "Green", what is the last letter of "Lamp", and what are both, '
                 "written one after the other?",
                 '"Green" ends with "n". "Lamp" ends with "p". The answer is "np".',
             ),
-            Example(
+            RephrasedExample(
                 "A coin is heads up. Wanda flips the coin. Igor does not flip the coin. "
                 "Is the coin still heads up? (flip means reverse)",
                 "A coin starts heads up. Wanda turns it over, and Igor leaves it as it is. "
                 "After that, does the coin show heads?",
                 "The coin is turned over 1 time. That is odd, so it shows tails. The answer is no.",
             ),
-            Example(
+            RephrasedExample(
                 'Take the last letters of the words in "Quick Tea" and concatenate them.',
                 'What is the last letter of "Quick", what is the last letter of "Tea", and what are both, '
                 "written one after the other?",
                 '"Quick" ends with "k". "Tea" ends with "a". The answer is "ka".',
             ),
-            Example(
+            RephrasedExample(
                 "A coin is heads up. Olaf flips the coin. Mina flips the coin. "
                 "Is the coin still heads up? (flip means reverse)",
                 "A coin starts heads up. Olaf turns it over, and Mina turns it over. "

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from s2d_ray.data.records import Message, Prompt, assistant, user
-from s2d_ray.methods.method import Generate, MalformedOutput
+from s2d_ray.methods.method import GenerateFunction, MalformedOutput
 from s2d_ray.methods.parsing import parse_step
 
 
@@ -26,7 +26,7 @@ class System2AttentionPrompts:
     """How the lines begin under which the rewrite puts its parts, the question last; empty: it is one text."""
 
 
-async def system2_attention(prompt: Prompt, generate: Generate, prompts: System2AttentionPrompts) -> str:
+async def system2_attention(prompt: Prompt, generate: GenerateFunction, prompts: System2AttentionPrompts) -> str:
     """The answer to the prompt's text as rewritten without opinions."""
     shown: list[Message] = []
     for text, rewritten in prompts.examples:

@@ -19,7 +19,7 @@ from pydantic import Field
 from s2d_ray.data.records import LabelledPrompt, Prompt, Row, content_id, user
 from s2d_ray.errors import UserError
 from s2d_ray.tasks.normalisation import words
-from s2d_ray.tasks.opinions import OpinionShares, Subset, Wording, subsets_of
+from s2d_ray.tasks.opinions import OpinionShares, Subset, Wording, subsets_for
 from s2d_ray.tasks.rows import RowTask
 from s2d_ray.tasks.task import Split, Variant
 
@@ -42,7 +42,7 @@ class Trivia(NamedTuple):
     answers: tuple[str, ...]
 
 
-class Asked(NamedTuple):
+class PlantedQuestion(NamedTuple):
     """One prompt about a question."""
 
     trivia: Trivia
@@ -94,7 +94,7 @@ class BiasedTrivia(RowTask):
         plain = Prompt(content_id(question), [user(question)], {"plain": question})
         return [Variant(name, plain, str) for name in self.perturbations if prompt.text != question]
 
-    def _read(self, rows: Iterable[Row], split: Split, seed: int) -> Iterator[Asked]:
+    def _read(self, rows: Iterable[Row], split: Split, seed: int) -> Iterator[PlantedQuestion]:
         found = list(rows)
         if "base" in found[0]:
             yield from map(_sycophancy_eval, self._chosen(found))
@@ -103,11 +103,11 @@ class BiasedTrivia(RowTask):
         pool = _by_shape(one.answers[0] for one in trivia)
         for one in dict.fromkeys(trivia):
             random = Random(f"{seed}/opinion/{one.question}")
-            subsets = subsets_of(split, self.opinions, random)
+            subsets = subsets_for(split, self.opinions, random)
             wrong = _wrong_answer(one, pool, random)
             for subset in subsets:
                 stated = wrong if subset == "biased" else one.answers[0]
-                yield Asked(one, subset, WORDING.planted(one.question, subset, stated, random))
+                yield PlantedQuestion(one, subset, WORDING.planted(one.question, subset, stated, random))
 
     def _chosen(self, rows: Sequence[Row]) -> Sequence[Row]:
         chosen = [row for row in rows if self.only_dataset in (None, row["base"].get("dataset"))]
@@ -127,14 +127,14 @@ class BiasedTrivia(RowTask):
         return Trivia(question, _unique([str(answer), *(row.get(self.aliases_column) or ())]))
 
 
-def _sycophancy_eval(row: Row) -> Asked:
+def _sycophancy_eval(row: Row) -> PlantedQuestion:
     base, template = row["base"], row["metadata"]["prompt_template"]
     subsets = {re.sub(r"\W+", " ", text): subset for subset, text in TEMPLATES.items()}
     subset = subsets.get(re.sub(r"\W+", " ", template))
     if subset is None:
         raise UserError(f"the trivia data has the unknown prompt_template {template!r}")
     trivia = Trivia(base["question"], _unique([base["correct_answer"], *(base.get("answer") or ())]))
-    return Asked(trivia, subset, "\n".join(turn["content"] for turn in row["prompt"]))
+    return PlantedQuestion(trivia, subset, "\n".join(turn["content"] for turn in row["prompt"]))
 
 
 def _by_shape(answers: Iterable[str]) -> dict[tuple[bool, int], list[str]]:

@@ -18,7 +18,7 @@ from pydantic import Field, model_validator
 
 from s2d_ray.data.records import LabelledPrompt, Prompt, content_id, user
 from s2d_ray.errors import UserError
-from s2d_ray.tasks.opinions import OpinionShares, Subset, Wording, subsets_of
+from s2d_ray.tasks.opinions import OpinionShares, Subset, Wording, subsets_for
 from s2d_ray.tasks.task import Split, Task
 
 Kind = Literal["country", "state", "capital", "capital_of"]
@@ -92,7 +92,7 @@ class Geonames(Task):
             if fact.kind not in self.kinds or (fact.city in held_out) != (split == "test"):
                 continue
             random = Random(f"{seed}/{fact.kind}/{fact.subject}")
-            for subset in subsets_of(split, self.opinions, random):
+            for subset in subsets_for(split, self.opinions, random):
                 yield _ask(fact, subset, wrong[fact.kind], random)
 
     def ask(self, text: str) -> Prompt:

@@ -45,6 +45,6 @@ class Wording:
         return f"{opinion} {question}" if before else f"{question} {opinion}"
 
 
-def subsets_of(split: Split, shares: OpinionShares, random: Random) -> Sequence[Subset]:
+def subsets_for(split: Split, shares: OpinionShares, random: Random) -> Sequence[Subset]:
     """The subsets in which a question is asked: one, drawn by its share, or all of them for a test."""
     return SUBSETS if split == "test" else random.choices(list(shares), list(shares.values()))

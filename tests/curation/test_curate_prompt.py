@@ -7,7 +7,7 @@ from s2d_ray.curation.majority import Majority
 from s2d_ray.curation.rule import Kept, ParsedSamples, Rejected, Rule, curate_prompt
 from s2d_ray.curation.unfiltered import Unfiltered
 from s2d_ray.data.records import DECISIONS, Candidates, Row, assistant, prompt_from_row, user
-from s2d_ray.methods.method import Generate
+from s2d_ray.methods.method import GenerateFunction
 from s2d_ray.tasks.task import Task
 from tests.curation.parsed_samples import Words, candidates, parsed
 
@@ -20,7 +20,7 @@ class Longer(Rule):
     length: int = 2
 
     async def decide(
-        self, parsed: ParsedSamples, kept: Kept | None, task: Task, generate: Generate | None
+        self, parsed: ParsedSamples, kept: Kept | None, task: Task, generate: GenerateFunction | None
     ) -> Kept | Rejected:
         assert kept is not None
         return Kept(kept.target.upper()) if len(kept.target) >= self.length else Rejected("too short")

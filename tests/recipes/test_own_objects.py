@@ -17,7 +17,7 @@ from s2d_ray.curation.rule import Kept, ParsedSamples, Rejected, Rule
 from s2d_ray.data.records import LabelledPrompt, Prompt, Sample, content_id, user
 from s2d_ray.errors import UserError
 from s2d_ray.methods.direct import direct
-from s2d_ray.methods.method import Generate, Method
+from s2d_ray.methods.method import GenerateFunction, Method
 from s2d_ray.methods.registry import load_method
 from s2d_ray.recipes.load import load_any
 from s2d_ray.recipes.recipe import Mixture, Recipe
@@ -100,7 +100,7 @@ async def test_what_a_script_defines_works_in_a_process_that_cannot_import_it(tm
 
 
 def method_that(end: str) -> Callable[..., Any]:
-    async def ends(prompt: Prompt, generate: Generate) -> str:
+    async def ends(prompt: Prompt, generate: GenerateFunction) -> str:
         return prompt.text + end
 
     return ends
@@ -167,12 +167,12 @@ class Reject(Rule):
     reason: str = "none is good"
 
     async def decide(
-        self, parsed: ParsedSamples, kept: Kept | None, task: Task, generate: Generate | None
+        self, parsed: ParsedSamples, kept: Kept | None, task: Task, generate: GenerateFunction | None
     ) -> Kept | Rejected:
         return Rejected(self.reason)
 
 
-async def echo(prompt: Prompt, generate: Generate) -> str:
+async def echo(prompt: Prompt, generate: GenerateFunction) -> str:
     """The prompt."""
     return prompt.text
 

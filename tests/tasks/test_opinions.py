@@ -7,7 +7,7 @@ import pytest
 
 from s2d_ray.data.records import content_id
 from s2d_ray.recipes.strict import Named
-from s2d_ray.tasks.opinions import SUBSETS, subsets_of
+from s2d_ray.tasks.opinions import SUBSETS, subsets_for
 from s2d_ray.tasks.registry import load_task
 from s2d_ray.tasks.task import Split
 
@@ -47,6 +47,6 @@ def test_training_asks_in_the_subsets_with_a_share_and_tests_in_all(section: dic
 
 
 def test_one_subset_is_drawn_for_a_question_of_training() -> None:
-    drawn = [subsets_of("train", {"biased": 3.0, "plain": 1.0}, Random(seed)) for seed in range(2000)]
+    drawn = [subsets_for("train", {"biased": 3.0, "plain": 1.0}, Random(seed)) for seed in range(2000)]
     assert {len(subsets) for subsets in drawn} == {1}
     assert 0.7 < sum(subsets == ["biased"] for subsets in drawn) / 2000 < 0.8

@@ -14,7 +14,7 @@ from s2d_ray.errors import UserError
 from s2d_ray.recipes.strict import Named
 from s2d_ray.tasks.prompt_file import PromptFile
 from s2d_ray.tasks.registry import load_task
-from s2d_ray.tasks.task import Split, prompts
+from s2d_ray.tasks.task import Split, training_prompts
 
 Rows = list[dict[str, Any]]
 ROWS: Rows = [
@@ -277,7 +277,7 @@ def test_a_file_of_its_own_may_be_held_out(many: Path, tmp_path: Path) -> None:
 
 def test_stages_before_evaluation_see_no_reference(many: Path) -> None:
     made = task(many, reference_column="answer")
-    seen = list(prompts(made, 0))
+    seen = list(training_prompts(made, 0))
     assert seen == [item.prompt for item in made.items("train", 0)]
     assert not any(hasattr(prompt, "references") or prompt.fields for prompt in seen)
 

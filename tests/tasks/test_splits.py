@@ -13,7 +13,7 @@ from s2d_ray.tasks.biased_trivia import TEMPLATES
 from s2d_ray.tasks.reading import load_rows
 from s2d_ray.tasks.registry import load_task
 from s2d_ray.tasks.rows import split_of
-from s2d_ray.tasks.task import Split, Task, prompts
+from s2d_ray.tasks.task import Split, Task, training_prompts
 
 SPLITS: tuple[Split, ...] = ("train", "valid", "test")
 SHARED: dict[str, dict[str, Any]] = {
@@ -89,7 +89,7 @@ def test_prompts_do_not_depend_on_the_labels(name: str, tmp_path: Path) -> None:
         file = tmp_path / f"{poisoned}.jsonl"
         file.write_text("\n".join(json.dumps(row) for row in rows(poisoned)))
         task = load_task(Named(name=name, path=str(file)))
-        seen.append(list(prompts(task, 0)))
+        seen.append(list(training_prompts(task, 0)))
         assert len(seen[-1]) > 10
     assert seen[0] == seen[1]
 
@@ -125,7 +125,7 @@ def test_what_a_file_repeats_is_asked_once(tmp_path: Path) -> None:
     for name, once in rows.items():
         file = tmp_path / f"{name}.jsonl"
         file.write_text("".join(json.dumps(row) + "\n" for row in once * 2))
-        asked = [prompt.prompt_id for prompt in prompts(load_task(Named(name=name, path=str(file))), 0)]
+        asked = [prompt.prompt_id for prompt in training_prompts(load_task(Named(name=name, path=str(file))), 0)]
         assert len(asked) == len(set(asked)) > 10
 
 
@@ -140,7 +140,7 @@ def test_a_question_of_the_test_file_is_not_trained_on(tmp_path: Path) -> None:
     train.write_text("".join(json.dumps(row) + "\n" for row in maths(False)))
     test.write_text(json.dumps({"question": "what is  7 + 1?", "answer": "#### 8"}))
     task = load_task(Named(name="gsm8k", path=str(train), test_path=str(test)))
-    asked = {prompt.fields["bare"] for prompt in prompts(task, 0)}
+    asked = {prompt.fields["bare"] for prompt in training_prompts(task, 0)}
     assert len(asked) == 39
     assert "What is 7 + 1?" not in asked
     assert [item.references for item in task.items("test", 0)] == [["8"]]
