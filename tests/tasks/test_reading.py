@@ -175,3 +175,11 @@ def test_what_another_column_holds_does_not_matter(tmp_path: Path) -> None:
     (tmp_path / "r.csv").write_text("".join(lines))
     texts = [row["text"] for _, row in file_rows(tmp_path / "r.csv", ["text"])]
     assert (len(texts), texts[-1]) == (200_001, "y")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("r.jsonl", '{"a": "é"}\n'), ("r.json", '[{"a": "é"}]'), ("r.csv", "a\né\n")]
+)
+def test_a_byte_order_mark_is_no_text(name: str, content: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(content, encoding="utf-8-sig")
+    assert list(load_rows(str(tmp_path / name))) == [{"a": "é"}]
