@@ -22,8 +22,8 @@ class Strict(BaseModel):
 class Named(BaseModel):
     """A choice by name with the options of whatever bears that name, which checks them.
 
-    In Python a function, a class, or an instance of a task or rule may stand for the section or for its name. Pickled,
-    the section takes along what no other process can import, as Ray does with functions (by cloudpickle alone).
+    In Python a function, a class, or an instance of a task or rule may stand for the section or for its name. Pickled
+    as Ray does it, by cloudpickle, a section takes along what no other process can import.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow", use_attribute_docstrings=True)

@@ -36,7 +36,8 @@ def load_rows(name: str, config: str | None = None, split: str = "train", revisi
 def file_rows(path: Path, columns: Sequence[str] = ()) -> Iterator[tuple[Path, Row]]:
     """Every row of a file, or of a folder of files of one format, with the file that it is in.
 
-    With `columns` only these are read, and their values in CSV are text as it is written; an empty value is None.
+    `columns` must be there. Of CSV and Parquet only these are read, where given, and in CSV as text as it is written;
+    an empty value is None.
     Raises UserError, on the way, where a file is missing, cannot be read or lacks a column, or there are no rows.
     """
     empty = True
