@@ -34,7 +34,7 @@ from s2d_ray.stages.cluster import joined
 from s2d_ray.stages.generate import generate
 from s2d_ray.tasks.corpus import write_corpus
 from s2d_ray.tasks.registry import load_task
-from s2d_ray.tasks.task import prompts
+from s2d_ray.tasks.task import training_prompts
 
 
 class Waves:
@@ -80,7 +80,7 @@ class Waves:
 def bare_worker(recipe: Recipe) -> None:
     """The other process: one bare engine, a round for every line on standard input."""
     engine = Waves(recipe, resolve_model(recipe.model, recipe.model_revision))
-    corpus = list(prompts(load_task(recipe.task), recipe.seed))
+    corpus = list(training_prompts(load_task(recipe.task), recipe.seed))
     corpus = sorted(corpus, key=lambda p: p.prompt_id)[: recipe.limit]
     asyncio.run(engine.run(recipe, corpus[:1]))
     print("READY", flush=True)

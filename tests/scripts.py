@@ -8,10 +8,10 @@ from pathlib import Path
 from random import Random
 
 from s2d_ray.curation.majority import Majority
-from s2d_ray.curation.rule import Ballot, Kept, Rejected
+from s2d_ray.curation.rule import Kept, ParsedSamples, Rejected
 from s2d_ray.data.records import Message, Prompt, user
 from s2d_ray.inference.engine import EngineDied
-from s2d_ray.methods.method import Generate
+from s2d_ray.methods.method import GenerateFunction
 from s2d_ray.tasks.task import Task
 
 
@@ -41,7 +41,7 @@ def always_failing(messages: Sequence[Message], random: Random) -> str:
     raise ValueError("out of order")
 
 
-async def ask_twice(prompt: Prompt, generate: Generate) -> str:
+async def ask_twice(prompt: Prompt, generate: GenerateFunction) -> str:
     """A method of a user's own: asks, and asks again what it was told."""
     [first] = await generate(prompt.messages, step="first")
     [second] = await generate([user(first.text)], step="second")
@@ -98,6 +98,8 @@ async def long_tailed(messages: Sequence[Message], random: Random) -> str:
 class SlowRule(Majority):
     """Majority, slowly enough to be killed on the way."""
 
-    async def decide(self, ballot: Ballot, kept: Kept | None, task: Task, generate: Generate | None) -> Kept | Rejected:
+    async def decide(
+        self, parsed: ParsedSamples, kept: Kept | None, task: Task, generate: GenerateFunction | None
+    ) -> Kept | Rejected:
         time.sleep(0.05)
-        return await super().decide(ballot, kept, task, generate)
+        return await super().decide(parsed, kept, task, generate)

@@ -165,7 +165,7 @@ def test_a_recipe_that_cannot_run_is_refused_in_one_line(
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"", "is empty"),
+        (b"", "has no rows"),
         (b"no json", "cannot be read as json"),
         (b'{"prompt": "caf\xe9"}\n', "cannot be read"),
         (b'{"prompt": []}\n', "prompt"),

@@ -20,7 +20,7 @@ Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Recipe keys to override, dotted.")
 ]
 Root = Annotated[
-    str, typer.Option(help="Where each recipe has its results folder: a path, s3://bucket/path or gs://bucket/path.")
+    str, typer.Option(help="Where each recipe has its results folder: a path, s3://bucket/path, gs://… or az://…")
 ]
 Limit = Annotated[int | None, typer.Option(min=1, help="Unlabelled prompts, and held-out prompts per subset, at most.")]
 Overwrite = Annotated[bool, typer.Option(help="Start over instead of reusing or refusing what is there.")]

@@ -1,12 +1,10 @@
 """Self-consistency of outputs: the answer that most samples agree on (paper section 3, rule a)."""
 
-from collections import Counter
-from typing import Literal
-
 from pydantic import Field
 
-from s2d_ray.curation.rule import Ballot, Kept, Rejected, Rule
-from s2d_ray.methods.method import Generate
+from s2d_ray.curation.rule import Kept, ParsedSamples, Rejected, Rule
+from s2d_ray.curation.votes import Tie, majority_vote
+from s2d_ray.methods.method import GenerateFunction
 from s2d_ray.tasks.task import Task
 
 
@@ -17,21 +15,18 @@ class Majority(Rule):
     """Smallest share of the samples, those without an answer counted in."""
     strict: bool = True
     """The share must exceed the threshold, not only reach it."""
-    tie: Literal["reject", "first"] = "reject"
+    tie: Tie = "reject"
     """What to do when several answers are the most frequent: reject, or take the one that came first."""
 
-    async def decide(self, ballot: Ballot, kept: Kept | None, task: Task, generate: Generate | None) -> Kept | Rejected:
+    async def decide(
+        self, parsed: ParsedSamples, kept: Kept | None, task: Task, generate: GenerateFunction | None
+    ) -> Kept | Rejected:
         """Votes over the samples that answered the prompt itself."""
-        answers = [answer for answer in ballot.of("").answers if answer is not None]
-        if not answers:
+        vote = majority_vote(parsed.of("").answers, task.key, tie="first")
+        if vote is None:
             return Rejected("no sample gives an answer")
-        votes = Counter(task.key(answer) for answer in answers)
-        (winner, count), *others = votes.most_common()
-        share = count / len(ballot.of("").samples)
-        if self.tie == "reject" and others and others[0][1] == count:
-            return Rejected("tie between answers", share)
-        if share < self.threshold or (self.strict and share == self.threshold):
-            return Rejected("no majority", share)
-        # The winning class is written as its samples wrote it most often.
-        spellings = Counter(answer for answer in answers if task.key(answer) == winner)
-        return Kept(spellings.most_common(1)[0][0], share)
+        if vote.tied and self.tie == "reject":
+            return Rejected("tie between answers", vote.share)
+        if vote.share < self.threshold or (self.strict and vote.share == self.threshold):
+            return Rejected("no majority", vote.share)
+        return Kept(vote.usual_spelling, vote.share)

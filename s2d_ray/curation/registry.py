@@ -1,4 +1,4 @@
-"""The curation rules by name. A new one is a file beside this and a line in `RULES`."""
+"""The registry of curation rules. A new one is a file beside this and a line in `RULES`."""
 
 from collections.abc import Mapping, Sequence
 

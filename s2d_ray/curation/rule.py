@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from s2d_ray.data.records import Candidates, Prompt, Row, Sample, assistant, prompt_to_row
-from s2d_ray.methods.method import Generate
+from s2d_ray.methods.method import GenerateFunction
 from s2d_ray.recipes.strict import Strict
 from s2d_ray.tasks.task import Task
 
@@ -32,18 +32,18 @@ class Rejected:
 
 
 @dataclass(frozen=True)
-class Ballot:
-    """The candidates of one prompt, with the answer that each sample gives."""
+class ParsedSamples:
+    """The samples of one prompt, with the answer that each of them gives."""
 
     prompt: Prompt
     samples: Sequence[Sample]
     answers: Sequence[str | None]
     """Per sample, as the task parses it; None where it gives none."""
 
-    def of(self, variant: str) -> "Ballot":
-        """The part that answered one variant of the prompt."""
+    def of(self, variant: str) -> "ParsedSamples":
+        """Those that answered one variant of the prompt; `""` is the prompt itself."""
         chosen = [i for i, sample in enumerate(self.samples) if sample.variant == variant]
-        return Ballot(self.prompt, [self.samples[i] for i in chosen], [self.answers[i] for i in chosen])
+        return ParsedSamples(self.prompt, [self.samples[i] for i in chosen], [self.answers[i] for i in chosen])
 
 
 class Rule(Strict, ABC):
@@ -53,11 +53,13 @@ class Rule(Strict, ABC):
     """Whether `decide` asks the model; it gets `generate` then, and None otherwise."""
 
     @abstractmethod
-    async def decide(self, ballot: Ballot, kept: Kept | None, task: Task, generate: Generate | None) -> Kept | Rejected:
+    async def decide(
+        self, parsed: ParsedSamples, kept: Kept | None, task: Task, generate: GenerateFunction | None
+    ) -> Kept | Rejected:
         """Keep or reject one prompt. `kept` is what the rule before this one kept, None for the first."""
 
 
-def ballot_of(candidates: Candidates, task: Task) -> Ballot:
+def parse_samples(candidates: Candidates, task: Task) -> ParsedSamples:
     """The candidates with their answers parsed; a sample that ended in an error has none."""
     variants = {v.name: v for v in task.variants(candidates.prompt)}
     answers: list[str | None] = []
@@ -65,10 +67,12 @@ def ballot_of(candidates: Candidates, task: Task) -> Ballot:
         variant = variants.get(sample.variant)
         answer = None if sample.error else task.parse(sample.text, variant.prompt if variant else candidates.prompt)
         answers.append(variant.map_back(answer) if variant and answer is not None else answer)
-    return Ballot(candidates.prompt, candidates.samples, answers)
+    return ParsedSamples(candidates.prompt, candidates.samples, answers)
 
 
-async def decide(candidates: Candidates, rules: Sequence[Rule], task: Task, generate: Generate | None) -> Row:
+async def curate_prompt(
+    candidates: Candidates, rules: Sequence[Rule], task: Task, generate: GenerateFunction | None
+) -> Row:
     """The one outcome of a prompt: a row of schema `DECISIONS` with status kept, rejected or failed.
 
     The messages of a kept row end with the target, as SFT trainers read them.
@@ -77,10 +81,10 @@ async def decide(candidates: Candidates, rules: Sequence[Rule], task: Task, gene
     blank: Row = {"target": "", "rule": "", "vote_share": None, "votes": [], "calls": []}
     if candidates.error:
         return row | blank | {"status": "failed", "reason": candidates.error}
-    ballot, kept = ballot_of(candidates, task), None
-    evidence = blank | {"votes": [answer or "" for answer in ballot.answers]}
+    parsed, kept = parse_samples(candidates, task), None
+    evidence = blank | {"votes": [answer or "" for answer in parsed.answers]}
     for rule in rules:
-        outcome = await rule.decide(ballot, kept, task, generate)
+        outcome = await rule.decide(parsed, kept, task, generate)
         evidence |= {"rule": type(rule).__name__.lower()}
         if outcome.vote_share is not None:
             evidence |= {"vote_share": outcome.vote_share}

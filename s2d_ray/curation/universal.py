@@ -9,10 +9,11 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from s2d_ray.curation.rule import Ballot, Kept, Rejected, Rule
-from s2d_ray.data.records import user
+from s2d_ray.curation.rule import Kept, ParsedSamples, Rejected, Rule
+from s2d_ray.curation.votes import share_of
+from s2d_ray.data.records import Prompt, user
 from s2d_ray.errors import UserError
-from s2d_ray.methods.method import Generate
+from s2d_ray.methods.method import GenerateFunction
 from s2d_ray.tasks.task import Task
 
 NAME_TOKENS = 64
@@ -29,27 +30,29 @@ class Universal(Rule):
     max_characters: int = Field(2000, ge=1)
     """Longer responses are neither shown nor kept; responses that the token limit cut are not shown either."""
 
-    async def decide(self, ballot: Ballot, kept: Kept | None, task: Task, generate: Generate | None) -> Kept | Rejected:
+    async def decide(
+        self, parsed: ParsedSamples, kept: Kept | None, task: Task, generate: GenerateFunction | None
+    ) -> Kept | Rejected:
         """Chooses among the prompt's own samples; of those, only what an earlier rule kept, where one did."""
         if generate is None:
             raise UserError("rule universal asks the model, and this stage has no engine")
-        shown = self._shown(ballot.of(""), kept, task)
+        own = parsed.of("")
+        shown = self._shown(own, kept, task)
         if not shown:
             return Rejected("no complete response within max_characters")
         if len({task.key(answer) for answer in shown}) == 1:
             target: str | None = shown[0]
         elif self.mode == "pick":
-            target = await _picked(ballot, shown, generate)
+            target = await _picked(parsed.prompt, shown, generate)
         else:
-            target = await _composed(ballot, shown, generate, task)
+            target = await _composed(parsed.prompt, shown, generate, task)
         if target is None:
             return Rejected("the model names no response" if self.mode == "pick" else "the model composes no answer")
         if len(target) > self.max_characters:
             return Rejected("the composed answer exceeds max_characters")
-        agreeing = sum(task.key(answer) == task.key(target) for answer in ballot.of("").answers if answer is not None)
-        return Kept(target, agreeing / len(ballot.of("").samples))
+        return Kept(target, share_of(target, own.answers, task.key))
 
-    def _shown(self, own: Ballot, kept: Kept | None, task: Task) -> list[str]:
+    def _shown(self, own: ParsedSamples, kept: Kept | None, task: Task) -> list[str]:
         shown = []
         for sample, answer in zip(own.samples, own.answers, strict=True):
             cut = bool(sample.steps) and sample.steps[-1].finish_reason == "length"
@@ -60,15 +63,15 @@ class Universal(Rule):
         return shown
 
 
-async def _picked(ballot: Ballot, shown: Sequence[str], generate: Generate) -> str | None:
-    [reply] = await generate([user(_ask(PICK, ballot, shown))], step="universal", max_tokens=NAME_TOKENS)
+async def _picked(prompt: Prompt, shown: Sequence[str], generate: GenerateFunction) -> str | None:
+    [reply] = await generate([user(_ask(PICK, prompt, shown))], step="universal", max_tokens=NAME_TOKENS)
     number = named_response(reply.text, len(shown))
     return None if number is None else shown[number - 1]
 
 
-async def _composed(ballot: Ballot, shown: Sequence[str], generate: Generate, task: Task) -> str | None:
-    [reply] = await generate([user(_ask(COMPOSE, ballot, shown))], step="universal")
-    return None if reply.finish_reason == "length" else task.parse(reply.text, ballot.prompt)
+async def _composed(prompt: Prompt, shown: Sequence[str], generate: GenerateFunction, task: Task) -> str | None:
+    [reply] = await generate([user(_ask(COMPOSE, prompt, shown))], step="universal")
+    return None if reply.finish_reason == "length" else task.parse(reply.text, prompt)
 
 
 def named_response(text: str, count: int) -> int | None:
@@ -80,9 +83,9 @@ def named_response(text: str, count: int) -> int | None:
     return numbers.pop() if len(numbers) == 1 and max(numbers) in range(1, count + 1) else None
 
 
-def _ask(wording: str, ballot: Ballot, shown: Sequence[str]) -> str:
+def _ask(wording: str, prompt: Prompt, shown: Sequence[str]) -> str:
     responses = "\n\n".join(f"Response {number}: {answer}" for number, answer in enumerate(shown, start=1))
-    return wording.format(prompt=ballot.prompt.text, responses=responses)
+    return wording.format(prompt=prompt.text, responses=responses)
 
 
 PICK = (

@@ -7,13 +7,13 @@ rises, so taking the first that passes from the top keeps the 95% (Bates, Angelo
 "Distribution-free, risk-controlling prediction sets", Journal of the ACM 68, 2021).
 """
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
 from scipy import special
 
+from s2d_ray.curation.votes import MajorityVote, majority_vote
 from s2d_ray.data.records import LabelledPrompt, Prompt, Row, Sample, labelled_from_row, sample_from_row
 from s2d_ray.evaluation.statistics import CONFIDENCE, Interval, share
 from s2d_ray.recipes.serve import Cascade
@@ -68,25 +68,23 @@ def mean_logprob(logprobs: Sequence[float]) -> float | None:
     return sum(logprobs) / len(logprobs) if logprobs else None
 
 
-def vote_share(answers: Sequence[str | None], key: Callable[[str], str]) -> float | None:
-    """Confidence from several answers: the share that the most frequent one has up to `key`; None if none is given."""
-    votes = Counter(key(answer) for answer in answers if answer is not None)
-    return max(votes.values()) / len(answers) if votes else None
-
-
 def confidence_of(rule: Cascade, task: Task, prompt: Prompt, samples: Sequence[Sample]) -> float | None:
     """System 1's confidence in what it answered, by the rule's measure; None where it has none."""
     if rule.confidence == "votes":
-        return vote_share([task.parse(sample.text, prompt) for sample in samples], task.key)
+        vote = _vote(task, prompt, samples)
+        return vote.share if vote else None
     return samples[0].steps[-1].mean_logprob if samples and samples[0].steps else None
 
 
 def majority_first(task: Task, prompt: Prompt, samples: Sequence[Sample]) -> list[Sample]:
     """The samples, the earliest that gives the most frequent answer in front: that is the answer of them all."""
-    keys = [_key(task, prompt, sample.text) for sample in samples]
-    given = [key for key in keys if key is not None]
-    best = keys.index(max(given, key=given.count)) if given else 0
+    vote = _vote(task, prompt, samples)
+    best = vote.position if vote else 0
     return [*samples[best : best + 1], *samples[:best], *samples[best + 1 :]]
+
+
+def _vote(task: Task, prompt: Prompt, samples: Sequence[Sample]) -> MajorityVote | None:
+    return majority_vote([task.parse(sample.text, prompt) for sample in samples], task.key, tie="first")
 
 
 def same_answer(task: Task, prompt: Prompt, one: str, other: str) -> bool:

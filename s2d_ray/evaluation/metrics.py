@@ -4,13 +4,13 @@ Where a prompt has references they decide what is right. Where no prompt of a pa
 as right when it is System 2's, and the score says so.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
 from s2d_ray.arms import CORE_ARMS, in_order
-from s2d_ray.curation.rule import ballot_of
+from s2d_ray.curation.rule import parse_samples
+from s2d_ray.curation.votes import majority_vote
 from s2d_ray.data.records import Row, candidates_from_row
 from s2d_ray.errors import UserError
 from s2d_ray.evaluation.statistics import Interval, Paired, mean, paired, share
@@ -24,7 +24,7 @@ ScoredAgainst = Literal["reference", "system2"]
 PromptKey = tuple[str, str]
 
 
-class Vote(NamedTuple):
+class SampledAnswer(NamedTuple):
     """What one sample answered to the prompt itself."""
 
     answer: str | None
@@ -45,7 +45,7 @@ class Answer:
     """The answer most samples gave; None where no sample gave one."""
     tokens: int | None
     """Generated in all steps of all samples; None where generation failed and nothing was counted."""
-    votes: Sequence[Vote] = ()
+    votes: Sequence[SampledAnswer] = ()
     """The samples behind `answer` and `tokens`, in the order they were drawn."""
     variants: Mapping[str, str | None] = field(default_factory=dict[str, str | None])
     """Name of each perturbed form of the prompt → the answer to it, mapped back."""
@@ -101,40 +101,36 @@ class Precision:
 
 def answer_of(row: Row, task: Task) -> Answer:
     """The answer in a row of schema `ANSWERS`."""
-    ballot = ballot_of(candidates_from_row(row), task)
-    own = ballot.of("")
-    votes = [Vote(answer, sample.tokens) for answer, sample in zip(own.answers, own.samples, strict=True)]
-    perturbed = dict.fromkeys(sample.variant for sample in ballot.samples if sample.variant)
+    parsed = parse_samples(candidates_from_row(row), task)
+    own = parsed.of("")
+    votes = [SampledAnswer(answer, sample.tokens) for answer, sample in zip(own.answers, own.samples, strict=True)]
+    perturbed = dict.fromkeys(sample.variant for sample in parsed.samples if sample.variant)
     return Answer(
         prompt_id=row["prompt_id"],
         subset=row["subset"],
         group=row["group"],
         arm=row["arm"],
         references=row["references"],
-        answer=most_frequent(own.answers, task),
+        answer=_most_frequent(own.answers, task),
         tokens=_tokens(votes),
         votes=votes,
-        variants={name: most_frequent(ballot.of(name).answers, task) for name in perturbed},
+        variants={name: _most_frequent(parsed.of(name).answers, task) for name in perturbed},
     )
 
 
 def of_first(answer: Answer, samples: int, task: Task) -> Answer:
     """What the answer would be, and cost, with the first samples only."""
     votes = answer.votes[:samples]
-    return replace(answer, answer=most_frequent((v.answer for v in votes), task), tokens=_tokens(votes), votes=votes)
+    return replace(answer, answer=_most_frequent([v.answer for v in votes], task), tokens=_tokens(votes), votes=votes)
 
 
-def _tokens(votes: Sequence[Vote]) -> int | None:
+def _tokens(votes: Sequence[SampledAnswer]) -> int | None:
     return sum(vote.tokens for vote in votes) if votes else None
 
 
-def most_frequent(answers: Iterable[str | None], task: Task) -> str | None:
-    """The answer given most often up to `task.key`, the earliest of equals; None where there is none."""
-    given = [answer for answer in answers if answer is not None]
-    if not given:
-        return None
-    [(winner, _)] = Counter(task.key(answer) for answer in given).most_common(1)
-    return next(answer for answer in given if task.key(answer) == winner)
+def _most_frequent(answers: Sequence[str | None], task: Task) -> str | None:
+    vote = majority_vote(answers, task.key, tie="first")
+    return vote.answer if vote else None
 
 
 def score_arms(answers: Sequence[Answer], task: Task, needed: Sequence[str] = CORE_ARMS) -> dict[str, ArmScores]:

@@ -11,14 +11,14 @@ from typing import Literal
 
 from s2d_ray.data.records import Message, Prompt, assistant, user
 from s2d_ray.errors import UserError
-from s2d_ray.methods.judgements import SWAP, criteria_of, named_winner, sum_of_scores
-from s2d_ray.methods.method import Generate, PromptSet
+from s2d_ray.methods.judgements import SWAP, parse_criteria, parse_verdict, verdict_of_scores
+from s2d_ray.methods.method import GenerateFunction, MethodOptions
 
 Case = Mapping[str, str]
 """What a wording refers to: question, response_a and response_b, then criterion or evaluations."""
 
 
-class Options(PromptSet):
+class BranchSolveMergeOptions(MethodOptions):
     """What a recipe may set for this method."""
 
     merge: Literal["sum", "model"] = "sum"
@@ -41,7 +41,7 @@ class Call:
 
 
 @dataclass(frozen=True)
-class Prompts:
+class BranchSolveMergePrompts:
     """The three calls."""
 
     branch: Call
@@ -50,12 +50,16 @@ class Prompts:
 
 
 async def branch_solve_merge(
-    prompt: Prompt, generate: Generate, prompts: Prompts, merge: Literal["sum", "model"], both_orders: bool
+    prompt: Prompt,
+    generate: GenerateFunction,
+    prompts: BranchSolveMergePrompts,
+    merge: Literal["sum", "model"],
+    both_orders: bool,
 ) -> str:
     """The verdict on the prompt's fields question, response_a and response_b."""
     case = _case(prompt)
     [plan] = await generate(prompts.branch.chat(case), step="branch")
-    criteria = criteria_of(plan.text)
+    criteria = parse_criteria(plan.text)
 
     orders = {"": case, " swapped": _swapped(case)} if both_orders else {"": case}
     # A phase's calls are all waited for before one text is read: a malformed one must leave no call behind.
@@ -68,13 +72,13 @@ async def branch_solve_merge(
     evaluations = [texts[start : start + len(criteria)] for start in range(0, len(texts), len(criteria))]
 
     if merge == "sum":
-        verdicts = [sum_of_scores(part) for part in evaluations]
+        verdicts = [verdict_of_scores(part) for part in evaluations]
     else:
         merging = [
             generate(prompts.merge.chat({**order, "evaluations": "\n\n".join(part)}), step=f"merge{name}")
             for (name, order), part in zip(orders.items(), evaluations, strict=True)
         ]
-        verdicts = [named_winner(merged.text) for [merged] in await asyncio.gather(*merging)]
+        verdicts = [parse_verdict(merged.text) for [merged] in await asyncio.gather(*merging)]
     first, *second = verdicts
     return first if all(SWAP[verdict] == first for verdict in second) else "tie"
 
@@ -102,8 +106,8 @@ _SUM = {
     "response_b": "17 + 5 = 22.",
 }
 
-PROMPTS = {
-    "paper": Prompts(
+PROMPT_SETS = {
+    "paper": BranchSolveMergePrompts(
         branch=Call(
             "Two responses to the question below are going to be judged. Plan how: list up to five criteria that "
             "matter most for a good response to this question. Write one criterion a line, numbered, as its name, "
@@ -121,7 +125,7 @@ PROMPTS = {
             "End with your verdict: [[A]], [[B]] or [[tie]]."
         ),
     ),
-    "few_shot": Prompts(
+    "few_shot": BranchSolveMergePrompts(
         branch=Call(
             "List criteria for a good response to the question, one a line.\n\nQuestion: {question}",
             (

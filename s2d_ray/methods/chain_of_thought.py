@@ -1,28 +1,28 @@
 """Chain-of-Thought (Wei et al., arXiv 2201.11903; zero-shot, Kojima et al., arXiv 2205.11916).
 
-One call: think step by step, then say the final answer behind a mark. Only what follows the mark is returned.
+One call: think step by step, then say the final answer behind a prefix. Only what follows the prefix is returned.
 """
 
 from dataclasses import dataclass
 
 from s2d_ray.data.records import Message, Prompt, assistant, user
-from s2d_ray.methods.method import Generate
-from s2d_ray.methods.parsing import marked_answer
+from s2d_ray.methods.method import GenerateFunction
+from s2d_ray.methods.parsing import parse_final_answer
 
 
 @dataclass(frozen=True)
-class Prompts:
+class ChainOfThoughtPrompts:
     """The wording of the call; `{question}` is what is asked."""
 
     think: str
-    mark: str
+    answer_prefix: str
     """What comes before the final answer, followed by a colon or `is`."""
     examples: tuple[tuple[str, str], ...] = ()
-    """Worked (question, chain with marked answer) pairs shown before, for models that need them."""
+    """Worked (question, chain with final answer) pairs shown before, for models that need them."""
 
 
-async def chain_of_thought(prompt: Prompt, generate: Generate, prompts: Prompts) -> str:
-    """The answer that the model marks after thinking step by step."""
+async def chain_of_thought(prompt: Prompt, generate: GenerateFunction, prompts: ChainOfThoughtPrompts) -> str:
+    """The final answer that the model gives after thinking step by step."""
     # A task that asks System 1 for the bare answer keeps the question itself apart: thinking needs room.
     asked = prompt.fields.get("bare", prompt.text)
     shown: list[Message] = []
@@ -30,20 +30,20 @@ async def chain_of_thought(prompt: Prompt, generate: Generate, prompts: Prompts)
         shown += [user(prompts.think.format(question=question)), assistant(chain)]
     ask = user(prompts.think.format(question=asked))
     [chain_completion] = await generate([*shown, *prompt.messages[:-1], ask], step="think")
-    return marked_answer(chain_completion, prompts.mark)
+    return parse_final_answer(chain_completion, prompts.answer_prefix)
 
 
-PROMPTS = {
-    "paper": Prompts(
+PROMPT_SETS = {
+    "paper": ChainOfThoughtPrompts(
         think=(
             "{question}\n\nThink step by step. Then write the final answer alone on the last line, "
             'after "Final answer:".'
         ),
-        mark="final answer",
+        answer_prefix="final answer",
     ),
-    "few_shot": Prompts(
+    "few_shot": ChainOfThoughtPrompts(
         think="{question}",
-        mark="the answer",
+        answer_prefix="the answer",
         examples=(
             (
                 "A shelf holds 3 boxes with 8 pens each. 5 pens are taken away. How many pens are left?",

@@ -9,7 +9,7 @@ SWAP: Mapping[str, str] = {"A": "B", "B": "A", "tie": "tie"}
 """A verdict on the swapped pair → the verdict on the pair."""
 
 
-def criteria_of(plan: str) -> list[str]:
+def parse_criteria(plan: str) -> list[str]:
     """The first five criteria of a plan, one a line. Raises MalformedOutput where there are none."""
     lines = [line.replace("**", "").strip() for line in plan.splitlines()]
     listed = [found[1] for line in lines if (found := re.match(r"(?:\d+[.)]|[-*•])\s*(\w.*)", line))]
@@ -19,7 +19,7 @@ def criteria_of(plan: str) -> list[str]:
     return criteria[:5]
 
 
-def sum_of_scores(evaluations: Sequence[str]) -> str:
+def verdict_of_scores(evaluations: Sequence[str]) -> str:
     """The verdict of the summed scores: A's on an evaluation's first line, B's on its second."""
     scores = [[_score(text, name, line) for line, name in enumerate("AB")] for text in evaluations]
     a, b = (sum(column) for column in zip(*scores, strict=True))
@@ -34,7 +34,7 @@ def _score(evaluation: str, name: str, line: int) -> float:
     return float(found[1])
 
 
-def named_winner(text: str) -> str:
+def parse_verdict(text: str) -> str:
     """The last verdict in double brackets. Raises MalformedOutput where there is none."""
     found = re.findall(r"\[\[(A|B|tie)\]\]", text, re.IGNORECASE)
     if not found:

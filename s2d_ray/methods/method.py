@@ -10,7 +10,7 @@ from s2d_ray.data.records import Completion, Message, Prompt
 from s2d_ray.recipes.strict import Strict
 
 
-class Generate(Protocol):
+class GenerateFunction(Protocol):
     """One model call, with the recipe's sampling where the step does not say otherwise.
 
     `step` names the call in the trace. `n` completions are drawn; `stop` texts are added to the recipe's;
@@ -28,11 +28,11 @@ class Generate(Protocol):
     ) -> list[Completion]: ...
 
 
-Method = Callable[[Prompt, Generate], Awaitable[str]]
+Method = Callable[[Prompt, GenerateFunction], Awaitable[str]]
 """Returns the final answer. Raises MalformedOutput where the model's text cannot be used."""
 
 
-class PromptSet(Strict):
+class MethodOptions(Strict):
     """The options of a shipped method; one that has more adds them as fields."""
 
     prompts: str = "paper"

@@ -1,31 +1,36 @@
-"""The methods by name. A new one is a file beside this and a line in `METHODS`."""
+"""The registry of methods. A new one is a file beside this and a line in `METHODS`."""
 
 from collections.abc import Mapping
 from functools import partial
+from inspect import isclass
 from typing import Any, NamedTuple, cast
 
 from s2d_ray.errors import UserError
 from s2d_ray.imports import import_object
 from s2d_ray.methods import branch_solve_merge, chain_of_thought, direct, rephrase_and_respond, system2_attention
-from s2d_ray.methods.method import Method, PromptSet
+from s2d_ray.methods.method import Method, MethodOptions
 from s2d_ray.recipes.strict import Named, parse
 
 
-class Shipped(NamedTuple):
+class ShippedMethod(NamedTuple):
     """A method of the package: what runs, the wordings it may use, and its options."""
 
     function: Any
     prompt_sets: Mapping[str, Any] = {}
-    options: type[PromptSet] = PromptSet
+    options: type[MethodOptions] = MethodOptions
 
 
-METHODS: Mapping[str, Shipped] = {
-    "direct": Shipped(direct.direct),
-    "cot": Shipped(chain_of_thought.chain_of_thought, chain_of_thought.PROMPTS),
-    "rar1": Shipped(rephrase_and_respond.rephrase_and_respond, rephrase_and_respond.PROMPTS),
-    "rar2": Shipped(rephrase_and_respond.two_step_rephrase_and_respond, rephrase_and_respond.PROMPTS),
-    "s2a": Shipped(system2_attention.system2_attention, system2_attention.PROMPTS),
-    "bsm": Shipped(branch_solve_merge.branch_solve_merge, branch_solve_merge.PROMPTS, branch_solve_merge.Options),
+METHODS: Mapping[str, ShippedMethod] = {
+    "direct": ShippedMethod(direct.direct),
+    "cot": ShippedMethod(chain_of_thought.chain_of_thought, chain_of_thought.PROMPT_SETS),
+    "rar1": ShippedMethod(rephrase_and_respond.rephrase_and_respond, rephrase_and_respond.PROMPT_SETS),
+    "rar2": ShippedMethod(rephrase_and_respond.two_step_rephrase_and_respond, rephrase_and_respond.PROMPT_SETS),
+    "s2a": ShippedMethod(system2_attention.system2_attention, system2_attention.PROMPT_SETS),
+    "bsm": ShippedMethod(
+        branch_solve_merge.branch_solve_merge,
+        branch_solve_merge.PROMPT_SETS,
+        branch_solve_merge.BranchSolveMergeOptions,
+    ),
 }
 
 
@@ -54,6 +59,6 @@ def load_method(section: Named) -> Method:
 
 def _own(section: Named) -> Method:
     function = import_object(section.name)
-    if not callable(function):
+    if not callable(function) or isclass(function):
         raise UserError(f"method {section.name} is no function: write an async one of (prompt, generate)")
     return partial(function, **section.options) if section.options else cast(Method, function)

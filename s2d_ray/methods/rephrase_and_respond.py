@@ -7,12 +7,12 @@ import re
 from dataclasses import dataclass
 
 from s2d_ray.data.records import Message, Prompt, assistant, user
-from s2d_ray.methods.method import Generate
-from s2d_ray.methods.parsing import complete, marked_answer
+from s2d_ray.methods.method import GenerateFunction
+from s2d_ray.methods.parsing import parse_final_answer, parse_step
 
 
 @dataclass(frozen=True)
-class Example:
+class RephrasedExample:
     """One question, rephrased and answered."""
 
     question: str
@@ -21,7 +21,7 @@ class Example:
 
 
 @dataclass(frozen=True)
-class Prompts:
+class RephraseAndRespondPrompts:
     """The wording of all calls; `{question}` is the person's, `{rephrased}` the model's."""
 
     one_step: str
@@ -29,14 +29,14 @@ class Prompts:
     respond: str
     one_step_reply: str = ""
     """How a worked example replies to `one_step`."""
-    mark: str = ""
+    answer_prefix: str = ""
     """What comes before the answer in the one-step reply; empty where the whole reply is the answer."""
-    examples: tuple[Example, ...] = ()
+    examples: tuple[RephrasedExample, ...] = ()
     """Worked examples shown before each call, for models that need them."""
     rephrase_stop: tuple[str, ...] = ()
 
 
-async def rephrase_and_respond(prompt: Prompt, generate: Generate, prompts: Prompts) -> str:
+async def rephrase_and_respond(prompt: Prompt, generate: GenerateFunction, prompts: RephraseAndRespondPrompts) -> str:
     """The answer of one call that first repeats, rephrases and expands the question."""
     shown: list[Message] = []
     for e in prompts.examples:
@@ -44,17 +44,21 @@ async def rephrase_and_respond(prompt: Prompt, generate: Generate, prompts: Prom
         shown += [user(prompts.one_step.format(question=e.question)), assistant(reply)]
     ask = user(prompts.one_step.format(question=prompt.text))
     [reply_completion] = await generate([*shown, ask], step="rephrase and respond")
-    return marked_answer(reply_completion, prompts.mark) if prompts.mark else reply_completion.text
+    if not prompts.answer_prefix:
+        return reply_completion.text
+    return parse_final_answer(reply_completion, prompts.answer_prefix)
 
 
-async def two_step_rephrase_and_respond(prompt: Prompt, generate: Generate, prompts: Prompts) -> str:
+async def two_step_rephrase_and_respond(
+    prompt: Prompt, generate: GenerateFunction, prompts: RephraseAndRespondPrompts
+) -> str:
     """The answer to the original question, given the model's own rephrasing of it."""
     shown: list[Message] = []
     for e in prompts.examples:
         shown += [user(prompts.rephrase.format(question=e.question)), assistant(e.rephrased)]
     ask = user(prompts.rephrase.format(question=prompt.text))
     [rewording] = await generate([*shown, ask], step="rephrase", stop=prompts.rephrase_stop)
-    rephrased = unquoted(complete(rewording, "rephrased question"))
+    rephrased = unquoted(parse_step(rewording, "rephrased question"))
 
     shown = []
     for e in prompts.examples:
@@ -78,8 +82,8 @@ def unquoted(text: str) -> str:
     return inner.strip() if opens else text
 
 
-PROMPTS = {
-    "paper": Prompts(
+PROMPT_SETS = {
+    "paper": RephraseAndRespondPrompts(
         one_step='"{question}"\n\nRephrase and expand the question, and respond.',
         rephrase=(
             '"{question}"\n\nRephrase and expand this question so that it is easier to answer well. '
@@ -90,34 +94,34 @@ PROMPTS = {
             "Use your answer to the rephrased question to answer the original question."
         ),
     ),
-    "few_shot": Prompts(
+    "few_shot": RephraseAndRespondPrompts(
         one_step='"{question}"\n\nRephrase and expand the question, and respond.',
         rephrase='"{question}"\n\nRephrase and expand the question. Keep all of its information.',
         respond="(original) {question}\n(rephrased) {rephrased}\n\nAnswer the original question.",
         one_step_reply="{rephrased}\n{answer}",
-        mark="the answer",
+        answer_prefix="the answer",
         rephrase_stop=("\n",),
         examples=(
-            Example(
+            RephrasedExample(
                 'Take the last letters of the words in "Green Lamp" and concatenate them.',
                 'What is the last letter of "Green", what is the last letter of "Lamp", and what are both, '
                 "written one after the other?",
                 '"Green" ends with "n". "Lamp" ends with "p". The answer is "np".',
             ),
-            Example(
+            RephrasedExample(
                 "A coin is heads up. Wanda flips the coin. Igor does not flip the coin. "
                 "Is the coin still heads up? (flip means reverse)",
                 "A coin starts heads up. Wanda turns it over, and Igor leaves it as it is. "
                 "After that, does the coin show heads?",
                 "The coin is turned over 1 time. That is odd, so it shows tails. The answer is no.",
             ),
-            Example(
+            RephrasedExample(
                 'Take the last letters of the words in "Quick Tea" and concatenate them.',
                 'What is the last letter of "Quick", what is the last letter of "Tea", and what are both, '
                 "written one after the other?",
                 '"Quick" ends with "k". "Tea" ends with "a". The answer is "ka".',
             ),
-            Example(
+            RephrasedExample(
                 "A coin is heads up. Olaf flips the coin. Mina flips the coin. "
                 "Is the coin still heads up? (flip means reverse)",
                 "A coin starts heads up. Olaf turns it over, and Mina turns it over. "

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from s2d_ray.data.records import Message, Prompt, assistant, user
-from s2d_ray.methods.method import Generate, MalformedOutput
-from s2d_ray.methods.parsing import complete
+from s2d_ray.methods.method import GenerateFunction, MalformedOutput
+from s2d_ray.methods.parsing import parse_step
 
 
 @dataclass(frozen=True)
-class Prompts:
+class System2AttentionPrompts:
     """The wording of both calls; `{text}` is what the person said, `{rewritten}` the first call's answer."""
 
     rewrite: str
@@ -26,14 +26,14 @@ class Prompts:
     """How the lines begin under which the rewrite puts its parts, the question last; empty: it is one text."""
 
 
-async def system2_attention(prompt: Prompt, generate: Generate, prompts: Prompts) -> str:
+async def system2_attention(prompt: Prompt, generate: GenerateFunction, prompts: System2AttentionPrompts) -> str:
     """The answer to the prompt's text as rewritten without opinions."""
     shown: list[Message] = []
     for text, rewritten in prompts.examples:
         shown += [user(prompts.rewrite.format(text=text)), assistant(rewritten)]
     ask = user(prompts.rewrite.format(text=prompt.text))
     [rewrite] = await generate([*shown, ask], step="rewrite", stop=prompts.rewrite_stop)
-    rewritten = complete(rewrite, "rewrite")
+    rewritten = parse_step(rewrite, "rewrite")
     if prompts.labels:
         rewritten = _under_labels(rewritten, prompts.labels)
     [answer] = await generate([user(prompts.respond.format(rewritten=rewritten))], step="respond")
@@ -56,8 +56,8 @@ NOTHING = ("", "none", "n/a", "empty")
 """What models write under a label that they have nothing for."""
 
 
-PROMPTS = {
-    "paper": Prompts(
+PROMPT_SETS = {
+    "paper": System2AttentionPrompts(
         rewrite=(
             "Below is a text by a user. From it, extract the part that is unbiased and not the user's opinion, "
             "so that using that text alone would give good context for an unbiased answer to the question in it. "
@@ -67,7 +67,7 @@ PROMPTS = {
         respond="{rewritten}\n\nAnswer in an unbiased way.",
         labels=("Unbiased text context", "Question"),
     ),
-    "few_shot": Prompts(
+    "few_shot": System2AttentionPrompts(
         rewrite="Rewrite the text as a question without any opinion.\n\nText: {text}",
         respond="{rewritten}",
         examples=(

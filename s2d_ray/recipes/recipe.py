@@ -13,7 +13,7 @@ from s2d_ray.data.storage import NameOrLocation
 from s2d_ray.errors import UserError
 from s2d_ray.recipes.sections import Curate, Engine, Evaluate, Generate, Train
 from s2d_ray.recipes.serve import Serve
-from s2d_ray.recipes.strict import NamedSection, Strict, parse
+from s2d_ray.recipes.strict import Named, Strict, parse
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 """Of a recipe or a part: it becomes a folder's name."""
@@ -67,8 +67,8 @@ class Settings(Strict):
 class Recipe(Settings):
     """One task and one method, from unlabelled prompts to the report."""
 
-    task: NamedSection
-    method: NamedSection
+    task: Named
+    method: Named
 
     def recipes(self) -> dict[str, "Recipe"]:
         """Part → its recipe: the only part is the recipe itself, without a name."""
@@ -78,8 +78,8 @@ class Recipe(Settings):
 class MixturePart(Strict):
     """A task and a method of a mixture, and the settings in which it differs from the mixture."""
 
-    task: NamedSection
-    method: NamedSection
+    task: Named
+    method: Named
     limit: int | None = Field(None, ge=1)
     """As the mixture's `limit`, for this part; the smaller of the two counts."""
     max_examples: int | None = Field(None, ge=1)

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from s2d_ray.recipes.strict import Named, NamedSection, Strict
+from s2d_ray.recipes.strict import Named, Strict
 
 
 class Sampling(Strict):
@@ -104,7 +104,7 @@ class Generate(Strict):
 class Curate(Strict):
     """Which candidates become targets, decided without labels."""
 
-    rules: tuple[NamedSection, ...] = Field((Named(name="majority"),), min_length=1)
+    rules: tuple[Named, ...] = Field((Named(name="majority"),), min_length=1)
     """Applied in order; the first to reject decides."""
 
 
@@ -192,7 +192,7 @@ class Evaluate(Strict):
     """Also train and evaluate the two controls: System 1's own votes, and System 2 without curation."""
     method: dict[str, Any] = Field(default_factory=dict[str, Any])
     """Options that evaluation adds to the recipe's method, such as BSM's `both_orders: true`."""
-    also: tuple[NamedSection, ...] = ()
+    also: tuple[Named, ...] = ()
     """Further System 2 methods to evaluate on the base model, each as an arm of its own. Nothing is distilled
     from them."""
     samples: int = Field(1, ge=1)

@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
-from typing import Annotated, Any, TypeVar
+from inspect import isclass, isfunction
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from s2d_ray.errors import UserError
+from s2d_ray.imports import carried, carry, reference_of
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -18,23 +20,39 @@ class Strict(BaseModel):
 
 
 class Named(BaseModel):
-    """A choice by name with the options of whatever bears that name, which checks them."""
+    """A choice by name with the options of whatever bears that name, which checks them.
+
+    In Python a function, a class, or an instance of a task or rule may stand for the section or for its name. Pickled
+    as Ray does it, by cloudpickle, a section takes along what no other process can import.
+    """
 
     model_config = ConfigDict(frozen=True, extra="allow", use_attribute_docstrings=True)
 
     name: str
     """A shipped name, or `my_module:my_object` for one of your own."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, given: Any) -> Any:
+        if isinstance(given, Named):
+            return given
+        section = dict(given) if isinstance(given, Mapping) else {"name": given}
+        name = section.get("name")
+        if isinstance(name, Strict):
+            return name.model_dump(mode="json", exclude_unset=True) | section | {"name": reference_of(type(name))}
+        return section | {"name": reference_of(name)} if isfunction(name) or isclass(name) else section
+
+    def __getstate__(self) -> dict[Any, Any]:
+        return {**super().__getstate__(), "carried": carried(self.name)}
+
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        super().__setstate__(state)
+        if state["carried"] is not None:
+            carry(self.name, state["carried"])
+
     @property
     def options(self) -> dict[str, Any]:
         return dict(self.model_extra or {})
-
-
-def _named(value: object) -> object:
-    return {"name": value} if isinstance(value, str) else value
-
-
-NamedSection = Annotated[Named, BeforeValidator(_named)]
 
 
 def parse(model: type[M], raw: Mapping[str, Any], where: str) -> M:

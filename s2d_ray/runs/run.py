@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from s2d_ray.data.artifacts import Artifact
-from s2d_ray.data.files import part_files, read_json
+from s2d_ray.data.files import part_files, read_json, write_text
 from s2d_ray.data.folders import RunFolders
 from s2d_ray.data.lease import attempting, ray_job
 from s2d_ray.data.records import DECISIONS, Prompt
@@ -252,7 +252,7 @@ def _run_stages(
         if not later:
             return taken, []
         plans = pipeline.prepare(recipe, folders, later, overwrite)
-        (folders.base / "recipe.yaml").write_text(whole_yaml(plans[0].recipe))
+        write_text(folders.base / "recipe.yaml", whole_yaml(plans[0].recipe))
         logs = f"logs of Ray, vLLM and DeepSpeed: {folders.logs}"
         console.print(f"{recipe.name} in {folders.base}, attempt {attempt.number} ({logs})")
         # Ray takes seconds to import: not before everything is known to be right.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from s2d_ray.curation.data_card import STATUSES, count_outcomes, write_data_card
 from s2d_ray.curation.registry import load_rules
-from s2d_ray.curation.rule import decide
+from s2d_ray.curation.rule import curate_prompt
 from s2d_ray.data.artifacts import Artifact
 from s2d_ray.data.files import read_rows
 from s2d_ray.data.records import DECISIONS, Row, candidates_from_row
@@ -34,7 +34,7 @@ def curate(
     folder, start = distilled.path, time.monotonic()
     needs_engine = any(rule.needs_engine for rule in load_rules(rules))
     job = RowJob(
-        passes=[Pass(model.folder, partial(_decide_row, recipe, rules))],
+        passes=[Pass(model.folder, partial(_curate_row, recipe, rules))],
         engine=recipe.engine if needs_engine else None,
         trust_remote_code=recipe.trust_remote_code,
         output=DECISIONS,
@@ -56,7 +56,7 @@ def outcome_rows(folder: Path, columns: list[str]) -> Iterator[Row]:
             yield row | {"status": status}
 
 
-def _decide_row(recipe: Recipe, sections: Sequence[Named]) -> RowFunction:
+def _curate_row(recipe: Recipe, sections: Sequence[Named]) -> RowFunction:
     rules, task = load_rules(sections), load_task(recipe.task)
 
     async def answer(row: Row, engine: CompletionEngine | None) -> list[Row]:
@@ -64,12 +64,12 @@ def _decide_row(recipe: Recipe, sections: Sequence[Named]) -> RowFunction:
         seed = (str(recipe.seed), candidates.prompt.prompt_id, "curation")
         generate = Recorder(engine, recipe.generate.sampling, seed) if engine else None
         try:
-            decision = await decide(candidates, rules, task, generate)
+            decision = await curate_prompt(candidates, rules, task, generate)
         except EngineDied:
             raise
         except Exception as error:  # A bad row, or a bug in the user's task or rule, is data.
             failed = replace(candidates, samples=(), error=f"{type(error).__name__}: {error}")
-            decision = await decide(failed, rules, task, None)
+            decision = await curate_prompt(failed, rules, task, None)
         return [decision | {"calls": [asdict(step) for step in generate.steps] if generate else []}]
 
     return answer

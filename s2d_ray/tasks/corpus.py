@@ -14,7 +14,7 @@ from s2d_ray.data.files import replacing
 from s2d_ray.data.records import PROMPTS, LabelledPrompt, Row, content_id, prompt_to_row
 from s2d_ray.recipes.recipe import Recipe, smaller
 from s2d_ray.tasks.registry import load_task
-from s2d_ray.tasks.task import prompts
+from s2d_ray.tasks.task import training_prompts
 
 # A part of the work reads whole row groups, so these are small; a file's footer lists its groups, so files end too.
 ROWS_PER_GROUP = 1024
@@ -48,7 +48,7 @@ def write_corpus(recipe: Recipe, folder: Path, overwrite: bool = False) -> Artif
 
 
 def _rows(recipe: Recipe) -> Iterable[Row]:
-    rows = map(prompt_to_row, prompts(load_task(recipe.task), recipe.seed))
+    rows = map(prompt_to_row, training_prompts(load_task(recipe.task), recipe.seed))
     # Chosen by id, so that a limited corpus is a sample of the whole and not its beginning.
     return rows if recipe.limit is None else heapq.nsmallest(recipe.limit, rows, key=lambda row: str(row["prompt_id"]))
 

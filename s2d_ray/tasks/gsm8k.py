@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import ClassVar
 
-from s2d_ray.data.records import LabelledPrompt, Prompt, content_id, user
+from s2d_ray.data.records import LabelledPrompt, Prompt, Row, content_id, user
 from s2d_ray.errors import UserError
-from s2d_ray.tasks.rows import Row, RowTask
+from s2d_ray.tasks.rows import RowTask
 from s2d_ray.tasks.task import Split
 
 NUMBER = re.compile(r"-?\$?-?(?:(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+)(?:\s*/\s*[0-9]+)?")

@@ -5,7 +5,7 @@
     Response B: The best way to find a 401k plan that meets your needs is to … compare different options. …   →   A
 
 Pairs come from OpenAssistant's ranked first turns, MT-Bench's human judgments, LLMBar, or your own file (the
-layouts are in `s2d_ray/tasks/pairs.py`). Swapping the responses must swap the verdict.
+layouts are in `s2d_ray/tasks/response_pairs.py`). Swapping the responses must swap the verdict.
 """
 
 import json
@@ -16,18 +16,19 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from s2d_ray.data.records import LabelledPrompt, Prompt, content_id, user
+from s2d_ray.data.records import LabelledPrompt, Prompt, Row, content_id, user
 from s2d_ray.errors import UserError
-from s2d_ray.tasks.pairs import Pair, few_per_question, pairs_of
-from s2d_ray.tasks.rows import Row, RowTask, load_rows, shipped_file
+from s2d_ray.methods.judgements import SWAP
+from s2d_ray.tasks.reading import load_rows
+from s2d_ray.tasks.response_pairs import ResponsePair, few_per_question, pairs_of
+from s2d_ray.tasks.rows import RowTask, shipped_file
 from s2d_ray.tasks.task import Split, Variant
 
 INSTRUCTION = (
     "Which of two responses to a question is better? Answer A, B or tie only.\n\n"
     "Question: {question}\n\nResponse A:\n{response_a}\n\nResponse B:\n{response_b}\n\nVerdict:"
 )
-PARTS = ("question", "response_a", "response_b")
-SWAP = {"A": "B", "B": "A"}
+FIELDS = ("question", "response_a", "response_b")
 # `A` is an article too: it is a verdict only before punctuation, a line's end or `is`.
 BEGUN = re.compile(
     r"\W*(?:(?:verdict|response|answer|winner)\W+){0,2}((?-i:A|B)|tie)(?=\W*$|\W*\n|[.,:;!)*]|\s+is\b)", re.IGNORECASE
@@ -74,11 +75,11 @@ class Judge(RowTask):
             given = json.loads(text)
         except json.JSONDecodeError:
             given = None
-        if not isinstance(given, dict) or any(not isinstance(given.get(part), str) for part in PARTS):
+        if not isinstance(given, dict) or any(not isinstance(given.get(name), str) for name in FIELDS):
             raise UserError(
                 'task judge compares two responses: type {"question": "…", "response_a": "…", "response_b": "…"}'
             )
-        return _ask(Pair(given["question"], given["response_a"], given["response_b"], ""))
+        return _ask(ResponsePair(given["question"], given["response_a"], given["response_b"], ""))
 
     def parse(self, text: str, prompt: Prompt) -> str | None:
         """The last verdict in double brackets; else the one that the text begins with, or says to be better."""
@@ -93,21 +94,21 @@ class Judge(RowTask):
     def variants(self, prompt: Prompt) -> Sequence[Variant]:
         """The responses exchanged, where asked for."""
         f = prompt.fields
-        swapped = _ask(Pair(f["question"], f["response_b"], f["response_a"], ""))
-        return [Variant(name, swapped, lambda verdict: SWAP.get(verdict, verdict)) for name in self.perturbations]
+        swapped = _ask(ResponsePair(f["question"], f["response_b"], f["response_a"], ""))
+        return [Variant(name, swapped, SWAP.__getitem__) for name in self.perturbations]
 
-    def _read(self, rows: Iterable[Row]) -> Sequence[Pair]:
+    def _read(self, rows: Iterable[Row]) -> Sequence[ResponsePair]:
         return few_per_question(self._fitting(rows), self.pairs_per_question)
 
-    def _fitting(self, rows: Iterable[Row]) -> Iterator[Pair]:
+    def _fitting(self, rows: Iterable[Row]) -> Iterator[ResponsePair]:
         return (pair for pair in pairs_of(rows) if sum(map(len, pair[:3])) <= self.max_characters)
 
 
-def _labelled(pair: Pair, subset: str, group: str) -> LabelledPrompt:
+def _labelled(pair: ResponsePair, subset: str, group: str) -> LabelledPrompt:
     return LabelledPrompt(_ask(pair), [pair.verdict] if pair.verdict else [], subset, group)
 
 
-def _ask(pair: Pair) -> Prompt:
+def _ask(pair: ResponsePair) -> Prompt:
     fields = {"question": pair.question, "response_a": pair.response_a, "response_b": pair.response_b}
     text = INSTRUCTION.format(**fields)
     return Prompt(content_id(text), [user(text)], fields)

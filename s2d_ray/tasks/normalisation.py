@@ -1,4 +1,4 @@
-"""Ways to compare two answers, by name."""
+"""When two answers are the same: a registry of what is made of each before they are compared."""
 
 import re
 import string

@@ -1,4 +1,4 @@
-"""The tasks by name. A new one is a file beside this and a line in `TASKS`."""
+"""The registry of tasks. A new one is a file beside this and a line in `TASKS`."""
 
 from collections.abc import Mapping
 
@@ -11,7 +11,7 @@ from s2d_ray.tasks.geonames import Geonames
 from s2d_ray.tasks.gsm8k import Gsm8k
 from s2d_ray.tasks.judge import Judge
 from s2d_ray.tasks.last_letter import LastLetter
-from s2d_ray.tasks.prompts import Prompts
+from s2d_ray.tasks.prompt_file import PromptFile
 from s2d_ray.tasks.task import Task
 
 TASKS: Mapping[str, type[Task]] = {
@@ -21,7 +21,7 @@ TASKS: Mapping[str, type[Task]] = {
     "judge": Judge,
     "gsm8k": Gsm8k,
     "geonames": Geonames,
-    "prompts": Prompts,
+    "prompts": PromptFile,
 }
 
 

@@ -1,28 +1,21 @@
-"""Rows of a data set: a name on the hub, a local file or folder, or an excerpt shipped with the package.
-
-Tasks over rows share the options that say where the rows are and how they are split.
-"""
+"""Tasks over the rows of a data set share the options that say where the rows are and how they are split."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from importlib import resources
-from pathlib import Path
-from typing import Any, ClassVar, Self, TypeVar
+from typing import ClassVar, Self, TypeVar
 
 from pydantic import Field, model_validator
 
-from s2d_ray.data.records import LabelledPrompt, content_id
-from s2d_ray.data.storage import NameOrLocation, local_copy, location
-from s2d_ray.errors import UserError
-from s2d_ray.tasks.distinct import Seen
+from s2d_ray.data.records import LabelledPrompt, Row, content_id
+from s2d_ray.data.storage import NameOrLocation
+from s2d_ray.tasks.deduplication import SeenIds
 from s2d_ray.tasks.normalisation import caseless
+from s2d_ray.tasks.reading import load_rows
 from s2d_ray.tasks.task import Split, Task
 
-Row = dict[str, Any]
 T = TypeVar("T")
-
-FORMATS = {".jsonl": "json", ".ndjson": "json", ".json": "json", ".parquet": "parquet", ".csv": "csv"}
 
 
 class RowTask(Task, ABC):
@@ -36,8 +29,8 @@ class RowTask(Task, ABC):
     """Where the excerpt comes from, with its licence."""
 
     path: NameOrLocation | None = None
-    """A name on the hub, or a .jsonl, .json, .parquet or .csv file or folder, here or at `s3://…`, `gs://…` or
-    `az://…`; unset: the shipped excerpt."""
+    """A name on the hub, or a .jsonl, .json, .csv (each plain or .gz) or .parquet file, or a folder of files of one of
+    these formats, here or at `s3://…`, `gs://…` or `az://…`; unset: the excerpt."""
     config: str | None = None
     """On the hub: which configuration of the data set."""
     revision: str | None = None
@@ -71,7 +64,7 @@ class RowTask(Task, ABC):
 
     def items(self, split: Split, seed: int) -> Iterator[LabelledPrompt]:
         """The split's prompts, each once. Raises UserError where the data is missing or has another layout."""
-        with closing(Seen()) as seen:
+        with closing(SeenIds()) as seen:
             for item in self.labelled(split, seed):
                 if seen.add(item.prompt.prompt_id):
                     yield item
@@ -89,7 +82,7 @@ class RowTask(Task, ABC):
         test_share = self.test_share if own_test is None else 0.0
         for record in read(self._train_rows()):
             asked = caseless(question(record))
-            if asked not in apart and part_of(asked, seed, test_share, self.valid_share) == split:
+            if asked not in apart and split_of(asked, seed, test_share, self.valid_share) == split:
                 yield record
 
     def _train_rows(self) -> Iterator[Row]:
@@ -107,7 +100,7 @@ class RowTask(Task, ABC):
         return None
 
 
-def part_of(question: str, seed: int, test_share: float, valid_share: float) -> Split:
+def split_of(question: str, seed: int, test_share: float, valid_share: float) -> Split:
     """The split that a question is in, whatever is asked around it and wherever it stands in a file."""
     place = int(content_id(str(seed), "split", question)[:8], 16) / 16**8
     return "test" if place < test_share else "valid" if place < test_share + valid_share else "train"
@@ -116,65 +109,3 @@ def part_of(question: str, seed: int, test_share: float, valid_share: float) -> 
 def shipped_file(name: str) -> str:
     """The path of a file in the package's data folder."""
     return str(resources.files("s2d_ray.tasks") / "data" / name)
-
-
-def load_rows(path: str, config: str | None = None, split: str = "train", revision: str | None = None) -> Iterator[Row]:
-    """The rows of a local file or folder, or of a data set on the hub.
-
-    Raises UserError where there is no such data, it cannot be read, or it has no rows.
-    """
-    # Imported here: it takes seconds, and most commands read no data.
-    import datasets
-    from datasets.exceptions import DatasetsError
-
-    datasets.disable_progress_bars()
-    local = _local_files(path)
-    try:
-        if local:
-            kind = _format(Path(local[0]), path)
-            # Not load_dataset: it tells the hub of every load of a local file, and waits for it without a network.
-            rows = getattr(datasets.Dataset, f"from_{kind}")(local)
-        else:
-            rows = datasets.load_dataset(path, config, split=split, revision=revision)
-    except (DatasetsError, OSError, ValueError) as error:
-        where = "cannot be read" if local else "is neither a file here nor to be had from the hub"
-        raise UserError(f"data {path} {where} ({_reason(error)})") from error
-    if not len(rows):
-        raise UserError(f"data {path} has no rows")
-    return map(dict, rows)
-
-
-def _local_files(path: str) -> list[str]:
-    """The files at a path; none where it can only be a name on the hub."""
-    found = location(path)
-    if "://" in path and not found.exists():
-        raise UserError(f"no data file or folder {path}")
-    found = local_copy(found).expanduser()
-    if found.is_file():
-        files = [found]
-    elif found.is_dir():
-        files = sorted(f for f in found.rglob("*") if _suffix(f) in FORMATS)
-    elif path.startswith((".", "/", "~")) or _suffix(found) in FORMATS:
-        raise UserError(f"no data file or folder {path}")
-    else:
-        return []
-    if not any(file.stat().st_size for file in files):
-        raise UserError(f"data {path} is empty")
-    if len({_format(file, path) for file in files}) > 1:
-        raise UserError(f"data {path} mixes kinds of files; point to one of them")
-    return [str(file) for file in files]
-
-
-def _format(file: Path, path: str) -> str:
-    if _suffix(file) not in FORMATS:
-        raise UserError(f"data {path} is not one of {', '.join(FORMATS)}, plain or .gz")
-    return FORMATS[_suffix(file)]
-
-
-def _suffix(file: Path) -> str:
-    return Path(file.name.removesuffix(".gz")).suffix
-
-
-def _reason(error: Exception) -> str:
-    cause = error.__cause__ or error
-    return f"{type(cause).__name__}: {' '.join(str(cause).split())[:200]}"

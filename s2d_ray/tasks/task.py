@@ -32,7 +32,7 @@ class Task(Strict, ABC):
     def items(self, split: Split, seed: int) -> Iterator[LabelledPrompt]:
         """The prompts of one split, with references where they are known; the same for the same seed.
 
-        Only evaluation calls this for labels; `prompts` is what every other stage sees.
+        Only evaluation calls this for labels; `training_prompts` is what every other stage sees.
         """
 
     def ask(self, text: str) -> Prompt:
@@ -69,6 +69,6 @@ class Task(Strict, ABC):
         """Where the prompts come from and under which licence, for the data card."""
 
 
-def prompts(task: Task, seed: int) -> Iterator[Prompt]:
+def training_prompts(task: Task, seed: int) -> Iterator[Prompt]:
     """The unlabelled training prompts: the one place where a label is left behind."""
     return (item.prompt for item in task.items("train", seed))

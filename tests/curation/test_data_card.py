@@ -10,11 +10,11 @@ import yaml
 
 from s2d_ray.curation.data_card import STATUSES, count_outcomes, why_nothing_kept, write_data_card
 from s2d_ray.curation.majority import Majority
-from s2d_ray.curation.rule import decide
+from s2d_ray.curation.rule import curate_prompt
 from s2d_ray.data.records import DECISIONS, Candidates, Row, assistant, user
 from s2d_ray.recipes.recipe import Recipe
 from s2d_ray.recipes.strict import Named
-from tests.curation.ballots import Words, candidates
+from tests.curation.parsed_samples import Words, candidates
 
 A, B = "it is a", "it is b"
 RECIPE = Recipe.model_validate({"name": "trial", "model": "m", "task": "geonames", "method": "s2a", "seed": 7})
@@ -35,7 +35,7 @@ CORPUS = [
 
 
 async def decided(corpus: list[Candidates]) -> list[Row]:
-    return [await decide(given, [Majority()], Words(), None) for given in corpus]
+    return [await curate_prompt(given, [Majority()], Words(), None) for given in corpus]
 
 
 async def distilled(

@@ -9,13 +9,13 @@ from s2d_ray.curation.registry import load_rules
 from s2d_ray.curation.rule import Kept, Rejected
 from s2d_ray.errors import UserError
 from s2d_ray.recipes.strict import Named
-from tests.curation.ballots import Words, ballot
+from tests.curation.parsed_samples import Words, parsed
 
 A, B, C = "it is a", "it is b", "it is c"
 
 
 async def outcome(*texts: str, **options: Any) -> Kept | Rejected:
-    return await Majority(**options).decide(ballot(*texts), None, Words(), None)
+    return await Majority(**options).decide(parsed(*texts), None, Words(), None)
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ async def test_answers_that_are_equal_vote_together_and_the_usual_spelling_is_th
 
 
 async def test_only_samples_of_the_prompt_itself_vote() -> None:
-    given = ballot(A, A, B, swapped=[B, B, B, B])
+    given = parsed(A, A, B, swapped=[B, B, B, B])
     assert await Majority().decide(given, None, Words(), None) == Kept("a", 2 / 3)
 
 

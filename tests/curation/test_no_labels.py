@@ -6,7 +6,7 @@ from pathlib import Path
 from random import Random
 
 from s2d_ray.curation.registry import load_rules
-from s2d_ray.curation.rule import decide
+from s2d_ray.curation.rule import curate_prompt
 from s2d_ray.data.records import Candidates, Message, Row
 from s2d_ray.inference.method_runs import Recorder, run_method
 from s2d_ray.inference.scripted import ScriptedEngine
@@ -14,7 +14,7 @@ from s2d_ray.methods.registry import load_method
 from s2d_ray.recipes.sections import Engine, Sampling
 from s2d_ray.recipes.strict import Named
 from s2d_ray.tasks.registry import load_task
-from s2d_ray.tasks.task import prompts
+from s2d_ray.tasks.task import training_prompts
 
 
 def sums(messages: Sequence[Message], random: Random) -> str:
@@ -36,10 +36,10 @@ async def distilled(path: Path, rules: Sequence[Named]) -> list[Row]:
     engine = ScriptedEngine(Engine(kind="scripted", script=f"{__name__}:sums"))
     task, method = load_task(Named(name="gsm8k", path=str(path))), load_method(Named(name="cot"))
     decisions = []
-    for prompt in prompts(task, seed=0):
+    for prompt in training_prompts(task, seed=0):
         samples = await run_method(method, prompt, engine, Sampling(), samples=3, seed=0)
         generate = Recorder(engine, Sampling(), (prompt.prompt_id, "curation"))
-        decisions.append(await decide(Candidates(prompt, samples), load_rules(rules), task, generate))
+        decisions.append(await curate_prompt(Candidates(prompt, samples), load_rules(rules), task, generate))
     return decisions
 
 

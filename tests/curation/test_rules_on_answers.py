@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from s2d_ray.curation.registry import RULES, load_rules
-from s2d_ray.curation.rule import decide
+from s2d_ray.curation.rule import curate_prompt
 from s2d_ray.curation.universal import named_response
 from s2d_ray.data.records import Candidates, Prompt, Row, Sample, Step, user
 from s2d_ray.errors import UserError
@@ -48,7 +48,7 @@ async def curate(
 
     sections = [Named(name=rule) if isinstance(rule, str) else rule for rule in rules]
     generate = None if said is None else Recorder(engine_that_says(reply), Sampling(max_tokens=200), ("seed",))
-    row = await decide(Candidates(prompt, samples), load_rules(sections), task or BiasedTrivia(), generate)
+    row = await curate_prompt(Candidates(prompt, samples), load_rules(sections), task or BiasedTrivia(), generate)
     return row | {"asked": asked}
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from s2d_ray.curation.rule import Kept, Rejected
 from s2d_ray.curation.unfiltered import Unfiltered
-from tests.curation.ballots import Words, ballot
+from tests.curation.parsed_samples import Words, parsed
 
 
 @pytest.mark.parametrize(
@@ -17,10 +17,10 @@ from tests.curation.ballots import Words, ballot
     ],
 )
 async def test_the_first_sample_is_the_target(texts: tuple[str, ...], wanted: Kept | Rejected) -> None:
-    assert await Unfiltered().decide(ballot(*texts), None, Words(), None) == wanted
+    assert await Unfiltered().decide(parsed(*texts), None, Words(), None) == wanted
 
 
 async def test_samples_of_variants_are_not_the_first() -> None:
-    given = ballot("it is a", swapped=["it is b"])
+    given = parsed("it is a", swapped=["it is b"])
     turned = type(given)(given.prompt, given.samples[::-1], given.answers[::-1])
     assert await Unfiltered().decide(turned, None, Words(), None) == Kept("a")

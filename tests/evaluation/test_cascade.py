@@ -9,16 +9,18 @@ from s2d_ray.data.records import LabelledPrompt, Prompt, Row, Sample, Step, labe
 from s2d_ray.evaluation.cascade import (
     Trial,
     calibrate,
+    confidence_of,
     curve,
     curve_point,
     escalates,
     mean_logprob,
-    vote_share,
 )
 from s2d_ray.evaluation.cascade import trials as trials_of
 from s2d_ray.recipes.serve import Cascade
 from s2d_ray.recipes.strict import Named
 from s2d_ray.tasks.registry import load_task
+
+ASKED = Prompt("id", [user("?")])
 
 
 def trials(count: int, seed: int, steps: int = 1000) -> list[Trial]:
@@ -118,8 +120,10 @@ def test_the_curve_falls_in_threshold_and_rises_in_coverage_to_its_end() -> None
 def test_confidence_of_tokens_and_of_votes() -> None:
     assert mean_logprob([-1.0, -2.0]) == -1.5
     assert mean_logprob([]) is None
-    assert vote_share(["Rome", "rome", "Paris", None], str.casefold) == 0.5
-    assert vote_share([None, None], str.casefold) is None
+    task, votes = load_task(Named(name="prompts", path="none.jsonl")), Cascade(confidence="votes", samples=4)
+    drawn = [sample(text) for text in ("Rome", "rome", "Paris", " ")]
+    assert confidence_of(votes, task, ASKED, drawn) == 0.5
+    assert confidence_of(votes, task, ASKED, drawn[3:]) is None
 
 
 def test_nothing_to_calibrate_with_is_refused() -> None:

@@ -20,7 +20,7 @@ from s2d_ray.evaluation.metrics import (
 )
 from s2d_ray.evaluation.statistics import share
 from s2d_ray.tasks.task import Split, Task
-from tests.curation.ballots import Words
+from tests.curation.parsed_samples import Words
 
 
 class Echo(Task):

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from s2d_ray.data.records import Prompt, user
-from s2d_ray.methods.branch_solve_merge import PROMPTS
-from s2d_ray.methods.judgements import criteria_of, named_winner, sum_of_scores
+from s2d_ray.methods.branch_solve_merge import PROMPT_SETS
+from s2d_ray.methods.judgements import parse_criteria, parse_verdict, verdict_of_scores
 from tests.method_runs import ask
 
 PAIR = Prompt("id", [user("judge")], {"question": "What is tea?", "response_a": "GOOD drink", "response_b": "bad"})
@@ -100,9 +100,9 @@ async def test_malformed_steps_end_the_sample_with_all_its_calls(
 
 
 async def test_few_shot_examples_can_be_read_by_the_method() -> None:
-    for _, plan in PROMPTS["few_shot"].branch.examples:
-        assert len(criteria_of(plan)) == 2
-    assert [sum_of_scores([reply]) for _, reply in PROMPTS["few_shot"].solve.examples] == ["A", "B"]
+    for _, plan in PROMPT_SETS["few_shot"].branch.examples:
+        assert len(parse_criteria(plan)) == 2
+    assert [verdict_of_scores([reply]) for _, reply in PROMPT_SETS["few_shot"].solve.examples] == ["A", "B"]
     assert (await ask("bsm", PAIR, judge(), prompts="few_shot")).text == "A"
 
 
@@ -117,19 +117,19 @@ async def test_few_shot_examples_can_be_read_by_the_method() -> None:
     ],
 )
 def test_scores_are_read_however_they_are_set(evaluation: str, verdict: str) -> None:
-    assert sum_of_scores([evaluation]) == verdict
+    assert verdict_of_scores([evaluation]) == verdict
 
 
 @given(st.lists(st.tuples(st.integers(1, 5), st.integers(1, 5)), min_size=1, max_size=5))
 def test_swapping_the_scores_swaps_the_verdict(scores: list[tuple[int, int]]) -> None:
-    forth = sum_of_scores([f"A: {a}\nB: {b}" for a, b in scores])
-    back = sum_of_scores([f"A: {b}\nB: {a}" for a, b in scores])
+    forth = verdict_of_scores([f"A: {a}\nB: {b}" for a, b in scores])
+    back = verdict_of_scores([f"A: {b}\nB: {a}" for a, b in scores])
     assert {"A": "B", "B": "A", "tie": "tie"}[forth] == back
 
 
 def test_a_winner_is_named_in_any_case() -> None:
-    assert named_winner("[[b]]") == "B"
-    assert named_winner("first [[A]], then [[TIE]]") == "tie"
+    assert parse_verdict("[[b]]") == "B"
+    assert parse_verdict("first [[A]], then [[TIE]]") == "tie"
 
 
 async def test_a_task_without_pairs_is_refused() -> None:

@@ -3,9 +3,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from s2d_ray.data.records import Completion, Prompt, user
-from s2d_ray.methods.chain_of_thought import PROMPTS
+from s2d_ray.methods.chain_of_thought import PROMPT_SETS
 from s2d_ray.methods.method import MalformedOutput
-from s2d_ray.methods.parsing import marked_answer
+from s2d_ray.methods.parsing import parse_final_answer
 from tests.method_runs import ask
 
 
@@ -13,7 +13,7 @@ def said(text: str, finish_reason: str = "stop") -> Completion:
     return Completion(text, finish_reason, 1, 0, 1)
 
 
-async def test_only_the_marked_answer_is_returned() -> None:
+async def test_only_the_final_answer_is_returned() -> None:
     sample = await ask("cot", "How many legs has a spider?", lambda chat: "Spiders are arachnids.\n\nFinal answer: 8")
     assert sample.text == "8"
     assert [step.name for step in sample.steps] == ["think"]
@@ -29,8 +29,8 @@ async def test_only_the_marked_answer_is_returned() -> None:
         ("Final answer:\n\n7 apples", "7 apples"),
     ],
 )
-def test_the_last_mark_counts_however_it_is_set(text: str, answer: str) -> None:
-    assert marked_answer(said(text), "final answer") == answer
+def test_the_last_prefix_counts_however_it_is_set(text: str, answer: str) -> None:
+    assert parse_final_answer(said(text), "final answer") == answer
 
 
 @pytest.mark.parametrize(
@@ -57,17 +57,17 @@ async def test_endless_thinking_is_malformed() -> None:
 
 def test_an_answer_that_the_token_limit_cut_is_not_an_answer() -> None:
     with pytest.raises(MalformedOutput, match="cut"):
-        marked_answer(said("Final answer: 12", "length"), "final answer")
-    assert marked_answer(said("Final answer: 120\nThis is beca", "length"), "final answer") == "120"
+        parse_final_answer(said("Final answer: 12", "length"), "final answer")
+    assert parse_final_answer(said("Final answer: 120\nThis is beca", "length"), "final answer") == "120"
 
 
 @given(st.text(alphabet=st.characters(categories=("L", "N", "P", "S"), exclude_characters="*`"), min_size=1))
 def test_any_one_line_answer_comes_back(answer: str) -> None:
     if "answer" not in answer.casefold():
-        assert marked_answer(said("thinking\nFinal answer: " + answer), "final answer") == answer
+        assert parse_final_answer(said("thinking\nFinal answer: " + answer), "final answer") == answer
 
 
-async def test_few_shot_shows_worked_examples_that_carry_the_mark() -> None:
+async def test_few_shot_shows_worked_examples_that_carry_the_prefix() -> None:
     chats: list[list[str]] = []
 
     def reply(chat: list[str]) -> str:
@@ -77,9 +77,9 @@ async def test_few_shot_shows_worked_examples_that_carry_the_mark() -> None:
     sample = await ask("cot", "What is 2 + 2?", reply, prompts="few_shot")
     assert sample.text == "4"
     assert chats[0][-1] == "What is 2 + 2?"
-    assert len(chats[0]) == 1 + 2 * len(PROMPTS["few_shot"].examples)
-    for _, chain in PROMPTS["few_shot"].examples:
-        assert marked_answer(said(chain), PROMPTS["few_shot"].mark)
+    assert len(chats[0]) == 1 + 2 * len(PROMPT_SETS["few_shot"].examples)
+    for _, chain in PROMPT_SETS["few_shot"].examples:
+        assert parse_final_answer(said(chain), PROMPT_SETS["few_shot"].answer_prefix)
 
 
 async def test_the_instruction_to_answer_bare_is_not_shown() -> None:

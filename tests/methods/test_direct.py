@@ -9,12 +9,12 @@ from s2d_ray.data.records import Message, Prompt, assistant, user
 from s2d_ray.inference.engine import EngineDied, EngineError
 from s2d_ray.inference.method_runs import run_method, run_on_all_forms
 from s2d_ray.methods.direct import direct
-from s2d_ray.methods.method import Generate, MalformedOutput
+from s2d_ray.methods.method import GenerateFunction, MalformedOutput
 from s2d_ray.methods.registry import load_method
 from s2d_ray.recipes.sections import Sampling
 from s2d_ray.recipes.strict import Named
-from tests.curation.ballots import PROMPT as WHICH
-from tests.curation.ballots import Words
+from tests.curation.parsed_samples import PROMPT as WHICH
+from tests.curation.parsed_samples import Words
 from tests.watched_engine import WatchedEngine
 
 PROMPT = Prompt("p1", [user("Hi"), assistant("Hello"), user("Where is Lyon?")])
@@ -102,7 +102,7 @@ async def test_a_failure_of_the_engine_is_the_callers(script: str, error: type[E
         await run_method(direct, PROMPT, engine(script), SAMPLING, samples=2, seed=0)
 
 
-async def branching(prompt: Prompt, generate: Generate) -> str:
+async def branching(prompt: Prompt, generate: GenerateFunction) -> str:
     """Twice the same step, then one with a limit, a stop and several completions of its own."""
     await generate([user("first")], step="think")
     await generate([user("second")], step="think")
@@ -127,7 +127,7 @@ async def test_a_step_may_ask_for_less_and_is_traced_with_all_it_cost() -> None:
     assert (sample.tokens, sample.text) == (18, sample.steps[4].text)
 
 
-async def giving_up_sometimes(prompt: Prompt, generate: Generate) -> str:
+async def giving_up_sometimes(prompt: Prompt, generate: GenerateFunction) -> str:
     [answer] = await generate(prompt.messages, step="answer")
     if float(answer.text.split()[-1]) < 0.5:
         raise MalformedOutput("below one half")

@@ -40,7 +40,7 @@ async def test_a_useless_rephrasing_is_malformed(rewording: str, reason: str) ->
     assert [step.name for step in sample.steps] == ["rephrase"]
 
 
-async def test_few_shot_one_step_returns_the_marked_answer() -> None:
+async def test_few_shot_one_step_returns_the_final_answer() -> None:
     reply = 'What ends each word?\nThe answer is "rb".'
     assert (await ask("rar1", QUESTION, lambda chat: reply, prompts="few_shot")).text == '"rb".'
     assert "no answer" in (await ask("rar1", QUESTION, lambda chat: "rb", prompts="few_shot")).error

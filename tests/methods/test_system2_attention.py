@@ -9,7 +9,7 @@ import pytest
 from s2d_ray.data.records import Message, Prompt, user
 from s2d_ray.inference.method_runs import run_method
 from s2d_ray.methods.registry import load_method
-from s2d_ray.methods.system2_attention import PROMPTS
+from s2d_ray.methods.system2_attention import PROMPT_SETS
 from s2d_ray.recipes.sections import Sampling
 from s2d_ray.recipes.strict import Named
 from tests.watched_engine import Call, WatchedEngine
@@ -50,13 +50,13 @@ async def run(prompts: str, script: str = "rewrites", samples: int = 1, order: i
     return engine
 
 
-@pytest.mark.parametrize("prompts", PROMPTS)
+@pytest.mark.parametrize("prompts", PROMPT_SETS)
 async def test_the_second_call_sees_the_rewritten_text_and_nothing_of_the_first(prompts: str) -> None:
     rewrite, respond = (await run(prompts)).calls
     assert OPINION in rewrite.messages[-1]["content"]
     [asked] = respond.messages
     assert asked["role"] == "user"
-    assert asked["content"] == PROMPTS[prompts].respond.format(rewritten=QUESTION)
+    assert asked["content"] == PROMPT_SETS[prompts].respond.format(rewritten=QUESTION)
     assert "Portugal" not in asked["content"]
 
 
@@ -71,7 +71,7 @@ async def test_the_paper_prompts_ask_without_examples() -> None:
 async def test_the_few_shot_prompts_show_their_examples_and_end_at_the_line() -> None:
     rewrite, respond = (await run("few_shot")).calls
     shown = rewrite.messages[:-1]
-    assert len(shown) == 2 * len(PROMPTS["few_shot"].examples) > 0
+    assert len(shown) == 2 * len(PROMPT_SETS["few_shot"].examples) > 0
     assert [message["role"] for message in rewrite.messages] == ["user", "assistant"] * (len(shown) // 2) + ["user"]
     assert rewrite.sampling.stop == ("END", "\n")
     assert respond.sampling == SAMPLING
@@ -79,7 +79,7 @@ async def test_the_few_shot_prompts_show_their_examples_and_end_at_the_line() ->
 
 
 def test_the_examples_hold_no_opinion_after_the_rewrite_and_keep_the_question() -> None:
-    for text, rewritten in PROMPTS["few_shot"].examples:
+    for text, rewritten in PROMPT_SETS["few_shot"].examples:
         assert rewritten in text
         assert rewritten.endswith("?")
         assert "answer is" not in rewritten
@@ -94,7 +94,7 @@ async def test_the_few_shot_prefix_is_the_same_for_every_prompt() -> None:
     assert engine.calls[0].messages[:-1] == one
 
 
-@pytest.mark.parametrize("prompts", PROMPTS)
+@pytest.mark.parametrize("prompts", PROMPT_SETS)
 async def test_text_with_braces_is_text(prompts: str) -> None:
     engine = WatchedEngine(f"{__name__}:keeps_the_text")
     method = load_method(Named.model_validate({"name": "s2a", "prompts": prompts}))

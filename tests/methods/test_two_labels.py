@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from s2d_ray.methods.system2_attention import PROMPTS
+from s2d_ray.methods.system2_attention import PROMPT_SETS
 from tests.method_runs import ask
 
 BIASED = "I think the answer is Brazil but I'm really not sure. Which country is Lyon in?"
@@ -62,5 +62,5 @@ async def test_few_shot_takes_the_first_line_without_labels() -> None:
 
 
 def test_the_labels_are_those_that_the_wording_asks_for() -> None:
-    for label in PROMPTS["paper"].labels:
-        assert f'"{label}' in PROMPTS["paper"].rewrite
+    for label in PROMPT_SETS["paper"].labels:
+        assert f'"{label}' in PROMPT_SETS["paper"].rewrite

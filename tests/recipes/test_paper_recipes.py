@@ -12,7 +12,7 @@ from s2d_ray.recipes.strict import Named
 from s2d_ray.report.published import REPORTED, UNVERIFIED, reported_for
 from s2d_ray.runs.graph import base_arms
 from s2d_ray.tasks.registry import TASKS, load_task
-from s2d_ray.tasks.task import prompts
+from s2d_ray.tasks.task import training_prompts
 
 FAMILIES = ("rar-last-letter", "rar-coin-flip", "s2a-trivia", "bsm-judge", "cot-gsm8k")
 
@@ -71,7 +71,7 @@ def test_every_recipe_resolves_its_names_and_round_trips(name: str) -> None:
 def test_a_small_recipe_has_enough_prompts_at_hand(family: str) -> None:
     recipe = load_recipe(f"{family}-small")
     task = load_task(recipe.task)
-    asked = list(islice(prompts(task, recipe.seed), recipe.limit or 1000))
+    asked = list(islice(training_prompts(task, recipe.seed), recipe.limit or 1000))
     assert 60 <= len(asked) <= 400
     assert len(list(task.items("test", recipe.seed))) >= 60
 

@@ -10,13 +10,13 @@ from itertools import islice
 import pytest
 
 from s2d_ray.curation.registry import load_rules
-from s2d_ray.curation.rule import decide
+from s2d_ray.curation.rule import curate_prompt
 from s2d_ray.data.records import Candidates, Row
 from s2d_ray.inference.method_runs import Recorder, run_on_all_forms
 from s2d_ray.methods.registry import load_method
 from s2d_ray.recipes.load import load_any, shipped_recipes
 from s2d_ray.tasks.registry import load_task
-from s2d_ray.tasks.task import prompts
+from s2d_ray.tasks.task import training_prompts
 from tests.method_runs import Reply, engine_that_says
 
 PROMPTS = 4
@@ -101,10 +101,10 @@ async def curated(name: str, script: Reply) -> list[Row]:
     task, method, rules = load_task(recipe.task), load_method(recipe.method), load_rules(recipe.curate.rules)
     sampling, samples, seed = recipe.generate.sampling, recipe.generate.samples, recipe.seed
     decisions = []
-    for prompt in islice(prompts(task, seed), PROMPTS):
+    for prompt in islice(training_prompts(task, seed), PROMPTS):
         answered = await run_on_all_forms(method, task, prompt, engine, sampling, samples, seed)
         generate = Recorder(engine, sampling, (prompt.prompt_id,))
-        decisions.append(await decide(Candidates(prompt, answered), rules, task, generate))
+        decisions.append(await curate_prompt(Candidates(prompt, answered), rules, task, generate))
     return decisions
 
 

@@ -23,7 +23,7 @@ from s2d_ray.data.folders import RunFolders
 from s2d_ray.data.records import Completion, Message, Prompt, Step, user
 from s2d_ray.inference.engine import EngineDied, EngineError
 from s2d_ray.inference.scripted import ScriptedEngine
-from s2d_ray.methods.method import Generate
+from s2d_ray.methods.method import GenerateFunction
 from s2d_ray.recipes.load import load_recipe
 from s2d_ray.recipes.sections import Engine, Sampling
 from s2d_ray.runs.ask import Reply
@@ -199,7 +199,7 @@ def test_an_engine_that_does_not_start_is_one_line(
         assert refused(result).startswith(f"{said}: what it said is in {tmp_path}")
 
 
-async def unsound(prompt: Prompt, generate: Generate) -> str:
+async def unsound(prompt: Prompt, generate: GenerateFunction) -> str:
     raise KeyError("plan")
 
 
@@ -342,7 +342,7 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
 
 
-async def wait(prompt: Prompt, generate: Generate) -> str:
+async def wait(prompt: Prompt, generate: GenerateFunction) -> str:
     """A method that says when it runs, and takes longer than anybody waits."""
     Path("running").touch()
     await asyncio.sleep(600)

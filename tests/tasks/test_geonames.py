@@ -13,7 +13,7 @@ from s2d_ray.errors import UserError
 from s2d_ray.recipes.strict import Named
 from s2d_ray.tasks.geonames import QUESTIONS, Geonames, Kind
 from s2d_ray.tasks.registry import load_task
-from s2d_ray.tasks.task import Split, prompts
+from s2d_ray.tasks.task import Split, training_prompts
 
 SUBJECT = re.compile("|".join(re.escape(q).replace(re.escape("{subject}"), "(.+?)") for q in QUESTIONS.values()))
 NOT_SURE = ("I think", "I believe", "The answer is", "As far as")
@@ -135,7 +135,7 @@ def test_the_same_seed_gives_the_same_prompts_and_another_seed_others() -> None:
 
 
 def test_stages_before_evaluation_see_the_training_prompts_and_no_label() -> None:
-    seen = list(prompts(Geonames(), 0))
+    seen = list(training_prompts(Geonames(), 0))
     assert seen == [item.prompt for item in items("train", 0)]
     assert not any(hasattr(prompt, "references") for prompt in seen)
 

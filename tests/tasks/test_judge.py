@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from s2d_ray.data.records import Prompt, user
 from s2d_ray.errors import UserError
 from s2d_ray.tasks.judge import Judge
-from s2d_ray.tasks.pairs import Pair, pairs_of
+from s2d_ray.tasks.response_pairs import ResponsePair, pairs_of
 
 ANY = Prompt("id", [user("")], {"question": "Q", "response_a": "1", "response_b": "2"})
 
@@ -67,7 +67,7 @@ def vote(winner: str, a: str = "m1", b: str = "m2", turn: int = 1) -> dict[str, 
 def test_mt_bench_votes_become_a_majority_in_either_order() -> None:
     second_turn = [vote("model_b", turn=2)] * 3
     rows = [vote("model_a"), vote("model_b", "m2", "m1"), vote("model_b"), *second_turn]
-    assert list(pairs_of(rows)) == [Pair("Q?", "by m1", "by m2", "A")]
+    assert list(pairs_of(rows)) == [ResponsePair("Q?", "by m1", "by m2", "A")]
     assert next(pairs_of([vote("model_a"), vote("model_b")])).verdict == "tie"
     assert next(pairs_of([vote("tie (inconsistent)")])).verdict == "tie"
 
@@ -75,8 +75,8 @@ def test_mt_bench_votes_become_a_majority_in_either_order() -> None:
 def test_other_layouts() -> None:
     llmbar = [{"input": "Q", "output_1": "1", "output_2": "2", "label": 2}]
     plain = [{"question": "Q", "response_a": "1", "response_b": "2"}]
-    assert list(pairs_of(llmbar)) == [Pair("Q", "1", "2", "B")]
-    assert list(pairs_of(plain)) == [Pair("Q", "1", "2", "")]
+    assert list(pairs_of(llmbar)) == [ResponsePair("Q", "1", "2", "B")]
+    assert list(pairs_of(plain)) == [ResponsePair("Q", "1", "2", "")]
     with pytest.raises(UserError, match="chosen, rejected has no known layout"):
         list(pairs_of([{"chosen": "1", "rejected": "2"}]))
 

@@ -1,22 +1,19 @@
 """What holds for every task: the splits are disjoint, the same each time, and prompts carry no label."""
 
-import gzip
 import json
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet as pq
 import pytest
 
 from s2d_ray.data.records import LabelledPrompt
 from s2d_ray.errors import UserError
 from s2d_ray.recipes.strict import Named
 from s2d_ray.tasks.biased_trivia import TEMPLATES
+from s2d_ray.tasks.reading import load_rows
 from s2d_ray.tasks.registry import load_task
-from s2d_ray.tasks.rows import load_rows, part_of
-from s2d_ray.tasks.task import Split, Task, prompts
+from s2d_ray.tasks.rows import split_of
+from s2d_ray.tasks.task import Split, Task, training_prompts
 
 SPLITS: tuple[Split, ...] = ("train", "valid", "test")
 SHARED: dict[str, dict[str, Any]] = {
@@ -92,7 +89,7 @@ def test_prompts_do_not_depend_on_the_labels(name: str, tmp_path: Path) -> None:
         file = tmp_path / f"{poisoned}.jsonl"
         file.write_text("\n".join(json.dumps(row) for row in rows(poisoned)))
         task = load_task(Named(name=name, path=str(file)))
-        seen.append(list(prompts(task, 0)))
+        seen.append(list(training_prompts(task, 0)))
         assert len(seen[-1]) > 10
     assert seen[0] == seen[1]
 
@@ -127,13 +124,13 @@ def test_what_a_file_repeats_is_asked_once(tmp_path: Path) -> None:
     rows = {"gsm8k": maths(False), "judge": trees(False), "biased_trivia": sycophancy(False)}
     for name, once in rows.items():
         file = tmp_path / f"{name}.jsonl"
-        write_as("jsonl", file, once * 2)
-        asked = [prompt.prompt_id for prompt in prompts(load_task(Named(name=name, path=str(file))), 0)]
+        file.write_text("".join(json.dumps(row) + "\n" for row in once * 2))
+        asked = [prompt.prompt_id for prompt in training_prompts(load_task(Named(name=name, path=str(file))), 0)]
         assert len(asked) == len(set(asked)) > 10
 
 
 def test_shares_hold_over_many_questions() -> None:
-    parts = [part_of(f"question {n}", 0, 0.2, 0.1) for n in range(5000)]
+    parts = [split_of(f"question {n}", 0, 0.2, 0.1) for n in range(5000)]
     assert 0.18 < parts.count("test") / 5000 < 0.22
     assert 0.08 < parts.count("valid") / 5000 < 0.12
 
@@ -143,51 +140,24 @@ def test_a_question_of_the_test_file_is_not_trained_on(tmp_path: Path) -> None:
     train.write_text("".join(json.dumps(row) + "\n" for row in maths(False)))
     test.write_text(json.dumps({"question": "what is  7 + 1?", "answer": "#### 8"}))
     task = load_task(Named(name="gsm8k", path=str(train), test_path=str(test)))
-    asked = {prompt.fields["bare"] for prompt in prompts(task, 0)}
+    asked = {prompt.fields["bare"] for prompt in training_prompts(task, 0)}
     assert len(asked) == 39
     assert "What is 7 + 1?" not in asked
     assert [item.references for item in task.items("test", 0)] == [["8"]]
 
 
-def write_as(kind: str, path: Path, rows: list[dict[str, Any]]) -> None:
-    lines = "".join(json.dumps(row) + "\n" for row in rows)
-    if kind == "parquet":
-        pq.write_table(pa.Table.from_pylist(rows), path)
-    elif kind == "csv":
-        pyarrow.csv.write_csv(pa.Table.from_pylist(rows), path)
-    elif kind == "jsonl.gz":
-        path.write_bytes(gzip.compress(lines.encode()))
-    elif kind == "folder":
-        path.mkdir(exist_ok=True)
-        (path / "part.jsonl").write_text(lines)
-    else:
-        path.write_text(lines)
-
-
-@pytest.mark.parametrize("kind", ["jsonl", "jsonl.gz", "parquet", "csv", "folder"])
-def test_rows_come_from_every_kind_of_file_as_it_is_now(kind: str, tmp_path: Path) -> None:
-    path = tmp_path / f"rows.{kind}"
+def test_rows_come_from_a_file_as_it_is_now(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
     for question in ("What is 1 + 1?", "What is 2 + 2?"):
         rows = [{"question": question, "answer": "#### 2"}]
-        write_as(kind, path, rows)
+        path.write_text(json.dumps(rows[0]))
         assert list(load_rows(str(path))) == rows
 
 
-@pytest.mark.parametrize(
-    ("content", "name", "message"),
-    [
-        (None, "none.jsonl", "no data file or folder"),
-        ("", "empty.jsonl", "is empty"),
-        ('{"question": \n', "broken.jsonl", "cannot be read"),
-        ("text", "notes.txt", "is not one of .jsonl"),
-        ('{"q": "What?"}', "columns.jsonl", "no column question; it has q"),
-    ],
-)
-def test_bad_data_is_one_line(content: str | None, name: str, message: str, tmp_path: Path) -> None:
-    if content is not None:
-        (tmp_path / name).write_text(content)
-    with pytest.raises(UserError, match=message) as caught:
-        list(load_task(Named(name="gsm8k", path=str(tmp_path / name))).items("train", 0))
+def test_a_column_that_is_not_there_is_named_with_those_that_are(tmp_path: Path) -> None:
+    (tmp_path / "columns.jsonl").write_text('{"q": "What?"}')
+    with pytest.raises(UserError, match="no column question; it has q") as caught:
+        list(load_task(Named(name="gsm8k", path=str(tmp_path / "columns.jsonl"))).items("train", 0))
     assert "\n" not in str(caught.value)
 
 
@@ -195,7 +165,7 @@ def test_a_hub_name_that_cannot_be_reached_is_one_line(monkeypatch: pytest.Monke
     import datasets
 
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
-    with pytest.raises(UserError, match="data nobody/nothing is neither a file here nor to be had from the hub"):
+    with pytest.raises(UserError, match="nobody/nothing is neither a file here nor to be had from the hub"):
         list(load_task(Named(name="gsm8k", path="nobody/nothing")).items("train", 0))
 
 

@@ -4,12 +4,12 @@ import pyarrow as pa
 import pytest
 
 from s2d_ray.curation.majority import Majority
-from s2d_ray.curation.rule import Ballot, Kept, Rejected, Rule, decide
+from s2d_ray.curation.rule import Kept, ParsedSamples, Rejected, Rule, curate_prompt
 from s2d_ray.curation.unfiltered import Unfiltered
 from s2d_ray.data.records import DECISIONS, Candidates, Row, assistant, prompt_from_row, user
-from s2d_ray.methods.method import Generate
+from s2d_ray.methods.method import GenerateFunction
 from s2d_ray.tasks.task import Task
-from tests.curation.ballots import Words, ballot, candidates
+from tests.curation.parsed_samples import Words, candidates, parsed
 
 A, B = "it is a", "it is b"
 
@@ -19,13 +19,15 @@ class Longer(Rule):
 
     length: int = 2
 
-    async def decide(self, ballot: Ballot, kept: Kept | None, task: Task, generate: Generate | None) -> Kept | Rejected:
+    async def decide(
+        self, parsed: ParsedSamples, kept: Kept | None, task: Task, generate: GenerateFunction | None
+    ) -> Kept | Rejected:
         assert kept is not None
         return Kept(kept.target.upper()) if len(kept.target) >= self.length else Rejected("too short")
 
 
 async def outcome(given: Candidates, *rules: Rule) -> Row:
-    row = await decide(given, rules, Words(), None)
+    row = await curate_prompt(given, rules, Words(), None)
     [stored] = pa.Table.from_pylist([row], schema=DECISIONS).to_pylist()
     assert row.keys() == stored.keys() == set(DECISIONS.names)
     kept: Row = stored
@@ -71,8 +73,8 @@ async def test_rules_follow_each_other_and_the_first_to_reject_decides() -> None
     assert (row["status"], row["rule"]) == ("rejected", "majority")
 
 
-def test_a_ballot_reads_variants_back_and_takes_none_from_errors() -> None:
-    given = ballot("it is left", "!", "?", swapped=["it is left", "it is up", "!"])
+def test_variants_are_read_back_and_errors_give_no_answer() -> None:
+    given = parsed("it is left", "!", "?", swapped=["it is left", "it is up", "!"])
     assert given.answers == ["left", None, None, "right", "up", None]
     assert given.of("swapped").answers == ["right", "up", None]
     assert [s.variant for s in given.of("swapped").samples] == ["swapped"] * 3

@@ -1,39 +1,31 @@
-"""Your own prompts, from a Parquet, JSONL or CSV file (or a folder of them).
+"""Your own prompts, from a JSON, CSV or Parquet file (or a folder of them).
 
 Without a reference column evaluation reports how often the distilled model answers as System 2 does.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
+from typing import Literal, Self
 
-import pyarrow as pa
-import pyarrow.csv
 from pydantic import Field, model_validator
 
 from s2d_ray.data.records import LabelledPrompt, Prompt, Row, content_id, user
-from s2d_ray.data.storage import Location, filesystem
+from s2d_ray.data.storage import Location
 from s2d_ray.errors import UserError
-from s2d_ray.tasks.distinct import Seen
+from s2d_ray.tasks.deduplication import SeenIds
 from s2d_ray.tasks.normalisation import NORMALISATIONS
+from s2d_ray.tasks.reading import file_rows
 from s2d_ray.tasks.task import Split, Task
 
-if TYPE_CHECKING:
-    import pyarrow.dataset as pads
 
-# Arrow's errors for what is not of the format, of the disk and of damaged Parquet, and for text that is not UTF-8.
-UNREADABLE = (pa.ArrowException, OSError, UnicodeDecodeError)
-FORMATS = {".parquet": "parquet", ".jsonl": "json", ".ndjson": "json", ".json": "json", ".csv": "csv"}
-
-
-class Prompts(Task):
+class PromptFile(Task):
     """Prompts from a file, one a row."""
 
     path: Location
-    """A .parquet, .jsonl or .csv file, or a folder of files of one of these kinds, here or at `s3://…`, `gs://…` or
-    `az://…`."""
+    """A .jsonl, .json, .csv (each plain or .gz) or .parquet file, or a folder of files of one of these formats, here or
+    at `s3://…`, `gs://…` or `az://…`."""
     text_column: str = "prompt"
     """Column with the prompt's text."""
     id_column: str | None = None
@@ -111,20 +103,17 @@ class Prompts(Task):
 
     def _read(self, path: Path) -> Iterator[LabelledPrompt]:
         columns = list(dict.fromkeys(filter(None, (self.text_column, self.id_column, self.reference_column))))
-        empty = True
-        with closing(Seen()) as seen:
-            for file, row in _rows(_open(path, columns), columns):
-                item, empty = self._item(row, file), False
+        with closing(SeenIds()) as seen:
+            for file, row in file_rows(path, columns):
+                item = self._item(row, file)
                 if seen.add(item.prompt.prompt_id):
                     yield item
                 elif self.id_column is not None:
                     raise UserError(
                         f"{file}: {self.id_column} {item.prompt.prompt_id} occurs more than once; make ids unique"
                     )
-        if empty:
-            raise UserError(f"{path} has no rows")
 
-    def _item(self, row: Row, file: str) -> LabelledPrompt:
+    def _item(self, row: Row, file: Path) -> LabelledPrompt:
         text = _written(row[self.text_column], self.text_column, file)
         prompt_id = content_id(text)
         if self.id_column is not None:
@@ -143,68 +132,7 @@ def _inner(match: re.Match[str]) -> str:
     return (match.group() if group is None else group).strip()
 
 
-def _written(value: object, column: str, file: str) -> str:
+def _written(value: object, column: str, file: Path) -> str:
     if isinstance(value, list | dict):
         raise UserError(f"{file}: column {column} holds {type(value).__name__}s, not text; name a column of texts")
     return "" if value is None else str(value)
-
-
-def _rows(dataset: "pads.Dataset", columns: Sequence[str]) -> Iterator[tuple[str, Row]]:
-    """Every row with the file that it is in."""
-    for fragment in dataset.get_fragments():
-        try:
-            for batch in fragment.to_batches(schema=dataset.schema, columns=columns):
-                for row in batch.to_pylist():
-                    yield fragment.path, row
-        except UNREADABLE as error:
-            raise UserError(f"{fragment.path} cannot be read: {_first_line(error)}") from error
-
-
-def _open(path: Path, columns: Sequence[str]) -> "pads.Dataset":
-    """The files at `path`. Raises UserError where they are missing, unreadable or lack one of the columns."""
-    import pyarrow.dataset as pads  # Brings pandas, which takes a second to load.
-
-    kind, files = _files(path)
-    system, _ = filesystem(path)
-    try:
-        # Quoted prompts hold line breaks; an id 001 is not 1, and NA is a word.
-        parse = pa.csv.ParseOptions(newlines_in_values=True)
-        convert = pa.csv.ConvertOptions(column_types=dict.fromkeys(columns, pa.string()), strings_can_be_null=False)
-        csv = pads.CsvFileFormat(parse_options=parse, convert_options=convert)
-        dataset = pads.dataset(files, format=csv if kind == "csv" else kind, filesystem=system)
-        names = dataset.schema.names
-    except UNREADABLE as error:
-        raise UserError(f"{path} cannot be read as {kind}: {_first_line(error)}") from error
-    for column in columns:
-        if column not in names:
-            raise UserError(f"{path} has no column {column}; it has {', '.join(names)}")
-    if kind != "json":
-        return dataset
-    fields = [dataset.schema.field(column) for column in columns]
-    schema = pa.schema([f.with_type(_as_written(f.type)) for f in fields])
-    return pads.dataset(files, format=kind, filesystem=system, schema=schema)
-
-
-def _files(path: Path) -> tuple[str, Sequence[str]]:
-    """The one format of the files at `path`, and the files."""
-    system, name = filesystem(path)
-    if not path.exists():
-        raise UserError(f"no file or folder {path}")
-    files = [path] if path.is_file() else sorted(f for f in path.rglob("*") if f.suffix in FORMATS)
-    kinds = {FORMATS.get(f.suffix, "") for f in files}
-    if len(kinds) != 1 or "" in kinds:
-        raise UserError(f"{path} is not a .parquet, .jsonl or .csv file, or a folder of one of these kinds")
-    if path.is_file() and system.get_file_info(name).size == 0:
-        raise UserError(f"{path} is empty")
-    return kinds.pop(), [filesystem(file)[1] for file in files]
-
-
-def _as_written(kind: pa.DataType) -> pa.DataType:
-    """The type that keeps a JSON text as it is, where Arrow would read a date."""
-    if pa.types.is_list(kind):
-        return pa.list_(_as_written(kind.value_type))
-    return pa.string() if pa.types.is_timestamp(kind) or pa.types.is_null(kind) else kind
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from s2d_ray.curation.rule import Ballot, ballot_of
+from s2d_ray.curation.rule import ParsedSamples, parse_samples
 from s2d_ray.data.records import Candidates, LabelledPrompt, Prompt, Sample, user
 from s2d_ray.tasks.task import Split, Task, Variant
 
@@ -42,6 +42,6 @@ def candidates(*texts: str, prompt_id: str = "p1", swapped: Sequence[str] = (), 
     return Candidates(Prompt(prompt_id, PROMPT.messages, {"kind": "side"}), samples, error)
 
 
-def ballot(*texts: str, swapped: Sequence[str] = ()) -> Ballot:
-    """The ballot of samples with these texts."""
-    return ballot_of(candidates(*texts, swapped=swapped), Words())
+def parsed(*texts: str, swapped: Sequence[str] = ()) -> ParsedSamples:
+    """Samples with these texts, parsed."""
+    return parse_samples(candidates(*texts, swapped=swapped), Words())

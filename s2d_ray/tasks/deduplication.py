@@ -4,7 +4,7 @@ import sqlite3
 from hashlib import blake2b
 
 
-class Seen:
+class SeenIds:
     """A set of ids in a temporary file of SQLite's, of which only a few MiB are in memory."""
 
     def __init__(self) -> None:
