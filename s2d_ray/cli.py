@@ -23,7 +23,9 @@ from rich.table import Table
 from s2d_ray.data.artifacts import Artifact
 from s2d_ray.data.files import read_json
 from s2d_ray.data.folders import RunFolders
-from s2d_ray.data.lease import attempting, ray_job
+from s2d_ray.data.lease import ray_job
+from s2d_ray.data.manifests import ModelManifest
+from s2d_ray.data.status import attempting
 from s2d_ray.data.storage import location
 from s2d_ray.doctor import findings
 from s2d_ray.errors import UserError
@@ -94,7 +96,8 @@ def run(
         chosen = names[: names.index(until) + 1] if until else names
         resolved = _resolve(recipe, overrides, limit)
         folders = _run_stages(resolved, root, chosen, overwrite)
-        if until is None and isinstance(resolved, Recipe) and Artifact(folders.model, {}).made_model:
+        whole = until is None and isinstance(resolved, Recipe)
+        if whole and Artifact(folders.model, {}, ModelManifest).manifest.made_model:
             extra = [] if limit is None else [f"limit={limit}"]
             root_option = [] if root == DEFAULT_ROOT else ["--root", root]
             words = [_command(), "serve", recipe, *(overrides or ()), *extra, *root_option]

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from s2d_ray.data.artifacts import Artifact, Json
+from s2d_ray.data.manifests import CorpusManifest
 from s2d_ray.data.records import PROMPTS, LabelledPrompt, Row, content_id, prompt_to_row
 from s2d_ray.data.storage import filesystem
 from s2d_ray.recipes.recipe import Recipe, smaller
@@ -21,7 +22,7 @@ ROWS_PER_GROUP = 1024
 GROUPS_PER_FILE = 64
 
 
-def write_corpus(recipe: Recipe, folder: Path, overwrite: bool) -> Artifact:
+def write_corpus(recipe: Recipe, folder: Path, overwrite: bool) -> Artifact[CorpusManifest]:
     """The unlabelled corpus as Parquet with ids: what System 2 gets to see.
 
     Reads the prompts twice, to know them and to write them, and holds only `recipe.limit` of them in memory, or a
@@ -29,10 +30,10 @@ def write_corpus(recipe: Recipe, folder: Path, overwrite: bool) -> Artifact:
     Raises UserError where the task cannot read its prompts, or the folder holds another corpus.
     """
     total, digest = _count_and_digest(_rows(recipe))
-    artifact = Artifact(folder, corpus_inputs(recipe, digest))
+    artifact = Artifact(folder, corpus_inputs(recipe, digest), CorpusManifest)
     if not artifact.open(overwrite):
         _write(_rows(recipe), folder)
-        artifact.finish({"rows": total, "source": load_task(recipe.task).source, "digest": digest})
+        artifact.finish(CorpusManifest(rows=total, source=load_task(recipe.task).source, digest=digest))
     return artifact
 
 

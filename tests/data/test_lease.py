@@ -14,15 +14,18 @@ from pathlib import Path
 import pytest
 
 from s2d_ray.data.artifacts import Artifact
-from s2d_ray.data.files import read_json, write_json
-from s2d_ray.data.lease import Replaced, attempting, work_done
+from s2d_ray.data.files import read_json
+from s2d_ray.data.lease import Replaced, time_spent
+from s2d_ray.data.manifests import CandidatesManifest
+from s2d_ray.data.status import attempting
 from s2d_ray.errors import UserError
+from tests.manifests import candidates_manifest, write_lease
 
 REPOSITORY = Path(__file__).parents[2]
 AT_WORK = """
 import sys, time
 from pathlib import Path
-from s2d_ray.data.lease import attempting
+from s2d_ray.data.status import attempting
 with attempting(Path(sys.argv[1])) as attempt, attempt.stage("generate"):
     print("at work", flush=True)
     time.sleep(60)
@@ -48,16 +51,9 @@ def another_process(folder: Path, program: str = AT_WORK) -> Iterator[subprocess
 
 def status(folder: Path) -> dict[str, object]:
     found: dict[str, object] = read_json(folder / "status.json")
+    assert found.pop("schema_version") == 1
     found.pop("ended")
     return found
-
-
-def fake_attempt(folder: Path, number: int, **about: object) -> Path:
-    """The file of an attempt on another machine."""
-    file = folder / "attempts" / f"{number:05}.json"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    write_json(file, {"attempt": number, "host": "far", "machine": "far", "process": 7, "state": "running", **about})
-    return file
 
 
 def test_a_second_attempt_is_refused_while_the_first_lives_and_not_after_it_was_killed(tmp_path: Path) -> None:
@@ -100,7 +96,7 @@ def test_a_failure_is_recorded_with_stage_and_error(tmp_path: Path) -> None:
 
 
 def test_a_status_names_the_round_and_the_part_of_a_mixture(tmp_path: Path) -> None:
-    artifact = Artifact(tmp_path / "round-2" / "parts" / "judge" / "candidates", {})
+    artifact = Artifact(tmp_path / "round-2" / "parts" / "judge" / "candidates", {}, CandidatesManifest)
     with pytest.raises(UserError), attempting(tmp_path) as attempt, attempt.stage("generate", 2):
         artifact.open()
         attempt.use_gpus(0)
@@ -108,7 +104,7 @@ def test_a_status_names_the_round_and_the_part_of_a_mixture(tmp_path: Path) -> N
     where = {"stage": "generate", "round": 2, "part": "judge"}
     assert status(tmp_path) == {"status": "failed", "attempt": 1, **where, "error": "no luck"}
     about = read_json(tmp_path / "attempts" / "00001.json")
-    assert work_done(tmp_path).keys() == {"round-2/parts/judge/candidates"}
+    assert time_spent(tmp_path).keys() == {"round-2/parts/judge/candidates"}
     assert about["state"] == "failed"
 
 
@@ -120,14 +116,14 @@ def test_there_is_no_status_while_an_attempt_is_at_work(tmp_path: Path) -> None:
 
 
 def test_an_attempt_on_another_machine_is_alive_while_its_file_changes(tmp_path: Path) -> None:
-    file = fake_attempt(tmp_path, 4)
+    file = write_lease(tmp_path, {}, 4)
     over = threading.Event()
 
     def live() -> None:
         beats = 0
         while not over.wait(0.1):
             beats += 1
-            fake_attempt(tmp_path, 4, seen=beats)
+            write_lease(tmp_path, {"candidates": {"seconds": beats, "gpu_seconds": 0}}, 4)
 
     thread = threading.Thread(target=live)
     thread.start()
@@ -150,7 +146,7 @@ def test_one_that_has_taken_its_number_and_not_yet_written_is_waited_for(tmp_pat
     with attempting(tmp_path, silence=0.6) as attempt:
         assert attempt.number == 2
         assert time.monotonic() - start >= 0.6
-    assert work_done(tmp_path) == {}
+    assert time_spent(tmp_path) == {}
 
 
 def test_of_many_at_once_one_gets_the_folder(tmp_path: Path) -> None:
@@ -186,23 +182,23 @@ def test_of_many_at_once_one_gets_the_folder(tmp_path: Path) -> None:
 
 
 def test_a_replaced_attempt_writes_no_manifest_and_no_status(tmp_path: Path) -> None:
-    artifact = Artifact(tmp_path / "candidates", {"seed": 0})
+    artifact = Artifact(tmp_path / "candidates", {"seed": 0}, CandidatesManifest)
     replaced = pytest.raises(Replaced, match="attempt 2 has taken over")
     with replaced, attempting(tmp_path) as attempt, attempt.stage("generate"):
         artifact.open()
-        fake_attempt(tmp_path, 2)
-        artifact.finish({"rows": 1})
+        write_lease(tmp_path, {}, 2)
+        artifact.finish(candidates_manifest())
     assert not artifact.finished
     assert not (tmp_path / "status.json").exists()
     assert read_json(tmp_path / "attempts" / "00001.json")["state"] == "replaced"
-    artifact.finish({"rows": 1})
+    artifact.finish(candidates_manifest())
     assert artifact.finished, "outside of an attempt nobody is asked"
 
 
 def test_a_replaced_attempt_is_stopped_at_its_next_beat(tmp_path: Path) -> None:
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(Replaced), attempting(tmp_path, beat=0.1) as attempt, attempt.stage("generate"):
-        fake_attempt(tmp_path, 2)
+        write_lease(tmp_path, {}, 2)
         time.sleep(20)
         pytest.fail("it went on")
     assert signal.getsignal(signal.SIGTERM) == before
@@ -216,8 +212,8 @@ def test_an_attempt_that_cannot_give_a_sign_of_life_stops_before_it_counts_as_de
 
 
 def test_time_is_counted_for_the_artifact_that_is_made_over_all_attempts(tmp_path: Path) -> None:
-    candidates = Artifact(tmp_path / "candidates", {})
-    control = Artifact(tmp_path / "controls" / "votes" / "candidates", {})
+    candidates = Artifact(tmp_path / "candidates", {}, CandidatesManifest)
+    control = Artifact(tmp_path / "controls" / "votes" / "candidates", {}, CandidatesManifest)
     begin = time.monotonic()
     with attempting(tmp_path, beat=0.05) as attempt:
         candidates.open()  # As before the stages: nothing is made yet.
@@ -230,15 +226,15 @@ def test_time_is_counted_for_the_artifact_that_is_made_over_all_attempts(tmp_pat
     with attempting(tmp_path) as attempt, attempt.stage("generate"):
         candidates.open()
         time.sleep(0.2)
-        candidates.finish({})
+        candidates.finish(candidates_manifest())
         control.open()
         time.sleep(0.1)
-        control.finish({})
+        control.finish(candidates_manifest())
         time.sleep(0.3)
         assert candidates.open(), "what is finished takes no time"
         time.sleep(0.1)
     both = time.monotonic() - begin
-    found = work_done(tmp_path)
+    found = time_spent(tmp_path)
     assert found.keys() == {"candidates", "controls/votes/candidates"}
     # At least what was slept for it, at most what was not slept for something else: a busy machine takes longer.
     assert 0.5 <= found["candidates"].seconds <= both - 0.8
