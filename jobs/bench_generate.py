@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from s2d_ray.data.artifacts import Artifact
+from s2d_ray.data.manifests import CorpusManifest
 from s2d_ray.data.records import Completion, Message, Prompt
 from s2d_ray.data.storage import local_copy
 from s2d_ray.inference.method_runs import run_method
@@ -97,12 +98,12 @@ def answer_of(worker: subprocess.Popen[str], word: str) -> str:
     raise SystemExit("the bare engine ended early: run again with --debug-bare to see why")
 
 
-def through_ray(recipe: Recipe, model: Model, corpus: Artifact) -> float:
+def through_ray(recipe: Recipe, model: Model, corpus: Artifact[CorpusManifest]) -> float:
     """Tokens/s of one round through Ray Data, engine start-up left out."""
     with tempfile.TemporaryDirectory() as folder:
         made = candidates_artifact(recipe, recipe.method, model, corpus, Path(folder))
         generate(recipe, recipe.method, model, corpus, made, "ours")
-        return float(made.manifest["tokens_per_second"])
+        return made.manifest.tokens_per_second or 0.0
 
 
 def main() -> None:

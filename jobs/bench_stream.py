@@ -26,6 +26,7 @@ from random import Random
 import psutil
 
 from s2d_ray.data.artifacts import Artifact
+from s2d_ray.data.manifests import DistilledManifest
 from s2d_ray.data.records import LabelledPrompt, Message, Prompt, content_id, user
 from s2d_ray.data.shards import parts_done
 from s2d_ray.models import Model
@@ -117,7 +118,7 @@ def worker(folder: Path, prompts: int, engines: int) -> None:
         candidates = candidates_artifact(recipe, recipe.method, model, corpus, folder / "candidates")
         generate(recipe, recipe.method, model, corpus, candidates, "generate")
         say("generate")
-        distilled = Artifact(folder / "distilled", {"candidates": candidates.fingerprint})
+        distilled = Artifact(folder / "distilled", {"candidates": candidates.fingerprint}, DistilledManifest)
         curate(recipe, recipe.curate.rules, model, candidates, distilled, "curate")
         say("curate")
 

@@ -33,7 +33,7 @@ DEMO_FIXED_SECONDS = 230
 DEMO_PRODUCTS = 1_000_000
 DEMO_GPU_SECONDS = 180
 
-State = Literal["ok", "warn", "missing"]
+Severity = Literal["ok", "warn", "missing"]
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Finding:
 
     name: str
     found: str
-    state: State = "ok"
+    state: Severity = "ok"
     advice: str = ""
     """What to type or do; empty where nothing is wrong."""
 

@@ -15,7 +15,8 @@ from s2d_ray.cli import app
 from s2d_ray.data.artifacts import Artifact
 from s2d_ray.data.files import read_json
 from s2d_ray.data.folders import RunFolders
-from s2d_ray.data.lease import attempting
+from s2d_ray.data.manifests import CorpusManifest
+from s2d_ray.data.status import attempting
 from s2d_ray.recipes.load import load_any, load_recipe, shipped_recipes
 from s2d_ray.runs.names import STAGES
 from s2d_ray.tasks.registry import load_task
@@ -234,7 +235,7 @@ def test_a_root_that_cannot_be_written_is_refused_before_ray_starts(recipe: Path
 
 def test_results_of_a_different_recipe_are_refused_before_ray_starts(recipe: Path, tmp_path: Path) -> None:
     folders = RunFolders(tmp_path / "runs" / "mine")
-    Artifact(folders.prompts, {"seed": 7}).open()
+    Artifact(folders.prompts, {"seed": 7}, CorpusManifest).open()
     told = refused_before_ray("run", recipe, "--root", tmp_path / "runs")
     assert told.startswith(f"{folders.prompts} was made by a different recipe (")
     assert "seed: 7 there, 0 now" in told

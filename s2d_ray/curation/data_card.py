@@ -13,7 +13,8 @@ from jinja2 import Environment, StrictUndefined
 
 from s2d_ray.data.artifacts import installed_versions
 from s2d_ray.data.files import write_text
-from s2d_ray.data.records import Row, kind_of
+from s2d_ray.data.manifests import Outcomes, VoteShares, installed_versions, largest
+from s2d_ray.data.records import Row
 from s2d_ray.recipes.recipe import Recipe
 from s2d_ray.recipes.strict import Named
 
@@ -22,44 +23,40 @@ NAMED_REASONS = 3
 """Reasons that one sentence names; the rest are added up."""
 
 
-def count_outcomes(rows: Iterable[Row]) -> dict[str, Any]:
-    """Counts by status and reason, and a histogram of vote shares by status, of rows of schema `DECISIONS`."""
+def count_outcomes(rows: Iterable[Row]) -> Outcomes:
+    """Counts of rows of schema `DECISIONS`, of which only status, reason and vote_share are read."""
     reasons: dict[str, Counter[str]] = {status: Counter() for status in STATUSES}
     shares: dict[str, Counter[str]] = {"kept": Counter(), "rejected": Counter()}
     for row in rows:
         reasons[row["status"]][row["reason"]] += 1
         if row["vote_share"] is not None:
             shares[row["status"]][f"{row['vote_share']:.2f}"] += 1
-    return {
-        "rows": sum(counts.total() for counts in reasons.values()),
-        "kept": reasons["kept"].total(),
-        "rejected": dict(reasons["rejected"].most_common()),
-        "failed": dict(reasons["failed"].most_common()),
-        "vote_shares": {status: dict(sorted(counts.items())) for status, counts in shares.items()},
-    }
+    return Outcomes(
+        rows=sum(counts.total() for counts in reasons.values()),
+        kept=reasons["kept"].total(),
+        rejected=dict(reasons["rejected"]),
+        failed=dict(reasons["failed"]),
+        vote_shares=VoteShares(**{status: dict(sorted(counts.items())) for status, counts in shares.items()}),
+    )
 
 
-def why_nothing_kept(counts: Mapping[str, Any]) -> str:
+def why_nothing_kept(outcomes: Outcomes) -> str:
     """A sentence on a distilled set that is empty: how many prompts were left out, and for which reasons."""
-    failed: Counter[str] = Counter()
-    for error, n in counts["failed"].items():
-        failed[kind_of(error)] += n
-    parts = [_left_out(*part) for part in (("rejected", counts["rejected"]), ("failed", failed)) if part[1]]
-    return f"Curation kept none of {counts['rows']} prompts, so there is nothing to train on: {' and '.join(parts)}."
+    left_out = (("rejected", outcomes.rejected), ("failed", outcomes.failed))
+    parts = [_left_out(status, reasons) for status, reasons in left_out if reasons]
+    return f"Curation kept none of {outcomes.rows} prompts, so there is nothing to train on: {' and '.join(parts)}."
 
 
 def _left_out(status: str, reasons: Mapping[str, int]) -> str:
-    ordered = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
-    named = [f"{reason} {n}" for reason, n in ordered[:NAMED_REASONS]]
-    rest = sum(n for _, n in ordered[NAMED_REASONS:])
-    return f"{sum(reasons.values())} {status} ({', '.join([*named, *([f'other reasons {rest}'] if rest else [])])})"
+    named = (f"{reason} {n}" for reason, n in largest(reasons, NAMED_REASONS).items())
+    return f"{sum(reasons.values())} {status} ({', '.join(named)})"
 
 
 def write_data_card(
     folder: Path,
     recipe: Recipe,
     rules: Sequence[Named],
-    counts: Mapping[str, Any],
+    outcomes: Outcomes,
     inputs: Mapping[str, Any],
     source: str,
 ) -> None:
@@ -77,7 +74,7 @@ def write_data_card(
         environment.from_string(TEMPLATE).render(
             front=yaml.safe_dump(front, sort_keys=False),
             recipe=recipe,
-            counts=counts,
+            outcomes=outcomes,
             inputs=inputs,
             source=source,
             rules=[rule.model_dump(mode="json") for rule in rules],
@@ -87,7 +84,7 @@ def write_data_card(
 
 
 def _cell(text: str) -> str:
-    """Text as one cell of a Markdown table: a reason may be any error's message."""
+    """Text as one cell of a Markdown table: a rule may give any reason."""
     return " ".join(text.split()).replace("|", "\\|")
 
 
@@ -100,21 +97,22 @@ Each row of the default configuration is a plain prompt and the answer that Syst
 
 | outcome | prompts |
 |---|---|
-| kept | {{ counts.kept }} |
-{% for reason, n in counts.rejected.items() %}
+| kept | {{ outcomes.kept }} |
+{% for reason, n in outcomes.rejected.items() %}
 | rejected: {{ reason | cell }} | {{ n }} |
 {% endfor %}
-{% for reason, n in counts.failed.items() %}
+{% for reason, n in outcomes.failed.items() %}
 | failed: {{ reason | cell }} | {{ n }} |
 {% endfor %}
-| all | {{ counts.rows }} |
+| all | {{ outcomes.rows }} |
 
 ## Vote shares
 
 | share of the samples | kept | rejected |
 |---|---|---|
-{% for share in (counts.vote_shares.kept.keys() | list + counts.vote_shares.rejected.keys() | list) | unique | sort %}
-| {{ share }} | {{ counts.vote_shares.kept.get(share, 0) }} | {{ counts.vote_shares.rejected.get(share, 0) }} |
+{% set shares = outcomes.vote_shares %}
+{% for share in (shares.kept.keys() | list + shares.rejected.keys() | list) | unique | sort %}
+| {{ share }} | {{ shares.kept.get(share, 0) }} | {{ shares.rejected.get(share, 0) }} |
 {% endfor %}
 
 ## How it was made

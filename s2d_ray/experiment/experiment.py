@@ -61,7 +61,7 @@ class Event(Strict):
     """In force from here on."""
 
 
-class State(Strict):
+class ExperimentState(Strict):
     """Everything about an experiment that a restart must not lose."""
 
     status: Status
@@ -98,9 +98,9 @@ class Change(Strict):
     """Of the state that the person saw."""
 
 
-def read_state(path: Path) -> State:
+def read_state(path: Path) -> ExperimentState:
     """The state in a file that an experiment wrote. Raises UserError where it is not one."""
-    return parse(State, read_json(path), where=str(path))
+    return parse(ExperimentState, read_json(path), where=str(path))
 
 
 class Experiment:
@@ -129,7 +129,7 @@ class Experiment:
             self._begin("weights", self._state.events, now, "the recipe's weights or ramp were changed")
 
     @property
-    def state(self) -> State:
+    def state(self) -> ExperimentState:
         """As it is on disk."""
         return self._state
 
@@ -137,7 +137,7 @@ class Experiment:
         """Take over what another writer left: while a server is replaced, both it and its successor live."""
         self._state = read_state(self._path)
 
-    def apply(self, change: Change, now: datetime) -> State:
+    def apply(self, change: Change, now: datetime) -> ExperimentState:
         """Do what a person asks for. A roll-back always goes through.
 
         Raises OutOfDate where another change came first, and UserError where the new weights are missing.
@@ -155,7 +155,7 @@ class Experiment:
             "weights", change.who, change.why, now, status="running", weights=change.weights, ramp_from=None
         )
 
-    def roll_back(self, who: str, why: str, now: datetime) -> State:
+    def roll_back(self, who: str, why: str, now: datetime) -> ExperimentState:
         """Send every user to System 2, until a person sets weights again."""
         while True:
             with suppress(OutOfDate):
@@ -163,7 +163,7 @@ class Experiment:
                 return self._record("roll back", who, why, now, **changed)
             self.refresh()
 
-    def advance(self, now: datetime) -> State:
+    def advance(self, now: datetime) -> ExperimentState:
         """Take the ramp's next step if its time has come. To be called every few seconds."""
         state = self._state
         if state.ramp_from is None:
@@ -185,19 +185,21 @@ class Experiment:
         event = Event(version=len(events) + 1, at=now, who="recipe", action=action, why=why, weights=weights)
         ramp_from = now if schedule.ramp else None
         self._write(
-            State(status="running", weights=weights, schedule=schedule, ramp_from=ramp_from, events=(*events, event))
+            ExperimentState(
+                status="running", weights=weights, schedule=schedule, ramp_from=ramp_from, events=(*events, event)
+            )
         )
 
-    def _record(self, action: Action, who: str, why: str, now: datetime, **changed: Any) -> State:
+    def _record(self, action: Action, who: str, why: str, now: datetime, **changed: Any) -> ExperimentState:
         state = self._state.model_copy(update=changed)
         event = Event(version=state.version + 1, at=now, who=who, action=action, why=why, weights=state.weights)
         return self._write(state.model_copy(update={"events": (*state.events, event)}))
 
-    def _write(self, state: State) -> State:
+    def _write(self, state: ExperimentState) -> ExperimentState:
         """Raises OutOfDate where the file does not hold the version before it."""
 
         def next_version(content: Any) -> object:
-            before = 0 if content is None else parse(State, content, where=str(self._path)).version
+            before = 0 if content is None else parse(ExperimentState, content, where=str(self._path)).version
             if before != state.version - 1:
                 raise OutOfDate("another server has changed the experiment since: reload the page")
             return state.model_dump(mode="json")

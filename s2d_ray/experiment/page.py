@@ -12,7 +12,7 @@ from s2d_ray.evaluation.statistics import Interval
 from s2d_ray.experiment import charts
 from s2d_ray.experiment.assignment import ARMS, Arm
 from s2d_ray.experiment.decision import Decision, points
-from s2d_ray.experiment.experiment import State
+from s2d_ray.experiment.experiment import ExperimentState
 from s2d_ray.experiment.summary import EDGES, Summary
 from s2d_ray.recipes.recipe import Recipe
 
@@ -32,7 +32,9 @@ def content_security_policy(nonce: str) -> str:
     )
 
 
-def ab_page(recipe: Recipe, state: State, summary: Summary, decision: Decision, now: datetime, nonce: str) -> str:
+def ab_page(
+    recipe: Recipe, state: ExperimentState, summary: Summary, decision: Decision, now: datetime, nonce: str
+) -> str:
     """The page as one HTML text that needs nothing else."""
     shown: list[Arm] = [arm for arm in ARMS if _takes_part(arm, state, summary)]
     start = state.started.timestamp()
@@ -67,12 +69,12 @@ def ab_page(recipe: Recipe, state: State, summary: Summary, decision: Decision, 
     )
 
 
-def weights_of(state: State) -> dict[Arm, float]:
+def weights_of(state: ExperimentState) -> dict[Arm, float]:
     """The share of the users that each arm has now."""
     return {"system1": state.weights.system1, "system2": state.weights.system2, "base": state.weights.base}
 
 
-def _takes_part(arm: Arm, state: State, summary: Summary) -> bool:
+def _takes_part(arm: Arm, state: ExperimentState, summary: Summary) -> bool:
     own = summary.arms[arm]
     return arm != "base" or weights_of(state)[arm] > 0 or own.requests + own.asked_by_name > 0
 

@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 from s2d_ray.evaluation.statistics import Interval
 from s2d_ray.experiment.assignment import ARMS, CLUSTERS, Arm
 from s2d_ray.experiment.events import Outcome
-from s2d_ray.experiment.experiment import ALL_TO_SYSTEM2, State
+from s2d_ray.experiment.experiment import ALL_TO_SYSTEM2, ExperimentState
 from s2d_ray.experiment.sequences import Array, Moments, amount, difference, moments, quantile, rating, share
 from s2d_ray.experiment.store import Snapshot
 from s2d_ray.recipes.serve import Weights
@@ -128,7 +128,7 @@ class Tally:
     agreements: Array = field(default_factory=lambda: np.zeros(CLUSTERS))
 
 
-def summarise(snapshot: Snapshot, state: State, margin: float, now: datetime) -> Summary:
+def summarise(snapshot: Snapshot, state: ExperimentState, margin: float, now: datetime) -> Summary:
     """Every arm of an experiment, from all that its store holds."""
     tallies: dict[Arm, Tally] = {arm: Tally() for arm in ARMS}
     start = state.started.timestamp()

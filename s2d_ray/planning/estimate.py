@@ -17,7 +17,7 @@ from safetensors import safe_open
 from s2d_ray.data.artifacts import MANIFEST
 from s2d_ray.data.files import read_rows
 from s2d_ray.data.folders import RunFolders
-from s2d_ray.data.lease import work_done
+from s2d_ray.data.lease import time_spent
 from s2d_ray.data.storage import local_copy
 from s2d_ray.errors import UserError
 from s2d_ray.models import resolve_model
@@ -86,7 +86,7 @@ def measure_run(recipe: AnyRecipe, folders: RunFolders) -> list[Measured]:
             f"--measure 32, or first `s2d run {recipe.name} --until curate`"
         )
     plan = make_plans(with_dtype(recipe, folders), folders)[0]
-    spent = work_done(folders.base)
+    spent = time_spent(folders.base)
     measured = []
     for part in plan.parts:
         for branch in part.branches:
@@ -120,7 +120,7 @@ def measure_sample(recipe: AnyRecipe) -> list[Measured]:
 def _without_start(branch: Branch, gpus: int) -> float | None:
     """GPU-seconds of generating; a sample is too short to bear the start of an engine."""
     made = branch.candidates.manifest
-    return gpus * made["tokens_now"] / made["tokens_per_second"] if gpus and made["tokens_now"] else None
+    return gpus * made.tokens_now / made.tokens_per_second if gpus and made.tokens_per_second else None
 
 
 def _measured(plan: Plan, part: Part, branch: Branch, gpu_seconds: float | None) -> Measured:
@@ -128,10 +128,10 @@ def _measured(plan: Plan, part: Part, branch: Branch, gpu_seconds: float | None)
     return Measured(
         arm=branch.arm,
         method=_named(f"{part.name} {branch.method.name}".strip(), branch.arm),
-        prompts=curated["rows"],
+        prompts=curated.rows,
         steps=step_tokens(branch.candidates.path) if branch.generates else {},
         rule_calls=step_tokens(branch.distilled.path),
-        kept=curated["kept"],
+        kept=curated.kept,
         tokens_per_pair=_tokens_per_pair(plan, branch.distilled.path),
         max_examples=branch.max_examples,
         gpu_seconds=gpu_seconds if branch.generates else None,

@@ -11,8 +11,8 @@ import pyarrow.compute as pc
 from rich.table import Table
 
 from s2d_ray.data.files import parquet_file, part_files
-from s2d_ray.data.lease import Work
 from s2d_ray.data.records import CALL_COUNTS
+from s2d_ray.data.work import TimeSpent
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Ledger:
 
     steps: Mapping[str, Tokens]
     """Each step of System 2 over the whole corpus, rejected prompts included, and of rules that ask the model."""
-    work: Mapping[str, Work]
+    work: Mapping[str, TimeSpent]
     """Stage → time over all attempts; empty for a run that kept no account of it."""
     accepted: int
     """Prompts that became a training example."""
@@ -99,7 +99,7 @@ def _by_step(calls: pa.StructArray) -> dict[str, Tokens]:
 
 def balance(
     steps: Mapping[str, Tokens],
-    work: Mapping[str, Work],
+    work: Mapping[str, TimeSpent],
     prompts: int,
     accepted: int,
     system2: float | None,
@@ -123,7 +123,7 @@ def balance(
     )
 
 
-def _in_tokens(work: Mapping[str, Work], generated: int) -> float | None:
+def _in_tokens(work: Mapping[str, TimeSpent], generated: int) -> float | None:
     """All the time that was spent, in tokens that generating made in as much time; GPU time where there were GPUs."""
     on_gpus = any(spent.gpu_seconds for spent in work.values())
     seconds = {stage: spent.gpu_seconds if on_gpus else spent.seconds for stage, spent in work.items()}

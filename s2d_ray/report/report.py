@@ -11,11 +11,19 @@ from typing import Any
 
 from s2d_ray.arms import CONTROLS, CORE_ARMS, is_further, label
 from s2d_ray.curation.data_card import why_nothing_kept
-from s2d_ray.data.artifacts import Artifact
+from s2d_ray.data.artifacts import Artifact, M
 from s2d_ray.data.files import read_json_lines, read_rows, write_json, write_text
 from s2d_ray.data.folders import TRAINING_LOG, RunFolders
-from s2d_ray.data.lease import Work, work_done
+from s2d_ray.data.lease import time_spent
+from s2d_ray.data.manifests import (
+    CandidatesManifest,
+    DistilledManifest,
+    EvaluationManifest,
+    ModelManifest,
+    TimedManifest,
+)
 from s2d_ray.data.records import Row
+from s2d_ray.data.work import TimeSpent
 from s2d_ray.evaluation.cascade import calibrate, curve, trials
 from s2d_ray.evaluation.metrics import (
     ALL,
@@ -69,7 +77,7 @@ def write_report(recipe: Recipe, task: Task, folders: RunFolders) -> dict[str, A
 
 
 def _report(recipe: Recipe, task: Task, folders: RunFolders, answers: Sequence[Answer]) -> dict[str, Any]:
-    evaluated = _manifest(folders.evaluation)
+    evaluated = _manifest(folders.evaluation, EvaluationManifest)
     untrained_arms = dict(_untrained(recipe, folders))
     arms = score_arms(answers, task, [arm for arm in CORE_ARMS if arm not in untrained_arms])
     comparisons = _comparisons(arms, answers, task)
@@ -93,15 +101,15 @@ def _report(recipe: Recipe, task: Task, folders: RunFolders, answers: Sequence[A
         "comparisons": {name: {s: asdict(p) for s, p in parts.items()} for name, parts in comparisons.items()},
         "notes": _notes(arms, subsets_of(answers), untrained_arms),
         "prompts": _prompts(folders),
-        "vote_shares": _manifest(folders.distilled)["vote_shares"],
+        "vote_shares": _manifest(folders.distilled, DistilledManifest).vote_shares.model_dump(),
         "precision": _precision(recipe, task, folders),
         "ledger": _ledger(recipe, arms, folders, saves=verdict["verdict"] not in (KEEP_SYSTEM1, KEEP_SYSTEM2)),
         "training": dict(_trainings({arm: branch for arm, branch in branches.items() if arm in arms})),
-        "seconds": _seconds(float(evaluated["seconds"]), branches),
+        "seconds": _seconds(evaluated.seconds, branches),
         "examples": examples(read_rows(folders.evaluation), answers, chosen, task),
         "settings": recipe.model_dump(mode="json"),
         "source": task.source,
-        "versions": evaluated["versions"],
+        "versions": evaluated.versions,
     }
 
 
@@ -109,7 +117,7 @@ def _untrained(recipe: Recipe, folders: RunFolders) -> Iterator[tuple[str, str]]
     """Each arm for which curation kept nothing, with the sentence that says so."""
     branches = {"distilled": folders} | {arm: folders.control(arm) for arm in CONTROLS if recipe.evaluate.controls}
     for arm, branch in branches.items():
-        if branch.model.exists() and not (curated := _manifest(branch.distilled))["kept"]:
+        if branch.model.exists() and not (curated := _manifest(branch.distilled, DistilledManifest)).kept:
             yield arm, why_nothing_kept(curated)
 
 
@@ -166,8 +174,8 @@ def _reported(recipe: Recipe, one_sample: Mapping[str, ArmScores]) -> dict[str, 
     return asdict(paper) | {"figures": figures}
 
 
-def _manifest(folder: Path) -> dict[str, Any]:
-    return Artifact.existing(folder).manifest
+def _manifest(folder: Path, kind: type[M]) -> M:
+    return Artifact.existing(folder, kind).manifest
 
 
 def _arm(scores: ArmScores) -> dict[str, Any]:
@@ -220,8 +228,8 @@ def _lost_echo(before: ArmScores, after: ArmScores) -> str:
 
 
 def _prompts(folders: RunFolders) -> dict[str, Any]:
-    curated = _manifest(folders.distilled)
-    return {"corpus": curated["rows"], **{key: curated[key] for key in ("kept", "rejected", "failed")}}
+    curated = _manifest(folders.distilled, DistilledManifest)
+    return {"corpus": curated.rows, **curated.model_dump(include={"kept", "rejected", "failed"})}
 
 
 def _decisions(folders: RunFolders) -> Iterator[Row]:
@@ -249,23 +257,23 @@ def _ledger(recipe: Recipe, arms: Mapping[str, ArmScores], folders: RunFolders, 
     return asdict(balance(steps, work, counts["corpus"], counts["kept"], slow, fast))
 
 
-def _work(recipe: Recipe, folders: RunFolders, kept: int) -> dict[str, Work]:
+def _work(recipe: Recipe, folders: RunFolders, kept: int) -> dict[str, TimeSpent]:
     """Stage → time over all attempts; of a mixture's training the share of this part's pairs."""
-    spent = work_done(folders.run)
+    spent = time_spent(folders.run)
     made = {"generate": folders.candidates, "curate": folders.distilled, "train": folders.model}
     paths = {stage: str(path.relative_to(folders.run)) for stage, path in made.items()}
     work = {stage: spent[path] for stage, path in paths.items() if path in spent}
-    if "train" in work and "examples" in (trained := _manifest(folders.model)):
+    if "train" in work and (trained := _manifest(folders.model, ModelManifest)).made_model:
         own = min(kept, recipe.train.max_examples or kept)
-        work["train"] = work["train"].share(own / (trained["examples"] + trained["left_out_too_long"]))
+        work["train"] = work["train"].share(own / (trained.examples + trained.left_out_too_long))
     return work
 
 
 def _trainings(branches: Mapping[str, RunFolders]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Each trained arm with its training's figures and loss curve."""
     for arm, branch in branches.items():
-        made = _manifest(branch.model)
-        figures = {key: made[key] for key in ("examples", "steps", "tokens", "seconds", "tokens_per_second")}
+        made = _manifest(branch.model, ModelManifest)
+        figures = made.model_dump(include={"examples", "steps", "tokens", "seconds", "tokens_per_second"})
         yield arm, figures | {"curve": _loss_curve(branch)}
 
 
@@ -281,10 +289,15 @@ def _seconds(evaluated: float, branches: Mapping[str, RunFolders]) -> dict[str, 
     seconds: dict[str, float] = {}
     for arm, branch in branches.items():
         prefix = "control_" if arm in CONTROLS else ""
-        for stage, folder in (("generate", branch.candidates), ("curate", branch.distilled), ("train", branch.model)):
+        made: Sequence[tuple[str, Path, type[TimedManifest]]] = (
+            ("generate", branch.candidates, CandidatesManifest),
+            ("curate", branch.distilled, DistilledManifest),
+            ("train", branch.model, ModelManifest),
+        )
+        for stage, folder, kind in made:
             # The uncurated control trains on the main branch's candidates and has none of its own.
             if arm not in CONTROLS or folder.exists():
                 key = prefix + stage
-                seconds[key] = seconds.get(key, 0.0) + float(_manifest(folder)["seconds"])
+                seconds[key] = seconds.get(key, 0.0) + _manifest(folder, kind).seconds
         seconds.setdefault("evaluate", evaluated)
     return seconds

@@ -8,12 +8,19 @@ the training. Each further round is planned like the first, on the model that th
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from s2d_ray.arms import further_arm
 from s2d_ray.curation.registry import load_rules
 from s2d_ray.data.artifacts import Artifact, Json
 from s2d_ray.data.folders import RunFolders
+from s2d_ray.data.manifests import (
+    CandidatesManifest,
+    CorpusManifest,
+    DistilledManifest,
+    EvaluationManifest,
+    ModelManifest,
+)
 from s2d_ray.models import Model, resolve_model
 from s2d_ray.recipes.recipe import AnyRecipe, Mixture, Recipe
 from s2d_ray.recipes.strict import Named
@@ -41,8 +48,8 @@ class Branch:
     """The arm that the model trained on these pairs becomes in evaluation."""
     method: Named
     rules: Sequence[Named]
-    candidates: Artifact
-    distilled: Artifact
+    candidates: Artifact[CandidatesManifest]
+    distilled: Artifact[DistilledManifest]
     generates: bool
     """False where it curates the candidates of another branch."""
     max_examples: int | None
@@ -57,10 +64,10 @@ class Part:
     """Empty where the run has no other."""
     recipe: Recipe
     folders: RunFolders
-    corpus: Artifact
+    corpus: Artifact[CorpusManifest]
     branches: Sequence[Branch]
     """The distillation itself, then the controls."""
-    evaluation: Artifact
+    evaluation: Artifact[EvaluationManifest]
 
     def label(self, stage: str, arm: str = "distilled") -> str:
         """How its stage is called in front of a person."""
@@ -74,7 +81,7 @@ class Training:
     arm: str
     branches: Mapping[str, Branch]
     """By the part's name, in order of names."""
-    model: Artifact
+    model: Artifact[ModelManifest]
 
     @property
     def label(self) -> str:
@@ -84,7 +91,7 @@ class Training:
     @property
     def made_model(self) -> bool:
         """Whether, once finished, it made a model; not where curation kept nothing."""
-        return self.model.made_model
+        return self.model.manifest.made_model
 
 
 @dataclass(frozen=True)
@@ -114,23 +121,24 @@ class Plan:
         """Whether the run has more reports than one, so that an overview is made of them."""
         return isinstance(self.recipe, Mixture) or self.recipe.rounds > 1
 
-    def artifacts(self, stage: str) -> list[Artifact]:
+    def artifacts(self, stage: str) -> list[Artifact[Any]]:
         """What a stage makes."""
         branches = [branch for part in self.parts for branch in part.branches]
-        return {
+        made: Mapping[str, list[Artifact[Any]]] = {
             "ingest": [part.corpus for part in self.parts],
             "generate": [b.candidates for b in branches if b.generates],
             "curate": [b.distilled for b in branches],
             "train": [t.model for t in self.trainings],
             "evaluate": [part.evaluation for part in self.parts],
             "report": [],
-        }[stage]
+        }
+        return made[stage]
 
 
 class _Prompts(NamedTuple):
     """The prompts of a part, which all rounds share."""
 
-    corpus: Artifact
+    corpus: Artifact[CorpusManifest]
     held_out: str
     """Digest of the held-out prompts."""
 
@@ -179,7 +187,11 @@ def _plan(
             folders.part(name),
             prompts[name].corpus,
             branches[name],
-            Artifact(folders.part(name).evaluation, _evaluation_inputs(own, base, trainings, prompts[name].held_out)),
+            Artifact(
+                folders.part(name).evaluation,
+                _evaluation_inputs(own, base, trainings, prompts[name].held_out),
+                EvaluationManifest,
+            ),
         )
         for name, own in recipes.items()
     ]
@@ -199,18 +211,20 @@ class Distilled:
 
 def find_distilled(recipe: Recipe, folders: RunFolders, base: Model) -> Distilled | None:
     """The finished model in a recipe's results folder, if there is one. Writes nothing, and reads no prompts."""
-    prompts = Artifact(folders.prompts, {})
-    if not prompts.finished or not Artifact(folders.model, {}).finished:
+    prompts = Artifact(folders.prompts, {}, CorpusManifest)
+    if not prompts.finished or not Artifact(folders.model, {}, ModelManifest).finished:
         return None
-    corpus = Artifact(folders.prompts, corpus_inputs(recipe, prompts.manifest["digest"]))
+    corpus = Artifact(folders.prompts, corpus_inputs(recipe, prompts.manifest.digest), CorpusManifest)
     main, *_ = _branches(recipe, folders, base, corpus)
     training = _training(recipe, folders, base, {"": main})
     if not training.made_model:
         return None
     # A stage's inputs hold the fingerprint of the one before: the first that differs is where they part.
-    stages = [stage for stage in (corpus, main.candidates, main.distilled, training.model) if stage.finished]
+    stages: list[Artifact[Any]] = [
+        stage for stage in (corpus, main.candidates, main.distilled, training.model) if stage.finished
+    ]
     changes = next(filter(None, (stage.changes for stage in stages)), "")
-    examples = training.model.manifest["examples"]
+    examples = training.model.manifest.examples
     return Distilled(Model.local(f"{base.name}, distilled", folders.model), examples, changes)
 
 
@@ -221,7 +235,9 @@ def base_arms(recipe: Recipe) -> dict[str, Named]:
     return {"system1": SYSTEM1, "system2": Named(name=recipe.method.name, **options), **further}
 
 
-def candidates_artifact(recipe: Recipe, method: Named, base: Model, corpus: Artifact, folder: Path) -> Artifact:
+def candidates_artifact(
+    recipe: Recipe, method: Named, base: Model, corpus: Artifact[CorpusManifest], folder: Path
+) -> Artifact[CandidatesManifest]:
     """The answers of a method to the corpus."""
     settings = recipe.generate
     return Artifact(
@@ -232,17 +248,24 @@ def candidates_artifact(recipe: Recipe, method: Named, base: Model, corpus: Arti
             "samples": settings.samples,
             "sampling": settings.sampling.model_dump(mode="json"),
             "seed": recipe.seed,
-            "corpus": corpus.manifest["digest"],
+            "corpus": corpus.manifest.digest,
             **_engine_inputs(recipe),
         },
+        CandidatesManifest,
     )
 
 
-def _branches(recipe: Recipe, folders: RunFolders, base: Model, corpus: Artifact) -> list[Branch]:
+def _branches(recipe: Recipe, folders: RunFolders, base: Model, corpus: Artifact[CorpusManifest]) -> list[Branch]:
     rules = recipe.curate.rules
 
-    def branch(arm: str, own: RunFolders, method: Named, rules: Sequence[Named], candidates: Artifact) -> Branch:
-        distilled = Artifact(own.distilled, _distilled_inputs(recipe, rules, candidates))
+    def branch(
+        arm: str,
+        own: RunFolders,
+        method: Named,
+        rules: Sequence[Named],
+        candidates: Artifact[CandidatesManifest],
+    ) -> Branch:
+        distilled = Artifact(own.distilled, _distilled_inputs(recipe, rules, candidates), DistilledManifest)
         generates = own.candidates == candidates.path
         return Branch(arm, method, rules, candidates, distilled, generates, recipe.train.max_examples)
 
@@ -262,7 +285,7 @@ def _branches(recipe: Recipe, folders: RunFolders, base: Model, corpus: Artifact
 def _training(recipe: AnyRecipe, folders: RunFolders, base: Model, branches: Mapping[str, Branch]) -> Training:
     [arm] = {branch.arm for branch in branches.values()}
     folder = folders.model if arm == "distilled" else folders.control(arm).model
-    return Training(arm, branches, Artifact(folder, _model_inputs(recipe, base, branches)))
+    return Training(arm, branches, Artifact(folder, _model_inputs(recipe, base, branches), ModelManifest))
 
 
 def _label(stage: str, arm: str) -> str:
@@ -278,7 +301,7 @@ def _engine_inputs(recipe: Recipe) -> Json:
     }
 
 
-def _distilled_inputs(recipe: Recipe, sections: Sequence[Named], candidates: Artifact) -> Json:
+def _distilled_inputs(recipe: Recipe, sections: Sequence[Named], candidates: Artifact[CandidatesManifest]) -> Json:
     named = zip(sections, load_rules(sections), strict=True)
     return {
         "candidates": candidates.fingerprint,

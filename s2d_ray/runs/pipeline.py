@@ -11,6 +11,7 @@ The controls of the paper run through the same stages as branches of their own (
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 from s2d_ray.curation.registry import load_rules
 from s2d_ray.data.artifacts import Artifact
@@ -120,7 +121,7 @@ def _follows(plan: Plan, first_stage: str) -> bool:
     return gained(reports_of(before.part_folders).values())
 
 
-def _made_before(plan: Plan, stage: str) -> list[Artifact]:
+def _made_before(plan: Plan, stage: str) -> list[Artifact[Any]]:
     """What the stages before this one make."""
     names = list(STAGE_NAMES)
     return [artifact for earlier in names[: names.index(stage)] for artifact in plan.artifacts(earlier)]

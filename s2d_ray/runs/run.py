@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from s2d_ray.data.artifacts import Artifact
 from s2d_ray.data.files import part_files, read_json, write_text
 from s2d_ray.data.folders import RunFolders
-from s2d_ray.data.lease import attempting, ray_job
+from s2d_ray.data.lease import ray_job
+from s2d_ray.data.manifests import DistilledManifest, ModelManifest
 from s2d_ray.data.records import DECISIONS, Prompt
+from s2d_ray.data.status import attempting
 from s2d_ray.data.storage import local_copy, location
 from s2d_ray.errors import UserError
 from s2d_ray.inference.engine import EngineDied
@@ -161,7 +163,7 @@ class Run:
         from datasets import Dataset
 
         folder = self.folders.part(part).distilled
-        Artifact.existing(folder)
+        Artifact.existing(folder, DistilledManifest)
         files = [str(path) for path in part_files(local_copy(folder) / f"status={status}")]
         found: Dataset = Dataset.from_parquet(files) if files else Dataset(_WITHOUT_STATUS.empty_table())
         return found
@@ -169,15 +171,15 @@ class Run:
     @property
     def model_path(self) -> Path:
         """The distilled model's folder. Raises UserError where there is none (yet)."""
-        if not Artifact.existing(self.folders.model).made_model:
+        if not Artifact.existing(self.folders.model, ModelManifest).manifest.made_model:
             raise UserError(f"curation kept nothing to train {self.recipe.name} on: there is no model")
         return self.folders.model
 
     @property
     def can_be_served(self) -> bool:
         """Whether `s2d serve` has a model to serve."""
-        model = Artifact(self.folders.model, {})
-        return isinstance(self.recipe, Recipe) and model.finished and model.made_model
+        model = Artifact(self.folders.model, {}, ModelManifest)
+        return isinstance(self.recipe, Recipe) and model.finished and model.manifest.made_model
 
     def ask(self, question: str | None = None) -> Asked:
         """One prompt put to each arm, in this process; without a question, a held-out prompt of the task.

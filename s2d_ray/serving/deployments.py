@@ -24,7 +24,7 @@ from s2d_ray.data.folders import RunFolders
 from s2d_ray.data.records import Completion, Message
 from s2d_ray.experiment.controller import Controller, events_folder
 from s2d_ray.experiment.events import RequestEvent
-from s2d_ray.experiment.experiment import State
+from s2d_ray.experiment.experiment import ExperimentState
 from s2d_ray.inference.engine import EngineDied, RunningEngine
 from s2d_ray.inference.start import start_engine
 from s2d_ray.methods.direct import direct
@@ -204,11 +204,11 @@ class ControllerReplica:
     def __init__(self, recipe: Recipe, folders: RunFolders) -> None:
         self._controller = Controller(recipe, folders)
 
-    async def observe(self, events: Sequence[RequestEvent]) -> State:
+    async def observe(self, events: Sequence[RequestEvent]) -> ExperimentState:
         """As the controller."""
         return await asyncio.to_thread(self._controller.observe, events)
 
-    async def change(self, body: Mapping[str, Any]) -> State:
+    async def change(self, body: Mapping[str, Any]) -> ExperimentState:
         """As the controller."""
         return await asyncio.to_thread(self._controller.change, body)
 
@@ -223,14 +223,14 @@ class RemoteOffice:
     def __init__(self, handle: DeploymentHandle[Any]) -> None:
         self._handle = handle
 
-    async def observe(self, events: Sequence[RequestEvent]) -> State:
+    async def observe(self, events: Sequence[RequestEvent]) -> ExperimentState:
         """As the controller."""
-        state: State = await self._ask(self._handle.observe, events)
+        state: ExperimentState = await self._ask(self._handle.observe, events)
         return state
 
-    async def change(self, body: Mapping[str, Any]) -> State:
+    async def change(self, body: Mapping[str, Any]) -> ExperimentState:
         """As the controller."""
-        state: State = await self._ask(self._handle.change, body)
+        state: ExperimentState = await self._ask(self._handle.change, body)
         return state
 
     async def page(self, nonce: str) -> str:

@@ -17,7 +17,7 @@ from s2d_ray.data.records import Prompt, kind_of
 from s2d_ray.errors import UserError
 from s2d_ray.experiment.assignment import ARMS, MODELS, Arm, arm_at, place
 from s2d_ray.experiment.events import Feedback, Outcome, RequestEvent, ShadowEvent, cost
-from s2d_ray.experiment.experiment import State
+from s2d_ray.experiment.experiment import ExperimentState
 from s2d_ray.experiment.store import EventStore
 from s2d_ray.inference.engine import EngineDied, EngineError
 from s2d_ray.recipes.recipe import Recipe
@@ -52,11 +52,11 @@ class Failed(Exception):
 class Office(Protocol):
     """Who decides about the experiment."""
 
-    async def observe(self, events: Sequence[RequestEvent]) -> State:
+    async def observe(self, events: Sequence[RequestEvent]) -> ExperimentState:
         """Report requests that have ended; the state in force."""
         ...
 
-    async def change(self, body: Mapping[str, Any]) -> State:
+    async def change(self, body: Mapping[str, Any]) -> ExperimentState:
         """Change the experiment; the state in force after that."""
         ...
 
@@ -107,7 +107,7 @@ class Desk:
         self._arms, self._office, self._metrics = arms, office, metrics
         self._store = EventStore(events)
         self._admission = {arm: _admission(self._serve, arm) for arm in ARMS}
-        self._state: State | None = None
+        self._state: ExperimentState | None = None
         self._ended: list[RequestEvent] = []
         self._background: set[asyncio.Task[None]] = set()
         self._shadows = 0
@@ -168,7 +168,7 @@ class Desk:
         """Keep what a user thought of an answer."""
         self._store.add(feedback.event(time.time()))
 
-    async def change(self, body: Mapping[str, Any]) -> State:
+    async def change(self, body: Mapping[str, Any]) -> ExperimentState:
         """Change the experiment, for this desk at once and for others within a second."""
         self._state = await self._office.change(body)
         return self._state

@@ -11,6 +11,7 @@ from s2d_ray.curation.registry import load_rules
 from s2d_ray.curation.rule import curate_prompt
 from s2d_ray.data.artifacts import Artifact
 from s2d_ray.data.files import read_rows
+from s2d_ray.data.manifests import CandidatesManifest, DistilledManifest
 from s2d_ray.data.records import DECISIONS, Row, candidates_from_row
 from s2d_ray.data.shards import forget_checkpoint
 from s2d_ray.inference.engine import CompletionEngine, EngineDied
@@ -26,7 +27,12 @@ COMMIT_ROWS = 4096
 
 
 def curate(
-    recipe: Recipe, rules: Sequence[Named], model: Model, candidates: Artifact, distilled: Artifact, label: str
+    recipe: Recipe,
+    rules: Sequence[Named],
+    model: Model,
+    candidates: Artifact[CandidatesManifest],
+    distilled: Artifact[DistilledManifest],
+    label: str,
 ) -> None:
     """The distilled set: kept, rejected and failed prompts in a folder each, and the data card."""
     if distilled.open():
@@ -43,9 +49,9 @@ def curate(
         partition_by="status",
     )
     process_rows(job, candidates.path, folder, label)
-    counts = count_outcomes(outcome_rows(folder, ["reason", "vote_share"]))
-    write_data_card(folder, recipe, rules, counts, candidates.inputs, load_task(recipe.task).source)
-    distilled.finish({**counts, "seconds": time.monotonic() - start})
+    outcomes = count_outcomes(outcome_rows(folder, ["reason", "vote_share"]))
+    write_data_card(folder, recipe, rules, outcomes, candidates.inputs, load_task(recipe.task).source)
+    distilled.finish(DistilledManifest(**dict(outcomes), seconds=time.monotonic() - start))
     forget_checkpoint(folder)
 
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from s2d_ray.data.artifacts import Artifact
 from s2d_ray.data.files import write_table
+from s2d_ray.data.manifests import EvaluationManifest
 from s2d_ray.data.records import ANSWERS, LABELLED, Row, labelled_from_row, labelled_to_row, sample_to_row
 from s2d_ray.data.shards import forget_checkpoint
 from s2d_ray.inference.engine import CompletionEngine, EngineDied
@@ -31,7 +32,9 @@ Arms = Mapping[str, Named]
 COMMIT_ROWS = 1024
 
 
-def evaluate(recipe: Recipe, models: Sequence[tuple[Model, Arms]], evaluation: Artifact, label: str) -> None:
+def evaluate(
+    recipe: Recipe, models: Sequence[tuple[Model, Arms]], evaluation: Artifact[EvaluationManifest], label: str
+) -> None:
     """Every arm's answers to the held-out prompts; finished parts are not answered again."""
     if evaluation.open():
         return
@@ -51,8 +54,8 @@ def evaluate(recipe: Recipe, models: Sequence[tuple[Model, Arms]], evaluation: A
         commit_rows=min(COMMIT_ROWS, max(1, ceil(len(items) / recipe.engine.max_engines))),
     )
     process_rows(job, source, folder, label)
-    arms = [arm for _, arms in models for arm in arms]
-    evaluation.finish({"rows": len(items), "arms": arms, "seconds": time.monotonic() - start})
+    arms = tuple(arm for _, arms in models for arm in arms)
+    evaluation.finish(EvaluationManifest(rows=len(items), arms=arms, seconds=time.monotonic() - start))
     forget_checkpoint(folder)
 
 

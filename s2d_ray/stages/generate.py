@@ -8,6 +8,7 @@ import pyarrow.compute as pc
 
 from s2d_ray.data.artifacts import Artifact
 from s2d_ray.data.files import read_batches
+from s2d_ray.data.manifests import CandidatesManifest, CorpusManifest
 from s2d_ray.data.records import CANDIDATES, Candidates, Row, candidates_to_row, kind_of, prompt_from_row
 from s2d_ray.data.shards import forget_checkpoint
 from s2d_ray.errors import UserError
@@ -21,7 +22,14 @@ from s2d_ray.stages.row_jobs import Pass, RowFunction, RowJob, process_rows
 from s2d_ray.tasks.registry import load_task
 
 
-def generate(recipe: Recipe, method: Named, model: Model, corpus: Artifact, candidates: Artifact, label: str) -> None:
+def generate(
+    recipe: Recipe,
+    method: Named,
+    model: Model,
+    corpus: Artifact[CorpusManifest],
+    candidates: Artifact[CandidatesManifest],
+    label: str,
+) -> None:
     """Candidates for every prompt of the corpus; resumes where an earlier attempt stopped.
 
     Raises UserError where more prompts failed than the recipe allows.
@@ -38,7 +46,7 @@ def generate(recipe: Recipe, method: Named, model: Model, corpus: Artifact, cand
         concurrent_rows=settings.concurrent_rows,
         commit_rows=settings.commit_rows,
     )
-    work = process_rows(job, corpus.path, folder, label)
+    processed = process_rows(job, corpus.path, folder, label)
     total, failed, first = _failures(folder)
     if total and failed / total > settings.max_failed_share:
         error = UserError(
@@ -48,15 +56,15 @@ def generate(recipe: Recipe, method: Named, model: Model, corpus: Artifact, cand
         error.add_note(f"the first reason: {first}")
         raise error
     candidates.finish(
-        {
-            "rows": total,
-            "failed": failed,
-            "generated_now": work.rows,
-            "resumed": work.resumed,
-            "tokens_now": work.tokens,
-            "tokens_per_second": work.tokens / work.seconds if work.seconds else None,
-            "seconds": time.monotonic() - start,
-        }
+        CandidatesManifest(
+            rows=total,
+            failed=failed,
+            generated_now=processed.rows,
+            resumed=processed.resumed,
+            tokens_now=processed.tokens,
+            tokens_per_second=processed.tokens / processed.seconds if processed.seconds else None,
+            seconds=time.monotonic() - start,
+        )
     )
     forget_checkpoint(folder)
 

@@ -72,7 +72,7 @@ class RowJob:
 
 
 @dataclass(frozen=True)
-class Work:
+class Processed:
     """What one call of `process_rows` did."""
 
     rows: int
@@ -84,7 +84,7 @@ class Work:
     """From the first engine being ready to the last row, so without start-up."""
 
 
-def process_rows(job: RowJob, source: Path, target: Path, label: str) -> Work:
+def process_rows(job: RowJob, source: Path, target: Path, label: str) -> Processed:
     """Run every row of `source` that is not in `target` yet.
 
     Parts are committed to `target` as they are finished. `forget_checkpoint` ends the resumability.
@@ -98,7 +98,7 @@ def process_rows(job: RowJob, source: Path, target: Path, label: str) -> Work:
             for _ in answered.iter_batches(batch_size=None, prefetch_batches=0):
                 pass
         now = reading(meter)
-    return Work(left.rows, left.done, int(now.sums.get("tokens", 0)), now.seconds)
+    return Processed(left.rows, left.done, int(now.sums.get("tokens", 0)), now.seconds)
 
 
 def _by_engines(parts: Dataset, target: Path, job: RowJob, meter: Any) -> Dataset:

@@ -15,6 +15,7 @@ from s2d_ray.curation.data_card import why_nothing_kept
 from s2d_ray.data.artifacts import Artifact
 from s2d_ray.data.files import read_json_lines
 from s2d_ray.data.folders import TRAINING_LOG
+from s2d_ray.data.manifests import DistilledManifest, ModelManifest
 from s2d_ray.data.storage import filesystem, local_copy, remove
 from s2d_ray.errors import UserError
 from s2d_ray.models import Model
@@ -35,14 +36,14 @@ class Source(NamedTuple):
 
     part: str
     """The part of a mixture that it belongs to; empty where there is no other."""
-    distilled: Artifact
+    distilled: Artifact[DistilledManifest]
     max_examples: int | None
     """Examples of it at most, the first by id."""
 
     @property
     def examples(self) -> int:
         """Kept pairs that count, too long ones included."""
-        kept: int = self.distilled.manifest["kept"]
+        kept = self.distilled.manifest.kept
         return kept if self.max_examples is None else min(kept, self.max_examples)
 
     def named(self, said: str) -> str:
@@ -50,7 +51,9 @@ class Source(NamedTuple):
         return f"{self.part}: {said}" if self.part else said
 
 
-def train(recipe: AnyRecipe, base: Model, sources: Sequence[Source], model: Artifact, label: str) -> None:
+def train(
+    recipe: AnyRecipe, base: Model, sources: Sequence[Source], model: Artifact[ModelManifest], label: str
+) -> None:
     """The model fine-tuned on all sources together, in one order shuffled by the seed.
 
     Goes on from the last checkpoint where an earlier attempt stopped. A source of which curation kept nothing is left
@@ -63,7 +66,7 @@ def train(recipe: AnyRecipe, base: Model, sources: Sequence[Source], model: Arti
     for reason in empty:
         console.print(f"  {label}: {reason}", markup=False)
     if len(empty) == len(sources):
-        model.finish({"skipped": " ".join(empty), "seconds": 0.0})
+        model.finish(ModelManifest(skipped=" ".join(empty), seconds=0.0))
         return
     folder, settings = model.path, recipe.train
     start = time.monotonic()
@@ -75,18 +78,18 @@ def train(recipe: AnyRecipe, base: Model, sources: Sequence[Source], model: Arti
     seconds = time.monotonic() - start
     tokens, padding = (sum(entry[name] for entry in log) for name in ("tokens", "padding"))
     model.finish(
-        {
-            "examples": examples,
-            "left_out_too_long": kept - examples,
-            "steps": len(log),
-            "tokens": tokens,
-            "tokens_per_second": tokens / log[-1]["seconds"],
-            "padded_share": padding / (tokens + padding),
-            "steps_by_workers": dict(Counter(str(entry["workers"]) for entry in log)),
-            "first_loss": log[0]["loss"],
-            "last_loss": log[-1]["loss"],
-            "seconds": seconds,
-        }
+        ModelManifest(
+            examples=examples,
+            left_out_too_long=kept - examples,
+            steps=len(log),
+            tokens=tokens,
+            tokens_per_second=tokens / log[-1]["seconds"],
+            padded_share=padding / (tokens + padding),
+            steps_by_workers=dict(Counter(str(entry["workers"]) for entry in log)),
+            first_loss=log[0]["loss"],
+            last_loss=log[-1]["loss"],
+            seconds=seconds,
+        )
     )
     remove(folder / STATE)
 

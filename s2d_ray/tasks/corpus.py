@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from s2d_ray.data.artifacts import Artifact, Json
 from s2d_ray.data.files import replacing
+from s2d_ray.data.manifests import CorpusManifest
 from s2d_ray.data.records import PROMPTS, LabelledPrompt, Row, content_id, prompt_to_row
 from s2d_ray.recipes.recipe import Recipe, smaller
 from s2d_ray.tasks.registry import load_task
@@ -21,18 +22,18 @@ ROWS_PER_GROUP = 1024
 GROUPS_PER_FILE = 64
 
 
-def ingested(recipe: Recipe, folder: Path) -> Artifact:
+def ingested(recipe: Recipe, folder: Path) -> Artifact[CorpusManifest]:
     """The corpus that `write_corpus` left in a folder.
 
     Raises UserError where there is none yet, or it is that of other prompts or another task, seed or limit.
     """
-    digest = Artifact.existing(folder).manifest["digest"]
-    corpus = Artifact(folder, corpus_inputs(recipe, digest))
+    digest = Artifact(folder, {}, CorpusManifest).manifest.digest
+    corpus = Artifact(folder, corpus_inputs(recipe, digest), CorpusManifest)
     corpus.require()
     return corpus
 
 
-def write_corpus(recipe: Recipe, folder: Path, overwrite: bool = False) -> Artifact:
+def write_corpus(recipe: Recipe, folder: Path, overwrite: bool = False) -> Artifact[CorpusManifest]:
     """The unlabelled corpus as Parquet with ids: what System 2 gets to see.
 
     Reads the prompts twice, to know them and to write them, and holds only `recipe.limit` of them in memory, or a
@@ -40,10 +41,10 @@ def write_corpus(recipe: Recipe, folder: Path, overwrite: bool = False) -> Artif
     Raises UserError where the task cannot read its prompts, or the folder holds another corpus.
     """
     total, digest = _count_and_digest(_rows(recipe))
-    artifact = Artifact(folder, corpus_inputs(recipe, digest))
+    artifact = Artifact(folder, corpus_inputs(recipe, digest), CorpusManifest)
     if not artifact.open(overwrite):
         _write(_rows(recipe), folder)
-        artifact.finish({"rows": total, "source": load_task(recipe.task).source, "digest": digest})
+        artifact.finish(CorpusManifest(rows=total, source=load_task(recipe.task).source, digest=digest))
     return artifact
 
 

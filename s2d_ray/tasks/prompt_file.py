@@ -58,13 +58,11 @@ class PromptFile(Task):
         return f"{self.path.name}; licence: {self.licence}"
 
     def items(self, split: Split, seed: int) -> Iterator[LabelledPrompt]:
-        """Rows of the file; there is no valid split.
+        """Rows of the file.
 
         Raises UserError where the file is missing, empty, unreadable, lacks a column, or leaves the split without
         a prompt.
         """
-        if split == "valid":
-            return
         if self.test_path is not None:
             yield from self._read(self.test_path if split == "test" else self.path)
             return

@@ -11,8 +11,8 @@ from typing import Literal
 from s2d_ray.data.records import LabelledPrompt, Prompt, content_id, user
 from s2d_ray.recipes.strict import Strict
 
-Split = Literal["train", "valid", "test"]
-"""Disjoint parts: System 2 works through `train`; `valid` is for choosing settings; `test` decides the verdict."""
+Split = Literal["train", "test"]
+"""Disjoint parts: System 2 works through `train`; `test` decides the verdict."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,17 @@
 """From a chat that ends with its target to token ids, of which only the target's count in the loss."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from s2d_ray.data.records import Message
+from s2d_ray.data.records import Message, content_id
+
+ENCODING_VERSION = 1
+"""To be counted up with every change of what `encode` makes of a chat, so that tokens made before are not used."""
+TOKENIZER_FILES = (".json", ".jinja", ".model", ".tiktoken", ".txt", ".py")
+"""Suffixes of the files that a tokenizer and its chat template are in; some bring code."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +38,22 @@ def encode(messages: Sequence[Message], tokenizer: Any) -> Encoded:
         target = tokenizer.encode(messages[-1]["content"], add_special_tokens=False)
     end = tokenizer.eos_token_id
     return Encoded(prompt, [*(target[: target.index(end)] if end in target else target), end])
+
+
+def encoding_id(model: Path, pairs: Sequence[Path]) -> str:
+    """A name for the tokens of these files of pairs, by what decides them.
+
+    Those are the content of the files, of the tokenizer in the model's folder with its chat template, and the version
+    of the encoding.
+    """
+    tokenizer = sorted(file for file in model.iterdir() if file.suffix in TOKENIZER_FILES and file.is_file())
+    names = (file.name for file in tokenizer)
+    return content_id(str(ENCODING_VERSION), *names, *map(_digest, (*tokenizer, *pairs)))
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "blake2b").hexdigest()
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from datasets import Dataset, concatenate_datasets, load_dataset
+from datasets import Dataset, concatenate_datasets, config, load_dataset
 
 from s2d_ray.data.records import content_id
 from s2d_ray.recipes.sections import Train
-from s2d_ray.training.encoding import encode
+from s2d_ray.training.encoding import encode, encoding_id
 
 
 class Pairs(NamedTuple):
@@ -47,7 +47,11 @@ def load_pairs(job: TrainJob, tokenizer: Any) -> Dataset:
 
 
 def _encoded(pairs: Pairs, model: Path, tokenizer: Any) -> Dataset:
-    found = load_dataset("parquet", data_files=[str(path) for path in pairs.files], split="train")
+    # Named here, since `datasets` would otherwise pickle the tokenizer to name the cached result; and in a folder of
+    # that name, since it knows the files by their paths and times alone.
+    name = content_id(encoding_id(model, pairs.files), str(pairs.max_examples))
+    files, folder = [str(path) for path in pairs.files], str(Path(config.HF_DATASETS_CACHE) / name)
+    found = load_dataset("parquet", data_files=files, split="train", cache_dir=folder)
     # Part files and their rows come in any order; ids do not.
     found = found.select_columns(["prompt_id", "messages"]).sort("prompt_id")
     if pairs.max_examples is not None:
@@ -62,6 +66,4 @@ def _encoded(pairs: Pairs, model: Path, tokenizer: Any) -> Dataset:
             "target_length": len(example.target),
         }
 
-    # Named here, since `datasets` would otherwise pickle the tokenizer to name the cached result.
-    name = content_id(str(model), *map(str, pairs.files), str(pairs.max_examples))
     return found.map(to_tokens, remove_columns=["messages"], new_fingerprint=name)

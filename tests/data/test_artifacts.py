@@ -9,56 +9,62 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from s2d_ray.data.artifacts import INPUTS, MANIFEST, Artifact, differences
+from s2d_ray.data.artifacts import INPUTS, MANIFEST, Artifact, Json, differences
 from s2d_ray.data.files import part_files, read_batches, read_json, read_json_lines, read_rows, write_json
 from s2d_ray.data.folders import RunFolders
+from s2d_ray.data.manifests import CorpusManifest
 from s2d_ray.errors import UserError
+from tests.manifests import CORPUS
 
 WANTED = {"model": {"name": "a", "identity": "1"}, "samples": 4, "stop": ("x",), "script": None}
 
 
+def corpus(path: Path, inputs: Json) -> Artifact[CorpusManifest]:
+    return Artifact(path, inputs, CorpusManifest)
+
+
 def test_a_new_folder_is_made_and_is_unfinished(tmp_path: Path) -> None:
-    artifact = Artifact(tmp_path / "a" / "b", WANTED)
+    artifact = corpus(tmp_path / "a" / "b", WANTED)
     assert artifact.open() is False
     assert not artifact.finished
     assert read_json(artifact.path / INPUTS) == json.loads(json.dumps(WANTED))
 
 
 def test_the_same_inputs_resume_what_is_unfinished(tmp_path: Path) -> None:
-    Artifact(tmp_path, WANTED).open()
+    corpus(tmp_path, WANTED).open()
     (tmp_path / "part-0.parquet").touch()
-    assert Artifact(tmp_path, WANTED).open() is False
+    assert corpus(tmp_path, WANTED).open() is False
     assert (tmp_path / "part-0.parquet").exists()
 
 
 def test_the_same_inputs_reuse_what_is_finished(tmp_path: Path) -> None:
-    first = Artifact(tmp_path, WANTED)
+    first = corpus(tmp_path, WANTED)
     first.open()
-    first.finish({"rows": 3})
-    assert Artifact(tmp_path, dict(reversed(WANTED.items()))).open() is True
-    assert Artifact(tmp_path, WANTED).manifest["rows"] == 3
+    first.finish(CORPUS)
+    assert corpus(tmp_path, dict(reversed(WANTED.items()))).open() is True
+    assert corpus(tmp_path, WANTED).manifest.rows == 3
 
 
 def test_parts_without_a_manifest_are_not_results(tmp_path: Path) -> None:
-    artifact = Artifact(tmp_path, WANTED)
+    artifact = corpus(tmp_path, WANTED)
     artifact.open()
     pq.write_table(pa.table({"prompt_id": ["a"]}), tmp_path / "part-0.parquet")
     with pytest.raises(UserError, match="is not finished: run the stage that makes it first"):
         _ = artifact.manifest
     with pytest.raises(UserError, match="is not finished"):
-        Artifact.existing(tmp_path)
+        Artifact.existing(tmp_path, CorpusManifest)
     with pytest.raises(UserError, match="is not finished"):
-        Artifact.existing(tmp_path / "nowhere")
+        Artifact.existing(tmp_path / "nowhere", CorpusManifest)
 
 
 def test_what_is_finished_is_found_again_with_its_inputs(tmp_path: Path) -> None:
-    artifact = Artifact(tmp_path, WANTED)
+    artifact = corpus(tmp_path, WANTED)
     artifact.open()
-    artifact.finish({"rows": 3})
-    found = Artifact.existing(tmp_path)
-    assert found.fingerprint == Artifact(tmp_path, WANTED).fingerprint
-    assert found.manifest["inputs"] == found.inputs
-    assert found.manifest["versions"]["pyarrow"] == pa.__version__
+    artifact.finish(CORPUS)
+    found = Artifact.existing(tmp_path, CorpusManifest)
+    assert found.fingerprint == corpus(tmp_path, WANTED).fingerprint
+    assert found.manifest.inputs == found.inputs
+    assert found.manifest.versions["pyarrow"] == pa.__version__
 
 
 @pytest.mark.parametrize(
@@ -75,12 +81,12 @@ def test_what_is_finished_is_found_again_with_its_inputs(tmp_path: Path) -> None
 def test_other_inputs_are_refused_with_the_difference(
     tmp_path: Path, now: dict[str, object], difference: str, finished: bool
 ) -> None:
-    first = Artifact(tmp_path, WANTED)
+    first = corpus(tmp_path, WANTED)
     first.open()
     if finished:
-        first.finish({"rows": 3})
+        first.finish(CORPUS)
     with pytest.raises(UserError) as caught:
-        Artifact(tmp_path, now).open()
+        corpus(tmp_path, now).open()
     assert f"{tmp_path} was made by a different recipe {difference}; choose another --root" in str(caught.value)
     assert first.open() is finished, "a refusal must leave the folder as it was"
 
@@ -96,11 +102,11 @@ def test_a_long_difference_is_cut(tmp_path: Path) -> None:
 
 
 def test_overwrite_starts_over(tmp_path: Path) -> None:
-    first = Artifact(tmp_path / "a", WANTED)
+    first = corpus(tmp_path / "a", WANTED)
     first.open()
     (tmp_path / "a" / "part-0.parquet").touch()
-    first.finish({"rows": 3})
-    second = Artifact(tmp_path / "a", WANTED | {"samples": 5})
+    first.finish(CORPUS)
+    second = corpus(tmp_path / "a", WANTED | {"samples": 5})
     assert second.open(overwrite=True) is False
     assert sorted(path.name for path in second.path.iterdir()) == [INPUTS]
     assert read_json(second.path / INPUTS)["samples"] == 5
@@ -111,7 +117,7 @@ def test_a_folder_that_cannot_be_written_is_one_clear_line(tmp_path: Path, overw
     (tmp_path / "file").touch()
     for path in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/s2d/candidates")):
         with pytest.raises(UserError) as caught:
-            Artifact(path, WANTED).open(overwrite)
+            corpus(path, WANTED).open(overwrite)
         assert f"cannot write to {path}: " in str(caught.value)
         assert "choose another folder with --root" in str(caught.value)
 
@@ -140,7 +146,7 @@ def test_json_is_readable_by_people(tmp_path: Path) -> None:
 
 def test_a_fingerprint_depends_on_what_is_in_it(tmp_path: Path) -> None:
     def name(inputs: dict[str, Any]) -> str:
-        return Artifact(tmp_path, inputs).fingerprint
+        return corpus(tmp_path, inputs).fingerprint
 
     assert name(WANTED) == name(dict(reversed(WANTED.items())))
     assert name(WANTED) != name(WANTED | {"samples": 5})

@@ -19,8 +19,10 @@ from s2d_ray.data.artifacts import INPUTS, MANIFEST, Artifact
 from s2d_ray.data.buckets import Overtaken
 from s2d_ray.data.files import part_files, read_json, read_rows, update_json, write_table
 from s2d_ray.data.folders import RunFolders
-from s2d_ray.data.lease import Replaced, attempting, work_done
+from s2d_ray.data.lease import Replaced, time_spent
+from s2d_ray.data.manifests import CandidatesManifest
 from s2d_ray.data.shards import commit_part, forget_checkpoint, read_part, remaining
+from s2d_ray.data.status import attempting
 from s2d_ray.data.storage import RemotePath, filesystem, filled, local_copy, location, remove
 from s2d_ray.errors import UserError
 from s2d_ray.models import Model, resolve_model
@@ -28,6 +30,7 @@ from s2d_ray.recipes.strict import Named
 from s2d_ray.report.overview import write_overview
 from s2d_ray.report.report import write_report
 from s2d_ray.tasks.registry import load_task
+from tests.manifests import candidates_manifest
 from tests.object_storage import SECRET
 from tests.report.test_report import ARMS, RECIPE, Toy, write_run
 
@@ -146,13 +149,14 @@ def test_a_bucket_that_is_not_there_is_one_clear_line(s3: Path) -> None:
 
 
 def test_an_artifact(remote: RemotePath) -> None:
-    artifact = Artifact(remote / "candidates", {"samples": 4})
+    artifact = Artifact(remote / "candidates", {"samples": 4}, CandidatesManifest)
     assert not artifact.open()
     write_table(remote / "candidates" / "part-0.parquet", pa.table({"n": [1, 2]}))
-    artifact.finish({"rows": 2})
-    assert artifact.open() and Artifact.existing(remote / "candidates").manifest["rows"] == 2
+    artifact.finish(candidates_manifest(2))
+    assert artifact.open()
+    assert Artifact.existing(remote / "candidates", CandidatesManifest).manifest.rows == 2
     assert [row["n"] for row in read_rows(remote / "candidates")] == [1, 2]
-    other = Artifact(remote / "candidates", {"samples": 8})
+    other = Artifact(remote / "candidates", {"samples": 8}, CandidatesManifest)
     with pytest.raises(UserError, match="samples: 4 there, 8 now"):
         other.open()
     assert not other.open(overwrite=True)
@@ -160,10 +164,10 @@ def test_an_artifact(remote: RemotePath) -> None:
 
 
 def test_what_was_being_discarded_is_not_gone_on_from(remote: RemotePath, monkeypatch: pytest.MonkeyPatch) -> None:
-    artifact = Artifact(remote / "candidates", {"samples": 4})
+    artifact = Artifact(remote / "candidates", {"samples": 4}, CandidatesManifest)
     artifact.open()
     write_table(remote / "candidates" / "part-0.parquet", pa.table({"n": [1, 2]}))
-    artifact.finish({})
+    artifact.finish(candidates_manifest())
 
     def fail(*_: object) -> None:
         raise OSError("the storage is gone")
@@ -201,18 +205,18 @@ def test_a_second_attempt_is_refused_and_a_dead_one_is_replaced(remote: RemotePa
         pass
     assert read_json(remote / "status.json")["status"] == "succeeded"
     with attempting(remote) as second, second.stage("generate"):
-        Artifact(remote / "candidates", {}).open()
+        Artifact(remote / "candidates", {}, CandidatesManifest).open()
         time.sleep(0.2)
     assert (first.number, second.number) == (1, 2)
-    assert work_done(remote)["candidates"].seconds >= 0.2
+    assert time_spent(remote)["candidates"].seconds >= 0.2
 
 
 def test_a_replaced_attempt_writes_no_manifest(remote: RemotePath) -> None:
-    artifact = Artifact(remote / "candidates", {})
+    artifact = Artifact(remote / "candidates", {}, CandidatesManifest)
     with pytest.raises(Replaced), attempting(remote, beat=60):
         artifact.open()
         (remote / "attempts" / "00002.json").write_text("{}")
-        artifact.finish({})
+        artifact.finish(candidates_manifest())
     assert not (remote / "candidates" / MANIFEST).exists()
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from s2d_ray.errors import UserError
-from s2d_ray.experiment.experiment import Change, Experiment, OutOfDate, State, read_state
+from s2d_ray.experiment.experiment import Change, Experiment, ExperimentState, OutOfDate, read_state
 from s2d_ray.recipes.serve import RampStep, Serve, Weights
 from s2d_ray.recipes.strict import parse
 from tests.experiment.traffic import START
@@ -158,4 +158,4 @@ def test_a_file_that_is_no_state_is_refused(path: Path) -> None:
 
 def test_the_state_round_trips_as_json(path: Path) -> None:
     state = Experiment(path, RAMPED, START).state
-    assert State.model_validate_json(state.model_dump_json()) == state
+    assert ExperimentState.model_validate_json(state.model_dump_json()) == state

@@ -12,6 +12,7 @@ import pytest
 
 from s2d_ray.data.files import read_json
 from s2d_ray.data.shards import parts_done
+from s2d_ray.data.status import RunStatus
 from s2d_ray.runs.pipeline import STAGES
 from tests.heads import RAY, free_port, started, wait_for
 from tests.stages.runs import PATIENCE, REPOSITORY, ids, write_corpus, write_recipe
@@ -66,7 +67,8 @@ def test_a_job_runs_the_pipeline_to_its_report(head: Head, tmp_path: Path, tiny_
     job = head.submit("run", recipe, "seed=3", "--root", tmp_path)
     assert job.returncode == 0, job.stdout
     results = tmp_path / "trial"
-    assert read_json(results / "status.json") | {"ended": ""} == {"status": "succeeded", "attempt": 1, "ended": ""}
+    status = RunStatus.read(results / "status.json")
+    assert (status.status, status.attempt, status.stage) == ("succeeded", 1, None)
     log = job.stdout
     positions = [log.index(f"\n{stage}\n") for stage in STAGES]
     assert positions == sorted(positions)

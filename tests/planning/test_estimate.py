@@ -12,7 +12,7 @@ import yaml
 from rich.console import Console
 from safetensors.numpy import save_file
 
-from s2d_ray.data.files import read_rows, write_json
+from s2d_ray.data.files import read_rows
 from s2d_ray.data.folders import RunFolders
 from s2d_ray.data.records import (
     CANDIDATES,
@@ -33,6 +33,7 @@ from s2d_ray.recipes.recipe import Mixture, Recipe
 from s2d_ray.report.ledger import Tokens
 from s2d_ray.runs.graph import make_plans
 from s2d_ray.runs.pipeline import ingest
+from tests.manifests import candidates_manifest, distilled_manifest, write_lease
 from tests.stages.runs import write_corpus, write_recipe
 
 PROMPTS = 20
@@ -134,17 +135,14 @@ def finish(loaded: Recipe, folders: RunFolders) -> int:
     rows = [candidates_to_row(Candidates(p, [Sample("a", steps=steps)])) for p in prompts]
     branch.candidates.open()
     pq.write_table(pa.Table.from_pylist(rows, schema=CANDIDATES), folders.candidates / "0.parquet")
-    branch.candidates.finish({})
+    branch.candidates.finish(candidates_manifest(len(prompts)))
     branch.distilled.open()
     kept: list[Row] = [{"prompt_id": p.prompt_id, "messages": [*p.messages, assistant("a")]} for p in prompts[::2]]
     (folders.distilled / "status=kept").mkdir()
     schema = pa.schema([field for field in DECISIONS if field.name != "status"])
     pq.write_table(pa.Table.from_pylist(kept, schema=schema), folders.distilled / "status=kept" / "0.parquet")
-    branch.distilled.finish({"rows": len(prompts), "kept": len(kept)})
-    (folders.base / "attempts").mkdir()
-    write_json(
-        folders.base / "attempts" / "00001.json", {"work": {"candidates": {"seconds": 5.0, "gpu_seconds": 10.0}}}
-    )
+    branch.distilled.finish(distilled_manifest(len(kept), len(prompts)))
+    write_lease(folders.base, {"candidates": {"seconds": 5.0, "gpu_seconds": 10.0}})
     return len(prompts)
 
 

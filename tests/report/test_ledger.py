@@ -8,13 +8,13 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from s2d_ray.data.lease import Work
 from s2d_ray.data.records import CANDIDATES, DECISIONS, Candidates, Prompt, Row, Sample, Step, candidates_to_row, user
+from s2d_ray.data.work import TimeSpent
 from s2d_ray.report.ledger import Ledger, Tokens, balance, ledger_table, step_tokens
 
 PROMPT = Prompt("p", [user("?")], {"name": "a field, not a step"})
 STEPS = {"rewrite": Tokens(4, 800, 600, 100), "respond": Tokens(4, 400, 0, 900), "universal": Tokens(1, 50, 0, 1)}
-WORK = {"generate": Work(100.0, 400.0), "curate": Work(10.0, 40.0), "train": Work(50.0, 160.0)}
+WORK = {"generate": TimeSpent(100.0, 400.0), "curate": TimeSpent(10.0, 40.0), "train": TimeSpent(50.0, 160.0)}
 
 
 def sample(*steps: tuple[str, int]) -> Sample:
@@ -76,7 +76,7 @@ def test_distilling_is_paid_for_when_the_saved_tokens_reach_the_spent_ones() -> 
 def test_training_and_curation_are_paid_for_in_time() -> None:
     # Generating made 1001 tokens in 400 GPU-seconds; 600 GPU-seconds are worth 1501.5 tokens.
     assert balance(STEPS, WORK, 100, 50, 30, 5).break_even_with_training == 61
-    without_gpus = {stage: Work(spent.seconds, 0.0) for stage, spent in WORK.items()}
+    without_gpus = {stage: TimeSpent(spent.seconds, 0.0) for stage, spent in WORK.items()}
     assert balance(STEPS, without_gpus, 100, 50, 30, 5).break_even_with_training == 65
 
 

@@ -4,7 +4,7 @@ import json
 import math
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from html.parser import HTMLParser
 from pathlib import Path
@@ -16,8 +16,8 @@ import pytest
 
 from s2d_ray.curation.data_card import count_outcomes
 from s2d_ray.data.artifacts import Artifact
-from s2d_ray.data.files import write_json
 from s2d_ray.data.folders import RunFolders
+from s2d_ray.data.manifests import DistilledManifest, EvaluationManifest, Manifest, ModelManifest
 from s2d_ray.data.records import (
     ANSWERS,
     CANDIDATES,
@@ -39,6 +39,7 @@ from s2d_ray.recipes.serve import Cascade, Serve
 from s2d_ray.report.published import REPORTED
 from s2d_ray.report.report import write_report
 from s2d_ray.tasks.task import Split, Task, Variant
+from tests.manifests import candidates_manifest, write_lease
 
 SCRIPT = "<script>alert(1)</script>"
 PER_SUBSET = 40
@@ -103,8 +104,8 @@ def sample(arm: str, text: str, variant: str = "") -> Sample:
     return Sample(text, variant, "", steps)
 
 
-def finish(folder: Path, rows: Sequence[Row], schema: pa.Schema, manifest: Mapping[str, Any]) -> None:
-    artifact = Artifact(folder, {})
+def finish(folder: Path, rows: Sequence[Row], schema: pa.Schema, manifest: Manifest) -> None:
+    artifact = Artifact(folder, {}, type(manifest))
     artifact.open()
     if rows:
         pq.write_table(pa.Table.from_pylist(rows, schema=schema), folder / "part-0.parquet")
@@ -131,16 +132,15 @@ def write_distilled(folder: Path, task: Toy, keeps: bool = True) -> None:
         part = folder / f"status={status}"
         part.mkdir(parents=True)
         pq.write_table(pa.Table.from_pylist([r for r in rows if r["status"] == status], schema), part / "0.parquet")
-    finish(folder, [], schema, {**count_outcomes(rows), "seconds": 2.0})
+    finish(folder, [], schema, DistilledManifest(**dict(count_outcomes(rows)), seconds=2.0))
 
 
 def write_model(folder: Path, skipped: str = "") -> None:
     if skipped:
-        finish(folder, [], ANSWERS, {"skipped": skipped, "seconds": 0.0})
+        finish(folder, [], ANSWERS, ModelManifest(skipped=skipped, seconds=0.0))
         return
-    manifest: dict[str, float] = {"examples": 79, "left_out_too_long": 1, "steps": 3, "tokens": 900}
-    manifest |= {"seconds": 30.0, "tokens_per_second": 30.0}
-    finish(folder, [], ANSWERS, manifest)
+    figures = {"examples": 79, "left_out_too_long": 1, "steps": 3, "tokens": 900, "tokens_per_second": 30.0}
+    finish(folder, [], ANSWERS, ModelManifest(**figures, seconds=30.0))
     # A crash after step 2 went back to step 1, so 2 was logged twice.
     entries = [(1, 3.0), (2, 2.5), (2, 2.0), (3, 1.0)]
     log = [{"step": s, "loss": x, "learning_rate": 1e-4, "tokens": 300, "seconds": 10} for s, x in entries]
@@ -161,7 +161,7 @@ def write_answers(folder: Path, task: Toy, arms: Sequence[str], samples: int) ->
             for variant in task.variants(item.prompt):
                 given.append(sample(arm, text[::-1] if i % 2 else f"not {text}", variant.name))
             rows.append(labelled_to_row(item) | {"arm": arm, "samples": [asdict(g) for g in given], "error": ""})
-    finish(folder, rows, ANSWERS, {"rows": len(rows), "seconds": 5.0})
+    finish(folder, rows, ANSWERS, EvaluationManifest(rows=len(rows), arms=tuple(arms), seconds=5.0))
 
 
 def write_run(
@@ -170,7 +170,7 @@ def write_run(
     """The folders of a finished run; arms in `untrained` had nothing to train on."""
     run = RunFolders(base)
     candidates = [Candidates(item.prompt, [sample("system2", "x")] * 4) for item in task.items("train", 0)]
-    manifest = {"rows": len(candidates), "failed": 0, "seconds": 60.0}
+    manifest = candidates_manifest(len(candidates), seconds=60.0)
     finish(run.candidates, [candidates_to_row(c) for c in candidates], CANDIDATES, manifest)
     if "distilled_system1" in arms:
         finish(run.control("distilled_system1").candidates, [], CANDIDATES, manifest)
@@ -288,8 +288,7 @@ def test_a_part_bears_its_own_time_and_its_share_of_the_training(tmp_path: Path)
     (part.base / "model").rename(part.model)
     spent = {"seconds": 40.0, "gpu_seconds": 8.0}
     paths = ("round-2/parts/one/candidates", "round-2/model", "round-2/parts/two/candidates", "model")
-    (whole.base / "attempts").mkdir()
-    write_json(whole.base / "attempts" / "00001.json", {"work": dict.fromkeys(paths, spent)})
+    write_lease(whole.base, dict.fromkeys(paths, spent))
     # It gives 20 of the 80 pairs.
     own = RECIPE.model_copy(update={"train": RECIPE.train.model_copy(update={"max_examples": 20})})
     ledger = write_report(own, Toy(), part)["ledger"]

@@ -20,6 +20,7 @@ from typer.testing import CliRunner, Result
 from s2d_ray.cli import app
 from s2d_ray.cli.replies import show_replies
 from s2d_ray.data.folders import RunFolders
+from s2d_ray.data.manifests import ModelManifest
 from s2d_ray.data.records import Completion, Message, Prompt, Step, user
 from s2d_ray.inference.engine import EngineDied, EngineError
 from s2d_ray.inference.scripted import ScriptedEngine
@@ -27,8 +28,10 @@ from s2d_ray.methods.method import GenerateFunction
 from s2d_ray.recipes.load import load_recipe
 from s2d_ray.recipes.sections import Engine, Sampling
 from s2d_ray.runs.ask import Reply
+from s2d_ray.runs.graph import make_plans
 from s2d_ray.runs.pipeline import STAGES, ingest, prepare
 from s2d_ray.tasks.registry import load_task
+from tests.manifests import finish
 from tests.method_runs import Reply as Script
 from tests.method_runs import engine_that_says
 
@@ -251,7 +254,7 @@ def finish_a_run(base: Path, root: Path, *extra: str) -> RunFolders:
     ingest(recipe, folders)
     [plan] = prepare(recipe, folders, list(STAGES))
     for stage in ("generate", "curate", "train"):
-        plan.artifacts(stage)[0].finish({"examples": 166})
+        finish(plan.artifacts(stage)[0])
     write_model(folders.model)
     return folders
 
@@ -325,8 +328,8 @@ def test_a_model_made_from_results_that_were_replaced_says_so(base: Path, tmp_pa
 
 def test_a_run_that_had_nothing_to_train_on_left_no_model(base: Path, tmp_path: Path) -> None:
     folders = finish_a_run(base, tmp_path / "runs")
-    manifest = folders.model / "manifest.json"
-    manifest.write_text(manifest.read_text().replace('"examples": 166', '"skipped": "nothing was kept"'))
+    [plan] = make_plans(load_recipe("s2a-geonames", overrides(base)), folders)
+    plan.trainings[0].model.finish(ModelManifest(skipped="nothing was kept", seconds=0.0))
     assert [reply["arm"] for reply in replies(ask(base, model, "--json", QUESTION))] == ["system1", "system2"]
 
 

@@ -11,6 +11,7 @@ import pytest
 from s2d_ray.data.artifacts import Artifact
 from s2d_ray.data.files import write_json
 from s2d_ray.data.folders import RunFolders
+from s2d_ray.data.manifests import CandidatesManifest, ModelManifest
 from s2d_ray.errors import UserError
 from s2d_ray.evaluation.statistics import paired
 from s2d_ray.recipes.recipe import AnyRecipe, Mixture, Recipe
@@ -18,6 +19,8 @@ from s2d_ray.recipes.strict import Named
 from s2d_ray.runs import pipeline
 from s2d_ray.runs.graph import Plan, base_arms, make_plans
 from s2d_ray.runs.names import STAGES
+from tests.manifests import MODEL
+from tests.manifests import finish as finish_artifact
 
 GAIN = paired([True] * 20, [False] * 20)
 NO_GAIN = paired([True] * 20, [True] * 19 + [False])
@@ -59,7 +62,7 @@ def plans_of(recipe: AnyRecipe, root: Path) -> list[Plan]:
     return make_plans(recipe, folders)
 
 
-def artifacts(plans: Sequence[Plan]) -> dict[str, Artifact]:
+def artifacts(plans: Sequence[Plan]) -> dict[str, Artifact[Any]]:
     """Folder in the results folder → what is made there, of every stage and round, and the corpora."""
     made = [a for plan in plans for stage in STAGES for a in plan.artifacts(stage)]
     made += [part.corpus for part in plans[0].parts]
@@ -162,8 +165,7 @@ def finish(plan: Plan, gains: Sequence[Any]) -> None:
     """Leave in the folders what a finished round leaves there for the next: manifests, and the reports' gains."""
     for stage in pipeline.STAGES:
         for artifact in plan.artifacts(stage):
-            artifact.open()
-            artifact.finish({})
+            finish_artifact(artifact)
     for part, gain in zip(plan.parts, gains, strict=True):
         part.folders.report.mkdir()
         comparisons = {"distilled_vs_system1": {"all": asdict(gain)}} if gain else {}
@@ -217,7 +219,7 @@ def test_a_later_round_of_another_recipe_is_refused_and_none_is_begun_early(reci
     pipeline.prepare(two, folders, list(pipeline.STAGES))
     assert folders.candidates.exists()
     assert not folders.round(2).base.exists()
-    Artifact(folders.round(2).candidates, {"seed": 7}).open()
+    Artifact(folders.round(2).candidates, {"seed": 7}, CandidatesManifest).open()
     with pytest.raises(UserError, match=r"round-2/candidates was made by a different recipe \("):
         pipeline.prepare(two, folders, list(pipeline.STAGES))
     plans = pipeline.prepare(two, folders, list(pipeline.STAGES), overwrite=True)
@@ -274,7 +276,7 @@ def test_a_change_of_what_is_evaluated_is_a_change_of_the_evaluation_alone(
 def test_a_training_that_had_nothing_to_train_on_made_no_model(shared: dict[str, Any], tmp_path: Path) -> None:
     [plan] = plans_of(judging().model_copy(update={"model": shared["model"]}), tmp_path)
     main, control, _ = plan.trainings
-    for training, manifest in ((main, {"skipped": "nothing was kept"}), (control, {"steps": 3})):
+    for training, manifest in ((main, ModelManifest(skipped="nothing was kept", seconds=0.0)), (control, MODEL)):
         training.model.open()
         training.model.finish(manifest)
     assert (main.made_model, control.made_model) == (False, True)

@@ -16,7 +16,7 @@ from s2d_ray.data.folders import RunFolders
 from s2d_ray.data.records import Message
 from s2d_ray.experiment.controller import Controller, events_folder
 from s2d_ray.experiment.events import RequestEvent
-from s2d_ray.experiment.experiment import State
+from s2d_ray.experiment.experiment import ExperimentState
 from s2d_ray.inference.scripted import ScriptedEngine
 from s2d_ray.methods.registry import load_method
 from s2d_ray.recipes.recipe import Recipe
@@ -87,10 +87,10 @@ class Office:
     def __init__(self, controller: Controller) -> None:
         self._controller = controller
 
-    async def observe(self, events: Sequence[RequestEvent]) -> State:
+    async def observe(self, events: Sequence[RequestEvent]) -> ExperimentState:
         return self._controller.observe(events)
 
-    async def change(self, body: Mapping[str, Any]) -> State:
+    async def change(self, body: Mapping[str, Any]) -> ExperimentState:
         return self._controller.change(body)
 
     async def page(self, nonce: str) -> str:

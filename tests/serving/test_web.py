@@ -17,7 +17,7 @@ from s2d_ray.data.folders import RunFolders
 from s2d_ray.data.records import Row
 from s2d_ray.experiment.controller import Controller
 from s2d_ray.experiment.events import RequestEvent
-from s2d_ray.experiment.experiment import State
+from s2d_ray.experiment.experiment import ExperimentState
 from s2d_ray.experiment.page import ADMIN_HEADER
 from s2d_ray.experiment.store import Snapshot
 from s2d_ray.recipes.recipe import Recipe
@@ -428,7 +428,7 @@ class Restarting(Office):
         self.told: list[str] = []
         self._away = True
 
-    async def observe(self, events: Sequence[RequestEvent]) -> State:
+    async def observe(self, events: Sequence[RequestEvent]) -> ExperimentState:
         if events and self._away:
             self._away = False
             raise ConnectionError("restarting")

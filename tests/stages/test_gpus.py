@@ -133,5 +133,5 @@ def test_one_engine_holds_one_gpu_in_generation_in_curation_that_asks_the_model_
         evaluate(part.recipe, [(plan.base, base_arms(part.recipe))], part.evaluation, "evaluate")
     assert max(held.seen) == 1
     answered = Counter(row["arm"] for row in read_rows(part.evaluation.path))
-    held_out = part.evaluation.manifest["rows"]
+    held_out = part.evaluation.manifest.rows
     assert answered == {"system1": held_out, "system2": held_out}

@@ -73,7 +73,7 @@ def test_a_bad_row_fails_alone_with_its_reason(tmp_path: Path, tiny_model: Path,
     distilled = run_here(recipe, tmp_path, "generate", "curate") / "distilled"
     counts = read_json(distilled / "manifest.json")
     sevens = sum("7" in row["messages"][0]["content"] for row in by_id(distilled, "failed").values())
-    assert counts["failed"]["ValueError: seven is not to be had"] == sevens > 0
+    assert counts["failed"]["ValueError"] == sevens > 0
     assert counts["failed"]["the prompt is empty"] == 2
     assert counts["kept"] > 0
 

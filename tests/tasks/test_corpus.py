@@ -10,9 +10,10 @@ import pytest
 from s2d_ray.data.files import part_files, read_rows
 from s2d_ray.data.records import LabelledPrompt, Prompt, content_id, user
 from s2d_ray.errors import UserError
+from s2d_ray.recipes.load import load_recipe
 from s2d_ray.recipes.recipe import Recipe
 from s2d_ray.tasks import corpus
-from s2d_ray.tasks.corpus import held_out, write_corpus
+from s2d_ray.tasks.corpus import held_out, held_out_digest, write_corpus
 from s2d_ray.tasks.task import Split, Task
 
 
@@ -60,7 +61,7 @@ def test_every_prompt_is_written_once(prompts: int, tmp_path: Path, monkeypatch:
     monkeypatch.setattr(corpus, "GROUPS_PER_FILE", 2)
     made = write_corpus(recipe_of(prompts=prompts), tmp_path / "prompts", overwrite=False)
     assert Counter(ids(made.path)) == Counter(content_id("train", str(n)) for n in range(prompts))
-    assert made.manifest["rows"] == prompts
+    assert made.manifest.rows == prompts
     sizes = [pq.read_metadata(path).num_rows for path in part_files(made.path)]
     assert all(size == 6 for size in sizes[:-1])
     assert 0 < sizes[-1] <= 6 or sizes == [0]
@@ -74,9 +75,27 @@ def test_a_limited_corpus_is_the_first_by_id(tmp_path: Path) -> None:
 def test_a_corpus_is_known_by_its_prompts_and_not_by_their_order(tmp_path: Path) -> None:
     made = write_corpus(recipe_of(prompts=20), tmp_path, overwrite=False)
     other = write_corpus(recipe_of(prompts=20, backwards=True), tmp_path / "other", overwrite=False)
-    assert other.manifest["digest"] == made.manifest["digest"]
+    assert other.manifest.digest == made.manifest.digest
     with pytest.raises(UserError, match="different recipe"):
         write_corpus(recipe_of(prompts=20, first=1), tmp_path, overwrite=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "corpus", "tested"),
+    [
+        ("rar-last-letter-small", "f6b4a442824d45db", "3ccb4f651269eee1c5e1"),
+        ("rar-coin-flip-small", "081a75ffd01f9524", "cd15c9369ff94b875675"),
+        ("cot-gsm8k-small", "a1a7f5d973227c08", "08f4fc39fdbe7127ee2c"),
+        ("s2a-geonames", "882fb6597c450fa7", "5ac83bf8987150fd6dfb"),
+    ],
+)
+def test_the_shipped_prompts_fall_into_the_splits_as_they_always_have(
+    name: str, corpus: str, tested: str, tmp_path: Path
+) -> None:
+    """Where one of these changes, results of before are not gone on from, and scores do not compare."""
+    recipe = load_recipe(name)
+    assert write_corpus(recipe, tmp_path, overwrite=False).fingerprint == corpus
+    assert held_out_digest(held_out(recipe)) == tested
 
 
 @pytest.mark.parametrize("limit", [None, 1, 4, 100])

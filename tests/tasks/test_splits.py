@@ -15,7 +15,7 @@ from s2d_ray.tasks.registry import load_task
 from s2d_ray.tasks.rows import split_of
 from s2d_ray.tasks.task import Split, Task, training_prompts
 
-SPLITS: tuple[Split, ...] = ("train", "valid", "test")
+SPLITS: tuple[Split, ...] = ("train", "test")
 SHARED: dict[str, dict[str, Any]] = {
     "last_letter": {},
     "coin_flip": {"train_items": 500, "valid_items": 100, "test_items": 100},
@@ -54,9 +54,7 @@ def units(name: str, items: list[LabelledPrompt]) -> set[str]:
 def test_splits_are_filled_and_disjoint(name: str) -> None:
     found = {split: units(name, items) for split, items in split_items(name).items()}
     assert all(found.values())
-    assert not found["train"] & found["valid"]
     assert not found["train"] & found["test"]
-    assert not found["valid"] & found["test"]
 
 
 @pytest.mark.parametrize("name", SHARED)
@@ -132,7 +130,7 @@ def test_what_a_file_repeats_is_asked_once(tmp_path: Path) -> None:
 def test_shares_hold_over_many_questions() -> None:
     parts = [split_of(f"question {n}", 0, 0.2, 0.1) for n in range(5000)]
     assert 0.18 < parts.count("test") / 5000 < 0.22
-    assert 0.08 < parts.count("valid") / 5000 < 0.12
+    assert 0.08 < parts.count(None) / 5000 < 0.12
 
 
 def test_a_question_of_the_test_file_is_not_trained_on(tmp_path: Path) -> None:

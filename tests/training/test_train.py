@@ -9,8 +9,10 @@ import pytest
 from s2d_ray.data.artifacts import Artifact
 from s2d_ray.data.files import read_json
 from s2d_ray.data.folders import TRAINING_LOG
+from s2d_ray.data.manifests import DistilledManifest, ModelManifest
 from s2d_ray.data.records import assistant, user
 from s2d_ray.models import Model
+from tests.manifests import distilled_manifest
 from tests.training.trial import distilled, recipe, trained
 
 pytestmark = pytest.mark.train
@@ -166,13 +168,13 @@ def test_an_empty_set_is_passed_over_in_one_line(
     from s2d_ray.stages.train import Source
     from s2d_ray.stages.train import train as run
 
-    empty = Artifact(tmp_path / "distilled", {"made": "by hand"})
+    empty = Artifact(tmp_path / "distilled", {"made": "by hand"}, DistilledManifest)
     empty.open()
-    empty.finish({"rows": 5, "kept": 0, "rejected": {"no majority": 5}, "failed": {}})
-    made = Artifact(tmp_path / "model", {"made": "by a test"})
+    empty.finish(distilled_manifest(rows=5, rejected={"no majority": 5}))
+    made = Artifact(tmp_path / "model", {"made": "by a test"}, ModelManifest)
     for _ in range(2):  # Finished the second time, and silent.
         run(recipe(tiny_model), Model.local("tiny", tiny_model), [Source("", empty, None)], made, "train")
     told = "Curation kept none of 5 prompts, so there is nothing to train on: 5 rejected (no majority 5)."
     assert capsys.readouterr().out == f"  train: {told}\n"
-    assert made.manifest["skipped"] == told
+    assert made.manifest.skipped == told
     assert [path.name for path in sorted(made.path.iterdir())] == ["inputs.json", "manifest.json"]

@@ -8,12 +8,14 @@ import pyarrow.parquet as pq
 
 from s2d_ray.data.artifacts import Artifact
 from s2d_ray.data.files import read_json_lines
+from s2d_ray.data.manifests import DistilledManifest, ModelManifest
 from s2d_ray.data.records import DECISIONS, assistant, user
 from s2d_ray.models import Model
 from s2d_ray.recipes.recipe import Recipe
+from tests.manifests import distilled_manifest
 
 
-def distilled(folder: Path, rows: int = 24) -> Artifact:
+def distilled(folder: Path, rows: int = 24) -> Artifact[DistilledManifest]:
     """A finished distilled set that says which letter a question asks for."""
     (folder / "status=kept").mkdir(parents=True)
     table = pa.Table.from_pylist(
@@ -24,9 +26,9 @@ def distilled(folder: Path, rows: int = 24) -> Artifact:
         schema=pa.schema([DECISIONS.field("prompt_id"), DECISIONS.field("messages")]),
     )
     pq.write_table(table, folder / "status=kept" / "part-0.parquet")
-    artifact = Artifact(folder, {"made": "by hand"})
+    artifact = Artifact(folder, {"made": "by hand"}, DistilledManifest)
     artifact.open()
-    artifact.finish({"kept": rows})
+    artifact.finish(distilled_manifest(rows))
     return artifact
 
 
@@ -51,6 +53,6 @@ def trained(folder: Path, model: Path, rows: int = 24, **train: Any) -> tuple[Pa
     from s2d_ray.stages.train import train as run
 
     base = Model.local("tiny", model)
-    made = Artifact(folder / "model", {"made": "by a test"})
+    made = Artifact(folder / "model", {"made": "by a test"}, ModelManifest)
     run(recipe(model, **train), base, [Source("", distilled(folder / "distilled", rows), None)], made, "train")
     return folder / "model", read_json_lines(folder / "model" / TRAINING_LOG)

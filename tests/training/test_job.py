@@ -1,0 +1,76 @@
+"""The pairs as token ids: encoded once, and again when something that decides the tokens has changed."""
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from transformers import PreTrainedTokenizerFast
+
+from s2d_ray.data.records import Message, assistant
+from s2d_ray.recipes.sections import Train
+from s2d_ray.training.encoding import ENCODING_VERSION, Encoded, encode
+from s2d_ray.training.job import Pairs, TrainJob, load_pairs
+from tests.training.test_encoding import CHAT, CHATML, make
+
+# Of `datasets`, about how it calls pyarrow.
+pytestmark = pytest.mark.filterwarnings("default:Specifying null_placement:FutureWarning")
+
+
+@pytest.fixture
+def encoded_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
+    """Loads the pairs of `tmp_path` with the tokenizer there; gives how many were encoded, and not found encoded."""
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    calls: list[str] = []
+
+    def counted(messages: Sequence[Message], tokenizer: Any) -> Encoded:
+        calls.append(messages[-1]["content"])
+        return encode(messages, tokenizer)
+
+    monkeypatch.setattr("s2d_ray.training.job.encode", counted)
+    write_pairs(tmp_path, "France", "It")
+    make(CHATML, "<end>").save_pretrained(tmp_path / "model")
+
+    def load() -> int:
+        calls.clear()
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(tmp_path / "model")
+        pairs = [Pairs([tmp_path / "pairs.parquet"], None)]
+        found = load_pairs(TrainJob(Train(), 0, tmp_path / "model", False, pairs, tmp_path), tokenizer)
+        chats = pq.read_table(tmp_path / "pairs.parquet")["messages"].to_pylist()
+        assert [Encoded(row["prompt"], row["target"]) for row in found] == [encode(chat, tokenizer) for chat in chats]
+        return len(calls)
+
+    assert load() == 2
+    return load
+
+
+def write_pairs(folder: Path, *answers: str) -> None:
+    rows = [{"prompt_id": str(n), "messages": [*CHAT[:-1], assistant(answer)]} for n, answer in enumerate(answers)]
+    pq.write_table(pa.Table.from_pylist(rows), folder / "pairs.parquet")
+
+
+def test_tokens_are_kept_while_nothing_that_decides_them_changes(encoded_anew: Callable[[], int]) -> None:
+    assert encoded_anew() == 0
+
+
+def test_another_chat_template_in_the_same_folder_encodes_anew(encoded_anew: Callable[[], int], tmp_path: Path) -> None:
+    make(CHATML.replace("<start>", "<s>"), "<end>").save_pretrained(tmp_path / "model")
+    assert (encoded_anew(), encoded_anew()) == (2, 0)
+
+
+def test_other_pairs_at_the_same_path_are_encoded_anew(encoded_anew: Callable[[], int], tmp_path: Path) -> None:
+    before = (tmp_path / "pairs.parquet").stat()
+    write_pairs(tmp_path, "France", "Lyon")
+    # As a copy that keeps the time of the original.
+    os.utime(tmp_path / "pairs.parquet", ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (encoded_anew(), encoded_anew()) == (2, 0)
+
+
+def test_another_version_of_the_encoding_encodes_anew(
+    encoded_anew: Callable[[], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("s2d_ray.training.encoding.ENCODING_VERSION", ENCODING_VERSION + 1)
+    assert (encoded_anew(), encoded_anew()) == (2, 0)
