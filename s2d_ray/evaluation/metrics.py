@@ -20,7 +20,7 @@ ALL = "all"
 MAJORITIES = (1, 5, 10)
 """Numbers of samples whose majority the paper tables."""
 
-ScoredAgainst = Literal["reference", "system2"]
+ScoredAgainst = Literal["reference", "teacher"]
 PromptKey = tuple[str, str]
 
 
@@ -147,7 +147,7 @@ def score_arms(answers: Sequence[Answer], task: Task, needed: Sequence[str] = CO
         by_arm[answer.arm].append(answer)
     if missing := [arm for arm in needed if arm not in by_arm]:
         raise UserError(f"no answers of {', '.join(missing)} in evaluation/: run `s2d evaluate` again with --overwrite")
-    teacher = {a.key: a.answer for a in by_arm.get("system2", ())}
+    teacher = {a.key: a.answer for a in by_arm.get("teacher", ())}
     return {arm: _score_arm(own, task, teacher) for arm, own in by_arm.items()}
 
 
@@ -183,12 +183,12 @@ def marks(
     labelled = [a for a in answers if a.references]
     if labelled:
         return "reference", {a.key: task.correct(a.answer, a.references) for a in labelled}
-    return "system2", {a.key: task.correct(a.answer, _known(teacher.get(a.key))) for a in answers}
+    return "teacher", {a.key: task.correct(a.answer, _known(teacher.get(a.key))) for a in answers}
 
 
 def compare(answers: Sequence[Answer], first: str, second: str, task: Task) -> dict[str, Paired]:
     """Arm `first` minus arm `second` on the prompts that both were scored on: per subset, and `all`."""
-    teacher = {a.key: a.answer for a in answers if a.arm == "system2"}
+    teacher = {a.key: a.answer for a in answers if a.arm == "teacher"}
     results: dict[str, Paired] = {}
     for subset in subsets_of(answers):
         part = [a for a in answers if subset in (ALL, a.subset)]

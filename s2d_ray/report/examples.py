@@ -69,7 +69,7 @@ def examples(rows: Iterable[Row], answers: Sequence[Answer], chosen: Sequence[Pr
 
 def correctness(answers: Sequence[Answer], task: Task) -> dict[tuple[str, PromptKey], bool]:
     """Whether each arm was right on each prompt that is scored in the subset it belongs to."""
-    teacher = {a.key: a.answer for a in answers if a.arm == "system2"}
+    teacher = {a.key: a.answer for a in answers if a.arm == "teacher"}
     parts: dict[tuple[str, str], list[Answer]] = {}
     for answer in answers:
         parts.setdefault((answer.arm, answer.subset), []).append(answer)

@@ -102,12 +102,12 @@ def balance(
     work: Mapping[str, Work],
     prompts: int,
     accepted: int,
-    system2: float | None,
-    distilled: float | None,
+    teacher: float | None,
+    student: float | None,
 ) -> Ledger:
     """The ledger of one distillation, from its sums and from both arms' generated tokens per answer."""
     generated = sum(tokens.generated for tokens in steps.values())
-    saved = None if system2 is None or distilled is None else system2 - distilled
+    saved = None if teacher is None or student is None else teacher - student
     tokens_worth = _in_tokens(work, generated)
     pays = saved is not None and saved > 0
     return Ledger(

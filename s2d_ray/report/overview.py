@@ -60,7 +60,7 @@ def gained(reports: Iterable[Report]) -> bool:
 
 def _gain(report: Report) -> Paired | None:
     """The distilled model against System 1, which is the base model's one-call answer; None without such a model."""
-    found = report["comparisons"].get("distilled_vs_system1", {}).get(ALL)
+    found = report["comparisons"].get("student_vs_base", {}).get(ALL)
     return Paired(**found) if found else None
 
 
@@ -76,7 +76,7 @@ def _line(part: str, report: Report, link: str) -> dict[str, Any]:
         "corpus": report["prompts"]["corpus"],
         "kept": report["prompts"]["kept"],
         "arms": {arm: {key: score[key] for key in SCORE} for arm, score in arms.items()},
-        "gain": report["comparisons"].get("distilled_vs_system1", {}).get(ALL),
+        "gain": report["comparisons"].get("student_vs_base", {}).get(ALL),
         "report": link,
     }
 

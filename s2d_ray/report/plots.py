@@ -35,11 +35,11 @@ class Look(NamedTuple):
 
 
 LOOKS = {
-    "system1": Look("#7d8791", "o", True),
-    "system2": Look("#0072B2", "s", True),
-    "distilled": Look("#D55E00", "D", True),
-    "distilled_system1": Look("#7d8791", "^", False),
-    "distilled_unfiltered": Look("#0072B2", "v", False),
+    "base": Look("#7d8791", "o", True),
+    "teacher": Look("#0072B2", "s", True),
+    "student": Look("#D55E00", "D", True),
+    "student_of_base": Look("#7d8791", "^", False),
+    "student_uncurated": Look("#0072B2", "v", False),
 }
 FURTHER_COLOUR, FURTHER_MARKERS = "#56B4E9", "PXph*8"
 """Of System 2 methods beside the distilled one: System 2's colour but lighter, a shape for each."""
@@ -160,7 +160,7 @@ def loss(training: Mapping[str, Any]) -> str:
 
 
 def cascade(calibration: Mapping[str, Any]) -> str:
-    """Agreement and accuracy of a cascade by the share of prompts that System 1 answers; `cascade` of report.json."""
+    """Agreement and accuracy of a cascade by the share of prompts that the student answers; `cascade` of report.json."""
     curve = sorted(calibration["curve"], key=lambda point: point["coverage"]["value"])
     coverage = [point["coverage"]["value"] for point in curve]
     with matplotlib.rc_context(STYLE):
@@ -175,7 +175,7 @@ def cascade(calibration: Mapping[str, Any]) -> str:
         if calibration["at_threshold"]:
             axes.axvline(calibration["at_threshold"]["coverage"]["value"], color=MUTED, linewidth=1, label="threshold")
         axes.set_xlim(0, 1)
-        axes.set_xlabel("share of the prompts that System 1 answers")
+        axes.set_xlabel("share of the prompts that distilled System 1 answers")
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter(PercentFormatter(1, decimals=0))
         axes.grid()

@@ -77,7 +77,7 @@ def _shown(report: Report) -> dict[str, Any]:
         },
         "perturbed": [s for s in subsets if any(parts[s]["inconsistent"] for parts in arms.values())],
         "measure": _title(report["metric"]),
-        "agreement": scores[ALL]["scored_against"] == "system2",
+        "agreement": scores[ALL]["scored_against"] == "teacher",
         "ALL": ALL,
     }
 

@@ -38,11 +38,11 @@ from s2d_ray.report.render import html_page, markdown_page
 from s2d_ray.tasks.task import Task
 
 COMPARISONS = (
-    ("distilled", "system2"),
-    ("distilled", "system1"),
-    ("system2", "system1"),
-    ("distilled", "distilled_system1"),
-    ("distilled", "distilled_unfiltered"),
+    ("student", "teacher"),
+    ("student", "base"),
+    ("teacher", "base"),
+    ("student", "student_of_base"),
+    ("student", "student_uncurated"),
 )
 CURVE_POINTS = 400
 """Points of a loss curve at most: more cannot be told apart on a page."""
@@ -74,7 +74,7 @@ def _report(recipe: Recipe, task: Task, folders: RunFolders, answers: Sequence[A
     arms = score_arms(answers, task, [arm for arm in CORE_ARMS if arm not in untrained_arms])
     comparisons = _comparisons(arms, answers, task)
     controls = [arm for arm in CONTROLS if arm in arms or arm in untrained_arms]
-    branches = {"distilled": folders} | {arm: folders.control(arm) for arm in controls}
+    branches = {"student": folders} | {arm: folders.control(arm) for arm in controls}
     chosen = choose(answers, recipe.evaluate.examples)
     by_samples = majorities(answers, recipe.evaluate.samples, task)
     verdict = _verdicts(arms, comparisons, recipe.evaluate.margin, untrained_arms)
@@ -89,7 +89,7 @@ def _report(recipe: Recipe, task: Task, folders: RunFolders, answers: Sequence[A
         "perturbations": sorted({name for answer in answers for name in answer.variants}),
         "majority": _majority(by_samples) if recipe.evaluate.samples > 1 else {},
         "reported": _reported(recipe, by_samples[1]),
-        "cascade": _cascade(recipe, task, folders) if "distilled" in arms else None,
+        "cascade": _cascade(recipe, task, folders) if "student" in arms else None,
         "comparisons": {name: {s: asdict(p) for s, p in parts.items()} for name, parts in comparisons.items()},
         "notes": _notes(arms, subsets_of(answers), untrained_arms),
         "prompts": _prompts(folders),
@@ -107,14 +107,14 @@ def _report(recipe: Recipe, task: Task, folders: RunFolders, answers: Sequence[A
 
 def _untrained(recipe: Recipe, folders: RunFolders) -> Iterator[tuple[str, str]]:
     """Each arm for which curation kept nothing, with the sentence that says so."""
-    branches = {"distilled": folders} | {arm: folders.control(arm) for arm in CONTROLS if recipe.evaluate.controls}
+    branches = {"student": folders} | {arm: folders.control(arm) for arm in CONTROLS if recipe.evaluate.controls}
     for arm, branch in branches.items():
         if branch.model.exists() and not (curated := _manifest(branch.distilled))["kept"]:
             yield arm, why_nothing_kept(curated)
 
 
 def _comparisons(arms: Mapping[str, ArmScores], answers: Sequence[Answer], task: Task) -> Comparisons:
-    further = [("distilled", arm) for arm in arms if is_further(arm)]
+    further = [("student", arm) for arm in arms if is_further(arm)]
     return {
         f"{first}_vs_{second}": compare(answers, first, second, task)
         for first, second in (*COMPARISONS, *further)
@@ -123,8 +123,8 @@ def _comparisons(arms: Mapping[str, ArmScores], answers: Sequence[Answer], task:
 
 
 def _metric(arms: Mapping[str, ArmScores], task: Task) -> str:
-    against = arms["system1"].subsets[ALL].scored_against
-    return "agreement with System 2" if against == "system2" else task.metric
+    against = arms["base"].subsets[ALL].scored_against
+    return "agreement with System 2" if against == "teacher" else task.metric
 
 
 def _majority(by_samples: Mapping[int, Mapping[str, ArmScores]]) -> dict[str, dict[str, Any]]:
@@ -180,17 +180,17 @@ def _verdicts(
     arms: Mapping[str, ArmScores], comparisons: Comparisons, margin: float, untrained_arms: Mapping[str, str]
 ) -> dict[str, Any]:
     """The verdict over all prompts, and each subset's beside it: a mixture can hide either way."""
-    if "distilled" in untrained_arms:
-        return asdict(untrained(untrained_arms["distilled"])) | {"by_subset": {}}
+    if "student" in untrained_arms:
+        return asdict(untrained(untrained_arms["student"])) | {"by_subset": {}}
     verdicts = {}
-    for subset in comparisons["distilled_vs_system2"]:
+    for subset in comparisons["student_vs_teacher"]:
         evidence = Evidence(
-            system1=arms["system1"].subsets[subset],
-            system2=arms["system2"].subsets[subset],
-            distilled=arms["distilled"].subsets[subset],
-            distilled_vs_system2=comparisons["distilled_vs_system2"][subset],
-            distilled_vs_system1=comparisons["distilled_vs_system1"][subset],
-            system2_vs_system1=comparisons["system2_vs_system1"][subset],
+            base=arms["base"].subsets[subset],
+            teacher=arms["teacher"].subsets[subset],
+            student=arms["student"].subsets[subset],
+            student_vs_teacher=comparisons["student_vs_teacher"][subset],
+            student_vs_base=comparisons["student_vs_base"][subset],
+            teacher_vs_base=comparisons["teacher_vs_base"][subset],
         )
         verdicts[subset] = asdict(judge(evidence, margin))
     return verdicts.pop(ALL) | {"by_subset": verdicts}
@@ -204,8 +204,8 @@ def _notes(arms: Mapping[str, ArmScores], subsets: Sequence[str], untrained_arms
             notes.append(f"{label(arm)} was trained on the other parts of the mixture alone. {reason}")
         elif arm in CONTROLS:
             notes.append(f"{label(arm)} is absent. {reason}")
-    if {"right", "doubt"} <= set(subsets) and "distilled" in arms:
-        notes.append(_lost_echo(arms["system1"], arms["distilled"]))
+    if {"right", "doubt"} <= set(subsets) and "student" in arms:
+        notes.append(_lost_echo(arms["base"], arms["student"]))
     return notes
 
 
@@ -242,8 +242,8 @@ def _precision(recipe: Recipe, task: Task, folders: RunFolders) -> dict[str, Any
 def _ledger(recipe: Recipe, arms: Mapping[str, ArmScores], folders: RunFolders, *, saves: bool) -> dict[str, Any]:
     """`saves` is False where the distilled model is of no use: few tokens for wrong answers are no savings."""
     counts = _prompts(folders)
-    slow = arms["system2"].tokens_per_answer
-    fast = arms["distilled"].tokens_per_answer if saves else None
+    slow = arms["teacher"].tokens_per_answer
+    fast = arms["student"].tokens_per_answer if saves else None
     steps = step_tokens(folders.candidates) | step_tokens(folders.distilled)
     work = _work(recipe, folders, counts["kept"])
     return asdict(balance(steps, work, counts["corpus"], counts["kept"], slow, fast))

@@ -40,10 +40,10 @@ def test_a_mixture_has_a_line_for_each_part_with_its_reports_figures(
     for line in made["lines"]:
         report = json.loads((runs[line["part"]].report / "report.json").read_text())
         assert (line["verdict"], line["reason"]) == (report["verdict"]["verdict"], report["verdict"]["reason"])
-        assert list(line["arms"]) == ["system1", "system2", "distilled"]
+        assert list(line["arms"]) == ["base", "teacher", "student"]
         for arm, score in line["arms"].items():
             assert score.items() <= report["arms"][arm]["all"].items()
-        assert line["gain"] == report["comparisons"]["distilled_vs_system1"]["all"]
+        assert line["gain"] == report["comparisons"]["student_vs_base"]["all"]
         assert (line["kept"], line["corpus"]) == (report["prompts"]["kept"], report["prompts"]["corpus"])
         assert (tmp_path / line["report"]).resolve() == runs[line["part"]].report / "report.html"
     assert made["rounds"]["outcome"] == "", "one round only was wanted"
@@ -58,7 +58,7 @@ def test_both_pages_show_every_line(runs: dict[str, RunFolders], tmp_path: Path)
     assert len({row.count("|") for row in rows}) == 1, "every row has all columns"
     assert len(rows) == 2 + len(made["lines"])
     for line, row in zip(made["lines"], rows[2:], strict=True):
-        score = line["arms"]["distilled"]
+        score = line["arms"]["student"]
         figures = [
             f"{100 * score['accuracy']:.1f}",
             f"{score['tokens_per_answer']:.1f}",
@@ -90,7 +90,7 @@ def test_a_round_without_gain_is_said_to_be_the_last(runs: dict[str, RunFolders]
     recipe = Recipe.model_validate({"name": "toy", "model": "tiny", "task": "toy", "method": "s2a", "rounds": 3})
     report = json.loads((runs["cities"].report / "report.json").read_text())
     assert gained([report])
-    report["comparisons"]["distilled_vs_system1"]["all"] |= {"p_value": 0.2}
+    report["comparisons"]["student_vs_base"]["all"] |= {"p_value": 0.2}
     same = RunFolders(tmp_path / "same")
     same.report.mkdir(parents=True)
     (same.report / "report.json").write_text(json.dumps(report))

@@ -78,8 +78,8 @@ def test_a_single_recipe_has_one_round_one_part_and_todays_folders(recipe: Recip
     assert ([part.name for part in plan.parts], plan.has_overview) == ([""], False)
     assert artifacts([plan]).keys() == {
         *("prompts", "candidates", "distilled", "model", "evaluation"),
-        *(f"controls/distilled_system1/{stage}" for stage in ("candidates", "distilled", "model")),
-        *(f"controls/distilled_unfiltered/{stage}" for stage in ("distilled", "model")),
+        *(f"controls/student_of_base/{stage}" for stage in ("candidates", "distilled", "model")),
+        *(f"controls/student_uncurated/{stage}" for stage in ("distilled", "model")),
     }
     main, *_ = plan.trainings
     assert main.model.inputs["distilled"] == plan.parts[0].branches[0].distilled.fingerprint
@@ -90,8 +90,8 @@ def test_the_parts_of_a_mixture_meet_in_the_training(
     shared: dict[str, Any], tasks: dict[str, Any], tmp_path: Path
 ) -> None:
     [plan] = plans_of(mixture(shared | {"evaluate": {"controls": True}}, tasks), tmp_path)
-    controls = ("distilled_system1", "distilled_unfiltered")
-    of_part = ["prompts", "candidates", "distilled", "evaluation", "controls/distilled_system1/candidates"]
+    controls = ("student_of_base", "student_uncurated")
+    of_part = ["prompts", "candidates", "distilled", "evaluation", "controls/student_of_base/candidates"]
     of_part += [f"controls/{control}/distilled" for control in controls]
     expected = {f"parts/{part}/{folder}" for part in tasks for folder in of_part}
     assert artifacts([plan]).keys() == expected | {"model"} | {f"controls/{control}/model" for control in controls}
@@ -165,7 +165,7 @@ def finish(plan: Plan, gains: Sequence[Any]) -> None:
             artifact.finish({})
     for part, gain in zip(plan.parts, gains, strict=True):
         part.folders.report.mkdir()
-        comparisons = {"distilled_vs_system1": {"all": asdict(gain)}} if gain else {}
+        comparisons = {"student_vs_base": {"all": asdict(gain)}} if gain else {}
         write_json(part.folders.report / "report.json", {"comparisons": comparisons})
 
 
@@ -190,7 +190,7 @@ def test_a_worse_or_missing_model_is_no_gain(recipe: Recipe, tmp_path: Path, gai
     worse = paired([False] * 20, [True] * 20)
     assert worse.significant
     write_json(
-        plans[0].folders.report / "report.json", {"comparisons": {"distilled_vs_system1": {"all": asdict(worse)}}}
+        plans[0].folders.report / "report.json", {"comparisons": {"student_vs_base": {"all": asdict(worse)}}}
     )
     assert rounds_run(plans, "generate") == [1]
 
@@ -238,10 +238,10 @@ def judging(**evaluate: Any) -> Recipe:
 
 def test_evaluation_adds_its_options_and_its_methods() -> None:
     assert base_arms(judging(method={"both_orders": True}, also=["cot", {"name": "rar1", "prompts": "few_shot"}])) == {
-        "system1": Named(name="direct"),
-        "system2": Named(name="bsm", prompts="few_shot", both_orders=True),
-        "system2_cot": Named(name="cot"),
-        "system2_rar1": Named(name="rar1", prompts="few_shot"),
+        "base": Named(name="direct"),
+        "teacher": Named(name="bsm", prompts="few_shot", both_orders=True),
+        "teacher_cot": Named(name="cot"),
+        "teacher_rar1": Named(name="rar1", prompts="few_shot"),
     }
 
 
