@@ -21,7 +21,6 @@ from rich.spinner import Spinner
 from rich.table import Table
 
 from s2d_ray.data.artifacts import Artifact
-from s2d_ray.data.files import read_json
 from s2d_ray.data.folders import RunFolders
 from s2d_ray.data.lease import attempting, ray_job
 from s2d_ray.data.storage import location
@@ -34,6 +33,7 @@ from s2d_ray.recipes.recipe import AnyRecipe, Mixture, Recipe
 from s2d_ray.recipes.strict import Named
 from s2d_ray.replies_view import show_replies
 from s2d_ray.report.ledger import ledger_table
+from s2d_ray.report.schema import read_report
 from s2d_ray.runs import pipeline
 from s2d_ray.runs.ask import arms_of, prompt_of, replies_of
 from s2d_ray.runs.dtypes import with_dtype
@@ -338,7 +338,7 @@ def _print_ledgers(recipe: AnyRecipe, folders: RunFolders) -> None:
             if report.exists():
                 where = [part] if part else []
                 where += [f"round {number}"] if recipe.rounds > 1 else []
-                console.print(ledger_table(read_json(report)["ledger"], ", ".join(where)))
+                console.print(ledger_table(read_report(report).ledger, ", ".join(where)))
 
 
 def _folders(recipe: AnyRecipe, root: str) -> RunFolders:

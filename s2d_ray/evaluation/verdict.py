@@ -6,6 +6,7 @@ Not every task does (step-by-step arithmetic did not in the paper), and then Sys
 from dataclasses import dataclass
 from typing import Literal
 
+from s2d_ray.display.formatting import percent, points, tokens
 from s2d_ray.evaluation.metrics import Score
 from s2d_ray.evaluation.statistics import Paired
 
@@ -89,16 +90,17 @@ def _changes_more(evidence: Evidence) -> str:
     ours, theirs = evidence.student.inconsistent, evidence.teacher.inconsistent
     if ours is None or theirs is None or ours.low <= theirs.high:
         return ""
-    return f"changes its answer more often where a perturbation must not ({ours.value:.1%} against {theirs.value:.1%})"
+    figures = f"{percent(ours.value)}% against {percent(theirs.value)}%"
+    return f"changes its answer more often where a perturbation must not ({figures})"
 
 
 def _figures(evidence: Evidence, margin: float) -> str:
     d = evidence.student_vs_teacher
     return (
-        f"{evidence.student.accuracy:.1%} against {evidence.teacher.accuracy:.1%} for System 2 "
-        f"and {evidence.base.accuracy:.1%} for System 1 on {d.n} prompts "
-        f"(difference to System 2 {_points(d.difference)} points, 95% interval {_points(d.low)} to {_points(d.high)}, "
-        f"margin {_points(-margin)}), with {_tokens(evidence.student)} generated tokens per answer "
+        f"{percent(evidence.student.accuracy)}% against {percent(evidence.teacher.accuracy)}% for System 2 "
+        f"and {percent(evidence.base.accuracy)}% for System 1 on {d.n} prompts "
+        f"(difference to System 2 {points(d.difference)} points, 95% interval {points(d.low)} to {points(d.high)}, "
+        f"margin {points(-margin)}), with {_tokens(evidence.student)} generated tokens per answer "
         f"instead of {_tokens(evidence.teacher)}"
     )
 
@@ -114,9 +116,5 @@ def _caveats(evidence: Evidence) -> list[str]:
     return caveats
 
 
-def _points(share: float) -> str:
-    return f"{100 * share:+.1f}"
-
-
 def _tokens(score: Score) -> str:
-    return "an unknown number of" if score.tokens_per_answer is None else f"{score.tokens_per_answer:.1f}"
+    return tokens(score.tokens_per_answer, "an unknown number of")

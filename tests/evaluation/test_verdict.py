@@ -86,7 +86,7 @@ def test_the_margin_decides_and_is_not_the_point_estimate() -> None:
 
 def test_the_reason_is_one_sentence_with_the_figures() -> None:
     reason = judge(evidence(300, 540, 610), MARGIN).reason
-    for figure in ("61.0%", "54.0%", "30.0%", "1000 prompts", "+7.0 points", "margin -5.0", "5.0", "30.0"):
+    for figure in ("61.0%", "54.0%", "30.0%", "1000 prompts", "+7.0 points", "margin \N{MINUS SIGN}5.0", "5.0", "30.0"):
         assert figure in reason
     assert reason.endswith(".")
     assert ". " not in reason

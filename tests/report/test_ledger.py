@@ -1,6 +1,5 @@
 """The ledger of tokens and time, from stored rows and from counts."""
 
-from dataclasses import asdict
 from pathlib import Path
 
 import pyarrow as pa
@@ -94,7 +93,7 @@ def shown(ledger: Ledger) -> dict[str, list[str]]:
     """The lines of the table by their first cell."""
     console = Console(width=200)
     with console.capture() as captured:
-        console.print(ledger_table(asdict(ledger)))
+        console.print(ledger_table(ledger))
     lines = [line.split("  ") for line in captured.get().splitlines()]
     return {line[0]: [cell.strip() for cell in line[1:] if cell.strip()] for line in lines}
 

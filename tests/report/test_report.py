@@ -38,6 +38,7 @@ from s2d_ray.recipes.recipe import Recipe
 from s2d_ray.recipes.serve import Cascade, Serve
 from s2d_ray.report.published import REPORTED
 from s2d_ray.report.report import write_report
+from s2d_ray.report.schema import read_report
 from s2d_ray.tasks.task import Split, Task, Variant
 
 SCRIPT = "<script>alert(1)</script>"
@@ -183,6 +184,12 @@ def write_run(
     return run
 
 
+def report_of(recipe: Recipe, task: Toy, run: RunFolders) -> Any:
+    """The content of report.json, newly written."""
+    write_report(recipe, task, run)
+    return json.loads((run.report / "report.json").read_text())
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolders:
     run = write_run(tmp_path_factory.mktemp("run") / "toy", Toy())
@@ -204,15 +211,19 @@ def test_every_arm_is_scored_in_every_subset(report: Any) -> None:
     assert list(report["arms"]) == ARMS
     for arm in ARMS:
         skill, scores = SKILL[arm], report["arms"][arm]
-        assert set(scores) == {"right", "doubt", "plain", "all", "by_group", "tokens_per_answer"}
-        for subset, n in (("right", 40), ("doubt", 40), ("plain", 40), ("all", 120)):
-            assert scores[subset]["n"] == n
-            assert scores[subset]["accuracy"] == pytest.approx(skill / 10)
-            assert scores[subset]["low"] < skill / 10 < scores[subset]["high"]
-            assert scores[subset]["unanswered"] == pytest.approx(0.1)
-            assert scores[subset]["scored_against"] == "reference"
+        assert {subset: score["n"] for subset, score in scores["subsets"].items()} == {
+            "doubt": 40,
+            "plain": 40,
+            "right": 40,
+            "all": 120,
+        }
+        for score in scores["subsets"].values():
+            assert score["accuracy"] == pytest.approx(skill / 10)
+            assert score["low"] < skill / 10 < score["high"]
+            assert score["unanswered"] == pytest.approx(0.1)
+            assert score["scored_against"] == "reference"
         tokens = 30 if arm == "teacher" else 4
-        assert scores["tokens_per_answer"] == scores["all"]["tokens_per_answer"] == tokens
+        assert scores["tokens_per_answer"] == scores["subsets"]["all"]["tokens_per_answer"] == tokens
         assert set(scores["by_group"]) == {"even", "odd"}
         assert scores["by_group"]["even"]["plain"]["n"] == 20
 
@@ -232,10 +243,10 @@ def test_a_cascade_is_calibrated_where_the_recipe_asks_for_one(
 ) -> None:
     run = write_run(tmp_path / "toy", Toy())
     recipe = RECIPE.model_copy(update={"serve": Serve(cascade=Cascade(target=target))})
-    found = write_report(recipe, Toy(), run)["cascade"]
+    found = report_of(recipe, Toy(), run)["cascade"]
     # They differ in one prompt of ten, which only distilled System 1 answers right, and surely.
-    assert found["threshold"] == threshold
-    assert (found["at_threshold"] is None) == (threshold is None)
+    assert found["calibration"]["threshold"] == threshold
+    assert (found["calibration"]["at_threshold"] is None) == (threshold is None)
     assert [(point["threshold"], point["coverage"]["value"]) for point in found["curve"]] == [
         (-0.125, 0.8),
         (-0.5, 1.0),
@@ -292,14 +303,14 @@ def test_a_part_bears_its_own_time_and_its_share_of_the_training(tmp_path: Path)
     write_json(whole.base / "attempts" / "00001.json", {"work": dict.fromkeys(paths, spent)})
     # It gives 20 of the 80 pairs.
     own = RECIPE.model_copy(update={"train": RECIPE.train.model_copy(update={"max_examples": 20})})
-    ledger = write_report(own, Toy(), part)["ledger"]
+    ledger = report_of(own, Toy(), part)["ledger"]
     assert ledger["work"] == {"generate": spent, "train": {"seconds": 10.0, "gpu_seconds": 2.0}}
     assert ledger["break_even_with_training"] == math.ceil(120 * 4 * 30 * 10 / 8 / 26)
 
 
 def test_the_verdict_and_the_comparisons_are_of_the_same_answers(report: Any) -> None:
     assert report["verdict"]["verdict"] == "distils"
-    assert set(report["verdict"]["by_subset"]) == {"right", "doubt", "plain"}
+    assert set(report["verdict_by_subset"]) == {"right", "doubt", "plain"}
     difference = report["comparisons"]["student_vs_teacher"]["all"]
     assert (difference["n"], difference["first_only"], difference["second_only"]) == (120, 12, 0)
     assert {"student_vs_base", "teacher_vs_base"} < set(report["comparisons"])
@@ -395,16 +406,16 @@ def test_the_same_run_gives_the_same_report(run: RunFolders) -> None:
 def test_without_controls_references_and_subsets_the_report_says_what_it_measured(tmp_path: Path) -> None:
     task = Toy(labelled=False, subsets=("all",))
     run = write_run(tmp_path / "toy", task, ARMS[:3])
-    report = write_report(RECIPE, task, run)
+    report = report_of(RECIPE, task, run)
     assert list(report["arms"]) == ["base", "teacher", "student"]
-    assert set(report["arms"]["student"]) == {"all", "by_group", "tokens_per_answer"}
+    assert list(report["arms"]["student"]["subsets"]) == ["all"]
     assert report["precision"] is None
     assert report["notes"] == []
-    assert report["verdict"]["by_subset"] == {}
+    assert report["verdict_by_subset"] == {}
     assert list(report["seconds"]) == ["generate", "curate", "train", "evaluate"]
     # Of ten prompts System 2 leaves one unanswered; the distilled model agrees on six right and two wrong ones.
-    assert report["arms"]["teacher"]["all"]["accuracy"] == pytest.approx(0.9)
-    assert report["arms"]["student"]["all"]["accuracy"] == pytest.approx(0.8)
+    assert report["arms"]["teacher"]["subsets"]["all"]["accuracy"] == pytest.approx(0.9)
+    assert report["arms"]["student"]["subsets"]["all"]["accuracy"] == pytest.approx(0.8)
     assert "agreement with System 2" in report["verdict"]["caveats"][0]
     assert "Agreement with System 2" in (run.report / "report.html").read_text()
 
@@ -433,15 +444,15 @@ def written(run: RunFolders) -> tuple[str, str]:
 def test_the_share_that_changes_under_a_perturbation_is_shown_where_there_is_one(tmp_path: Path, html: str) -> None:
     task = Toy(mirrored=("plain",))
     run = write_run(tmp_path / "toy", task)
-    report = write_report(RECIPE, task, run)
+    report = report_of(RECIPE, task, run)
     assert report["perturbations"] == ["mirror"]
-    scores = report["arms"]["student"]
+    scores, tokens = report["arms"]["student"]["subsets"], report["arms"]["student"]["tokens_per_answer"]
     assert scores["right"]["inconsistent"] is None
     # Of ten prompts every second keeps its answer, and the one that has none says nothing in its other form.
     assert (scores["plain"]["inconsistent"]["value"], scores["plain"]["inconsistent"]["n"]) == (20 / 36, 36)
     assert scores["all"]["inconsistent"] == scores["plain"]["inconsistent"]
     assert scores["plain"]["inconsistent"]["low"] < 20 / 36 < scores["plain"]["inconsistent"]["high"]
-    assert (scores["plain"]["accuracy"], scores["tokens_per_answer"]) == (0.7, 4), "as without perturbations"
+    assert (scores["plain"]["accuracy"], tokens) == (0.7, 4), "as without perturbations"
     shown = [e["answers"]["student"]["variants"] for e in report["examples"] if e["subset"] == "plain"]
     assert all(set(variants) == {"mirror"} for variants in shown)
     for text in written(run):
@@ -452,9 +463,9 @@ def test_the_share_that_changes_under_a_perturbation_is_shown_where_there_is_one
 
 def test_further_methods_are_arms_between_the_teacher_and_the_student(tmp_path: Path) -> None:
     run = write_run(tmp_path / "toy", Toy(), list(SKILL))
-    report = write_report(RECIPE, Toy(), run)
+    report = report_of(RECIPE, Toy(), run)
     assert list(report["arms"]) == list(SKILL)
-    assert report["arms"]["teacher_rar1"]["all"]["accuracy"] == pytest.approx(0.4)
+    assert report["arms"]["teacher_rar1"]["subsets"]["all"]["accuracy"] == pytest.approx(0.4)
     assert report["comparisons"]["student_vs_teacher_rar1"]["all"]["difference"] == pytest.approx(0.3)
     short, page = written(run)
     assert "| System 2 (rar1) | 40.0 " in short
@@ -466,10 +477,9 @@ def test_further_methods_are_arms_between_the_teacher_and_the_student(tmp_path: 
 def test_the_majority_of_the_first_samples_is_shown_with_what_it_costs(tmp_path: Path, report: Any) -> None:
     run = write_run(tmp_path / "toy", Toy(), ARMS[:3], samples=5)
     evaluate = {"samples": 5, "sampling": {"temperature": 0.6}}
-    found = write_report(recipe(evaluate=evaluate), Toy(), run)["majority"]
+    found = report_of(recipe(evaluate=evaluate), Toy(), run)["majority"]
     assert {arm: list(sizes) for arm, sizes in found.items()} == {arm: ["1", "5"] for arm in ARMS[:3]}
     one, five = found["student"]["1"], found["student"]["5"]
-    assert set(one) == {"accuracy", "low", "high", "n", "tokens_per_answer"}
     assert (one["accuracy"], one["n"], one["tokens_per_answer"]) == (0, 120, 4)
     assert (five["accuracy"], five["n"], five["tokens_per_answer"]) == (pytest.approx(0.7), 120, 20)
     short, page = written(run)
@@ -481,12 +491,12 @@ def test_the_majority_of_the_first_samples_is_shown_with_what_it_costs(tmp_path:
 def test_groups_may_exist_in_one_subset_only(tmp_path: Path) -> None:
     task = Toy(grouped=("plain",))
     run = write_run(tmp_path / "toy", task)
-    scores = write_report(RECIPE, task, run)["arms"]["student"]
+    scores = report_of(RECIPE, task, run)["arms"]["student"]
     assert {group: {part: s["n"] for part, s in parts.items()} for group, parts in scores["by_group"].items()} == {
         "even": {"plain": 20, "all": 20},
         "odd": {"plain": 20, "all": 20},
     }
-    assert scores["all"]["n"] == 120
+    assert scores["subsets"]["all"]["n"] == 120
     short, page = written(run)
     assert "| even | 20.0 (8.1-41.6, n 20) | 60.0 " in short
     assert "Only prompts of the kind even" in page
@@ -495,7 +505,7 @@ def test_groups_may_exist_in_one_subset_only(tmp_path: Path) -> None:
 def test_a_task_says_what_its_score_is_called(tmp_path: Path, report: Any, html: str) -> None:
     task = Toy(called="agreement with people")
     run = write_run(tmp_path / "toy", task)
-    assert write_report(RECIPE, task, run)["metric"] == "agreement with people"
+    assert report_of(RECIPE, task, run)["metric"] == "agreement with people"
     for text in written(run):
         assert "Agreement with people" in text
         assert "Accuracy" not in text
@@ -508,7 +518,7 @@ def test_a_task_says_what_its_score_is_called(tmp_path: Path, report: Any, html:
 def test_where_system_2_is_kept_nothing_is_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(SKILL, "student", SKILL["base"])
     run = write_run(tmp_path / "toy", Toy(), ARMS)
-    report = write_report(RECIPE, Toy(), run)
+    report = report_of(RECIPE, Toy(), run)
     assert report["verdict"]["verdict"] == "does not distil: keep System 2"
     assert report["arms"]["student"]["tokens_per_answer"] < report["arms"]["teacher"]["tokens_per_answer"]
     assert (report["ledger"]["saved_per_request"], report["ledger"]["break_even_requests"]) == (None, None)
@@ -517,15 +527,15 @@ def test_where_system_2_is_kept_nothing_is_saved(tmp_path: Path, monkeypatch: py
 
 def test_where_nothing_was_kept_system_2_stays_and_the_rest_of_the_report_is_whole(tmp_path: Path) -> None:
     run = write_run(tmp_path / "toy", Toy(), ARMS, untrained=["student"])
-    report = write_report(RECIPE, Toy(), run)
+    report = report_of(RECIPE, Toy(), run)
     assert report["verdict"] == {
         "verdict": "does not distil: keep System 2",
         "reason": NOTHING_KEPT,
-        "caveats": (),
-        "by_subset": {},
+        "caveats": [],
     }
+    assert report["verdict_by_subset"] == {}
     assert list(report["arms"]) == [arm for arm in ARMS if arm != "student"]
-    assert report["arms"]["teacher"]["all"]["accuracy"] == pytest.approx(0.6)
+    assert report["arms"]["teacher"]["subsets"]["all"]["accuracy"] == pytest.approx(0.6)
     assert list(report["comparisons"]) == ["teacher_vs_base"]
     assert (report["prompts"]["kept"], report["precision"]) == (0, None)
     assert (report["ledger"]["break_even_requests"], report["ledger"]["tokens_per_accepted"]) == (None, None)
@@ -539,7 +549,7 @@ def test_where_nothing_was_kept_system_2_stays_and_the_rest_of_the_report_is_who
 
 def test_where_nothing_was_trained_at_all_there_is_a_report_too(tmp_path: Path) -> None:
     run = write_run(tmp_path / "toy", Toy(), ARMS[:3], untrained=["student"])
-    report = write_report(RECIPE, Toy(), run)
+    report = report_of(RECIPE, Toy(), run)
     assert (list(report["arms"]), report["training"]) == (["base", "teacher"], {})
     _, page = written(run)
     assert "optimizer step" not in page
@@ -547,7 +557,7 @@ def test_where_nothing_was_trained_at_all_there_is_a_report_too(tmp_path: Path) 
 
 def test_a_control_for_which_nothing_was_kept_is_absent_with_a_note(tmp_path: Path) -> None:
     run = write_run(tmp_path / "toy", Toy(), ARMS, untrained=["student_of_base"])
-    report = write_report(RECIPE, Toy(), run)
+    report = report_of(RECIPE, Toy(), run)
     assert list(report["arms"]) == [arm for arm in ARMS if arm != "student_of_base"]
     assert report["verdict"]["verdict"] == "distils"
     absent = f"Distilled from System 1 is absent. {NOTHING_KEPT}"
@@ -562,12 +572,12 @@ def test_a_part_of_a_mixture_that_kept_nothing_is_not_judged_by_what_the_others_
     for folders in (run, run.control("student_of_base")):
         shutil.rmtree(folders.distilled)
         write_distilled(folders.distilled, Toy(), keeps=False)
-    report = write_report(RECIPE, Toy(), run)
+    report = report_of(RECIPE, Toy(), run)
     assert (report["verdict"]["verdict"], report["verdict"]["reason"]) == (
         "does not distil: keep System 2",
         NOTHING_KEPT,
     )
-    assert report["arms"]["student"]["all"]["accuracy"] == pytest.approx(0.7)
+    assert report["arms"]["student"]["subsets"]["all"]["accuracy"] == pytest.approx(0.7)
     assert list(report["training"]) == ["student", "student_of_base", "student_uncurated"]
     notes = [
         f"{arm} was trained on the other parts of the mixture alone. {NOTHING_KEPT}"
@@ -581,17 +591,15 @@ def test_a_part_of_a_mixture_that_kept_nothing_is_not_judged_by_what_the_others_
 def test_the_papers_figures_stand_beside_the_runs_with_their_marks(tmp_path: Path) -> None:
     task = Toy(subsets=("all",))
     run = write_run(tmp_path / "toy", task, list(SKILL))
-    found = write_report(recipe(task="last_letter", method="rar2"), task, run)["reported"]
+    found = report_of(recipe(task="last_letter", method="rar2"), task, run)["reported"]
     paper = REPORTED["last_letter", "rar2"]
     assert (found["metric"], found["finding"], found["finding_mark"]) == (
         paper.metric,
         paper.finding,
         paper.finding_mark,
     )
-    assert [(f["arm"], f["percent"], f["mark"]) for f in found["figures"]] == [
-        (f.arm, f.percent, f.mark) for f in paper.figures
-    ]
-    assert {f["arm"]: f["run"]["accuracy"] for f in found["figures"]} == pytest.approx(
+    assert [f["published"] for f in found["figures"]] == [asdict(f) for f in paper.figures]
+    assert {f["published"]["arm"]: f["run"]["accuracy"] for f in found["figures"]} == pytest.approx(
         {arm: skill / 10 for arm, skill in SKILL.items()}
     )
     short, page = written(run)
@@ -610,13 +618,51 @@ def test_the_papers_figures_are_of_its_task_and_compared_with_one_sample_of_the_
     assert "Llama-2-70B-chat" not in html
     task, evaluate = Toy(subsets=("all",)), {"samples": 5, "sampling": {"temperature": 0.6}}
     maths = recipe(task="gsm8k", method="cot", evaluate=evaluate)
-    found = write_report(maths, task, write_run(tmp_path / "five", task, ARMS[:3], samples=5))["reported"]
-    assert [(f["arm"], f["tokens"], f["run"]["tokens_per_answer"]) for f in found["figures"]] == [
+    found = report_of(maths, task, write_run(tmp_path / "five", task, ARMS[:3], samples=5))["reported"]
+    assert [
+        (f["published"]["arm"], f["published"]["tokens"], f["run"]["tokens_per_answer"]) for f in found["figures"]
+    ] == [
         ("teacher", 270, 30),
         ("student", 18, 4),
     ]
     unlabelled = Toy(subsets=("all",), labelled=False)
     run = write_run(tmp_path / "unlabelled", unlabelled, ARMS[:3])
-    found = write_report(recipe(task="gsm8k", method="cot"), unlabelled, run)["reported"]
+    found = report_of(recipe(task="gsm8k", method="cot"), unlabelled, run)["reported"]
     assert [f["run"] for f in found["figures"]] == [None, None], "agreement with System 2 is another measure"
     assert "| Distilled System 1 | all | 7.13 | 18 | published | - | - |" in written(run)[0]
+
+
+def test_a_report_is_read_back_as_it_was_written(tmp_path: Path) -> None:
+    evaluate = {"samples": 5, "sampling": {"temperature": 0.6}}
+    task, own = Toy(subsets=("all",), mirrored=("all",)), recipe(task="last_letter", method="rar2", evaluate=evaluate)
+    own = own.model_copy(update={"serve": Serve(cascade=Cascade(target=0.8))})
+    run = write_run(tmp_path / "toy", task, list(SKILL), samples=5)
+    written = write_report(own, task, run)
+    assert (written.majority, written.reported, written.cascade) != ({}, None, None)
+    assert read_report(run.report / "report.json") == written
+
+
+@pytest.mark.parametrize("version", [None, 1, 3])
+def test_a_report_of_another_version_is_refused_with_what_to_do(
+    run: RunFolders, report: Any, tmp_path: Path, version: int | None
+) -> None:
+    path = tmp_path / "report.json"
+    write_json(path, report | {"schema_version": version})
+    with pytest.raises(UserError, match=r"^\S+ was .*: run `s2d evaluate toy --overwrite`, then `s2d report toy`$"):
+        read_report(path)
+
+
+def test_a_report_that_lacks_something_is_refused_in_one_line(report: Any, tmp_path: Path) -> None:
+    del report["ledger"]["generated_tokens"]
+    write_json(tmp_path / "report.json", report)
+    with pytest.raises(UserError, match=r"report\.json: ledger\.generated_tokens: Field required$"):
+        read_report(tmp_path / "report.json")
+
+
+def test_a_loss_that_is_no_number_is_left_out(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "toy", Toy(), ARMS[:3])
+    log = run.model / "training_log.jsonl"
+    log.write_text(log.read_text().replace('"loss": 2.0', '"loss": NaN'))
+    curve = [point["loss"] for point in report_of(RECIPE, Toy(), run)["training"]["student"]["curve"]]
+    assert curve == [3.0, None, 1.0]
+    assert "NaN" not in (run.report / "report.json").read_text()

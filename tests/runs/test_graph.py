@@ -2,8 +2,9 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -12,11 +13,16 @@ from s2d_ray.data.artifacts import Artifact
 from s2d_ray.data.files import write_json
 from s2d_ray.data.folders import RunFolders
 from s2d_ray.errors import UserError
-from s2d_ray.evaluation.statistics import paired
+from s2d_ray.evaluation.statistics import Paired, paired
 from s2d_ray.recipes.recipe import AnyRecipe, Mixture, Recipe
 from s2d_ray.recipes.strict import Named
+from s2d_ray.report.report import write_report
+from s2d_ray.report.schema import Report
 from s2d_ray.runs import pipeline
 from s2d_ray.runs.graph import Plan, base_arms, make_plans
+from tests.report.test_report import ARMS as REPORTED_ARMS
+from tests.report.test_report import RECIPE as REPORTED
+from tests.report.test_report import Toy, write_run
 
 GAIN = paired([True] * 20, [False] * 20)
 NO_GAIN = paired([True] * 20, [True] * 19 + [False])
@@ -157,6 +163,18 @@ def test_the_rounds_of_a_mixture_have_parts_too(shared: dict[str, Any], tasks: d
     assert second.parts[1].branches[0].candidates.path == tmp_path / "run/round-2/parts/two/candidates"
 
 
+@cache
+def some_report() -> Report:
+    with TemporaryDirectory() as folder:
+        return write_report(REPORTED, Toy(), write_run(Path(folder) / "toy", Toy(), REPORTED_ARMS[:3]))
+
+
+def report_with(gain: Paired | None) -> dict[str, Any]:
+    """The content of a report.json by whose figures a round gained so much; None for one without a student."""
+    comparisons = {"student_vs_base": {"all": gain}} if gain else {}
+    return some_report().model_copy(update={"comparisons": comparisons}).model_dump(mode="json")
+
+
 def finish(plan: Plan, gains: Sequence[Any]) -> None:
     """Leave in the folders what a finished round leaves there for the next: manifests, and the reports' gains."""
     for stage in pipeline.STAGES:
@@ -165,8 +183,7 @@ def finish(plan: Plan, gains: Sequence[Any]) -> None:
             artifact.finish({})
     for part, gain in zip(plan.parts, gains, strict=True):
         part.folders.report.mkdir()
-        comparisons = {"student_vs_base": {"all": asdict(gain)}} if gain else {}
-        write_json(part.folders.report / "report.json", {"comparisons": comparisons})
+        write_json(part.folders.report / "report.json", report_with(gain))
 
 
 def rounds_run(plans: Sequence[Plan], *stages: str) -> list[int]:
@@ -189,9 +206,7 @@ def test_a_worse_or_missing_model_is_no_gain(recipe: Recipe, tmp_path: Path, gai
     assert rounds_run(plans, "generate", "curate") == ([1, 2] if follows else [1])
     worse = paired([False] * 20, [True] * 20)
     assert worse.significant
-    write_json(
-        plans[0].folders.report / "report.json", {"comparisons": {"student_vs_base": {"all": asdict(worse)}}}
-    )
+    write_json(plans[0].folders.report / "report.json", report_with(worse))
     assert rounds_run(plans, "generate") == [1]
 
 
@@ -276,3 +291,30 @@ def test_a_training_that_had_nothing_to_train_on_made_no_model(shared: dict[str,
         training.model.open()
         training.model.finish(manifest)
     assert (main.made_model, control.made_model) == (False, True)
+
+
+def test_an_evaluation_with_arms_of_an_earlier_version_is_refused_until_it_is_made_anew(
+    recipe: Recipe, tmp_path: Path
+) -> None:
+    folders = RunFolders(tmp_path / "run")
+    [plan] = make_plans(recipe, folders)
+    finish(plan, [GAIN])
+    manifest = folders.evaluation / "manifest.json"
+    for path in (manifest, folders.evaluation / "inputs.json"):
+        path.write_text(path.read_text().replace('"base": {', '"system1": {').replace('"teacher": {', '"system2": {'))
+    said = r"system1, system2.*run `s2d evaluate trial --overwrite`, then `s2d report trial`"
+    for stages in (["report"], ["evaluate"], list(pipeline.STAGES)):
+        with pytest.raises(UserError, match=said):
+            pipeline.prepare(recipe, folders, stages)
+    pipeline.prepare(recipe, folders, ["evaluate"], overwrite=True)
+    assert not manifest.exists()
+
+
+def test_a_report_of_an_earlier_version_starts_no_further_round(recipe: Recipe, tmp_path: Path) -> None:
+    plans = plans_of(recipe.model_copy(update={"rounds": 2}), tmp_path)
+    finish(plans[0], [GAIN])
+    old = report_with(GAIN)
+    del old["schema_version"]
+    write_json(plans[0].folders.report / "report.json", old)
+    with pytest.raises(UserError, match=r"another version of s2d_ray: run `s2d evaluate toy --overwrite`"):
+        rounds_run(plans, "generate")
