@@ -115,7 +115,7 @@ LOOKS = {
 }
 FURTHER_COLOUR, FURTHER_MARKERS = "#56B4E9", "PXph*8"
 """Of System 2 methods beside the distilled one: System 2's colour but lighter, a shape for each."""
-LEGEND_COLUMNS = 6
+LEGEND_COLUMNS = 5
 """What fits beside each other."""
 STYLE: Any = {
     # Text stays text: it can be searched and read aloud, and the file stays small.

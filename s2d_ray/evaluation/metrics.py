@@ -61,18 +61,23 @@ class Score:
     """One arm on one part of the evaluation set."""
 
     accuracy: float
+    """Share of the prompts that are answered right, up to 1."""
     low: float
+    """Lower end of the Wilson 95% interval of the accuracy."""
     high: float
-    """Ends of the Wilson 95% interval."""
+    """Its upper end."""
     n: int
     """Prompts scored; one that could not be generated or read counts as wrong."""
     tokens_per_answer: float | None
     """Mean generated tokens, intermediate and final; None where every prompt failed."""
     tokens_low: float | None
+    """Lower end of the 95% t interval of the mean."""
     tokens_high: float | None
+    """Its upper end."""
     unanswered: float
     """Share of the prompts with no answer that the task could read."""
     scored_against: ScoredAgainst
+    """What an answer has to equal to be right: the prompt's references, or the teacher's answer."""
     inconsistent: Interval | None = None
     """Share of the prompts that are answered otherwise in a perturbed form; None where the task perturbs none."""
 

@@ -36,7 +36,9 @@ class Verdict:
 
     verdict: Conclusion
     reason: str
+    """One sentence, with the figures."""
     caveats: tuple[str, ...]
+    """A sentence each."""
 
 
 def judge(evidence: Evidence, margin: float) -> Verdict:

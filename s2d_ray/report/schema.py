@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from s2d_ray.arms import CoreArm
 from s2d_ray.data.files import read_json
@@ -31,6 +31,7 @@ class Outcomes(Strict):
     corpus: int
     """All of them."""
     kept: int
+    """Prompts that became a target."""
     rejected: Mapping[str, int]
     """Reason → prompts."""
     failed: Mapping[str, int]
@@ -41,13 +42,16 @@ class VoteShares(Strict):
     """How large the winning answer's share of the votes was: share, as a text, → prompts."""
 
     kept: Mapping[str, int]
+    """Of the prompts that became a target."""
     rejected: Mapping[str, int]
+    """Of those that did not."""
 
 
 class LossPoint(Strict):
     """One optimizer step."""
 
     step: int
+    """From 1."""
     loss: float | None
     """Per target token; None where it was not finite."""
 
@@ -56,11 +60,15 @@ class Training(Strict):
     """How one arm was trained."""
 
     examples: int
+    """Pairs that were trained on."""
     steps: int
     """Optimizer steps."""
     tokens: int
+    """Trained on, over all epochs."""
     seconds: float
+    """Of the whole training."""
     tokens_per_second: float
+    """Over all workers."""
     curve: tuple[LossPoint, ...]
     """Some of the steps where there were many."""
 
@@ -80,6 +88,7 @@ class PaperFigure(Strict):
     """One figure of the paper beside the run's own."""
 
     published: Figure
+    """As the paper has it."""
     run: Score | None
     """Of one sample; None where the run has no such arm or subset, or is scored against the teacher."""
 
@@ -88,24 +97,33 @@ class PaperResults(Strict):
     """What the paper says of the recipe's task and method."""
 
     metric: str
+    """What the paper measures by."""
     distils: bool
+    """Whether the paper calls the task and method one that distils."""
     finding: str
+    """What it concludes, in a sentence."""
     finding_mark: Mark
+    """Where the finding is known from."""
     figures: tuple[PaperFigure, ...]
+    """One for each arm and subset that it reports."""
 
 
 class ExampleMessage(Strict):
     """One message of a prompt."""
 
     role: str
+    """As chat templates name it: user, assistant or system."""
     content: str
+    """What is said."""
 
 
 class StepText(Strict):
     """One model call of a method that makes several."""
 
     name: str
+    """As the method names its step."""
     text: str
+    """What the model said."""
 
 
 class ArmAnswer(Strict):
@@ -114,6 +132,7 @@ class ArmAnswer(Strict):
     text: str
     """Of the first sample that gave `answer`."""
     answer: str | None
+    """What the task reads off most samples; None where it reads none."""
     correct: bool | None
     """None where this prompt is not scored: it has no reference and others have."""
     tokens: int | None
@@ -121,6 +140,7 @@ class ArmAnswer(Strict):
     variants: Mapping[str, str | None]
     """The answer to each perturbed form of the prompt, mapped back."""
     error: str
+    """Why there is no answer; empty where nothing failed."""
     steps: tuple[StepText, ...]
     """Every call behind `text`, where there was more than one."""
 
@@ -129,21 +149,37 @@ class Example(Strict):
     """One held-out prompt and all arms' answers to it."""
 
     prompt_id: str
+    """The same in every run of the task."""
     messages: tuple[ExampleMessage, ...]
+    """What is asked plainly."""
     references: tuple[str, ...]
+    """Every answer that counts as right; empty where nothing is known."""
     subset: str
+    """The part of the evaluation set that it is scored in."""
     group: str
+    """The kind of prompt within it; empty where the task has none."""
     answers: Mapping[str, ArmAnswer]
     """Arm → its answer."""
 
 
-class Report(Strict):
-    """Everything that the folders of a run hold. Arms are named as in `s2d_ray.arms`."""
+class Versioned(Strict):
+    """What is written for readers that may know another version of it."""
+
+    model_config = ConfigDict(json_schema_serialization_defaults_required=True)
 
     schema_version: Literal[2] = 2
+    """A reader refuses any other."""
+
+
+class Report(Versioned):
+    """Everything that the folders of a run hold. Arms are named as in `s2d_ray.arms`."""
+
     recipe: str
+    """The recipe's name."""
     description: str
+    """As the recipe has it; may be empty."""
     model: str
+    """The base, as the recipe names it."""
     method: str
     """That was distilled."""
     metric: str
@@ -159,20 +195,27 @@ class Report(Strict):
     majority: Mapping[str, Mapping[int, Score]]
     """Arm → number of samples → their majority over all prompts; empty for runs of one sample."""
     reported: PaperResults | None
+    """None where the paper does not have the task and method."""
     cascade: CalibratedCascade | None
+    """None where the recipe asks for none, or there is no student."""
     comparisons: Mapping[str, Mapping[str, Paired]]
     """`<first>_vs_<second>` → subset → first minus second."""
     notes: tuple[str, ...]
     """What a reader of the tables has to know."""
     prompts: Outcomes
+    """Where the corpus went in curation."""
     vote_shares: VoteShares
+    """How clear the votes of curation were."""
     precision: Precision | None
+    """How often targets are right; None where the task has no labels."""
     ledger: Ledger
+    """What distilling cost."""
     training: Mapping[str, Training]
     """Arm → its training."""
     seconds: Mapping[str, float]
     """Stage → time; the controls' are added up under `control_<stage>`."""
     examples: tuple[Example, ...]
+    """Held-out prompts with what every arm made of them."""
     settings: Mapping[str, Any]
     """The recipe, with every default."""
     source: str
@@ -189,10 +232,15 @@ class Line(Strict):
     part: str
     """Empty where the run has no other."""
     task: str
+    """The task's name."""
     method: str
+    """That was distilled."""
     metric: str
+    """What accuracy is called here."""
     verdict: Conclusion
+    """Over all prompts."""
     reason: str
+    """The sentence behind it."""
     corpus: int
     """Prompts."""
     kept: int
@@ -209,20 +257,26 @@ class Rounds(Strict):
     """How many rounds there are."""
 
     wanted: int
+    """As the recipe has it."""
     run: int
+    """That have their reports."""
     outcome: str
     """Why there is no further one, or that there is one; empty where one round was wanted."""
 
 
-class Overview(Strict):
+class Overview(Versioned):
     """A run that has several reports."""
 
-    schema_version: Literal[2] = 2
     recipe: str
+    """The recipe's name."""
     description: str
+    """As the recipe has it; may be empty."""
     model: str
+    """The base of the first round, as the recipe names it."""
     lines: tuple[Line, ...]
+    """By round, then in the order of the recipe."""
     rounds: Rounds
+    """How far the rounds have come."""
     settings: Mapping[str, Any]
     """The recipe, with every default."""
 
