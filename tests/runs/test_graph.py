@@ -12,6 +12,7 @@ import pytest
 from s2d_ray.data.artifacts import Artifact
 from s2d_ray.data.files import write_json
 from s2d_ray.data.folders import RunFolders
+from s2d_ray.devices import Choice
 from s2d_ray.errors import UserError
 from s2d_ray.evaluation.statistics import Paired, paired
 from s2d_ray.recipes.recipe import AnyRecipe, Mixture, Recipe
@@ -19,6 +20,7 @@ from s2d_ray.recipes.strict import Named
 from s2d_ray.report.report import write_report
 from s2d_ray.report.schema import Report
 from s2d_ray.runs import pipeline
+from s2d_ray.runs.dtypes import with_dtype
 from s2d_ray.runs.graph import Plan, base_arms, make_plans
 from tests.report.test_report import ARMS as REPORTED_ARMS
 from tests.report.test_report import RECIPE as REPORTED
@@ -297,6 +299,7 @@ def test_an_evaluation_with_arms_of_an_earlier_version_is_refused_until_it_is_ma
     recipe: Recipe, tmp_path: Path
 ) -> None:
     folders = RunFolders(tmp_path / "run")
+    recipe = with_dtype(recipe, choose=lambda: Choice("float32", "this machine", "said so"))
     [plan] = make_plans(recipe, folders)
     finish(plan, [GAIN])
     manifest = folders.evaluation / "manifest.json"
