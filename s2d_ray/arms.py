@@ -1,21 +1,29 @@
-"""The arms of an evaluation: their keys in every table, their order, and how a person reads them."""
+"""The arms, in an evaluation and in a live experiment alike: their names, their order, and how a person reads them."""
 
 from collections.abc import Iterable, Mapping
+from typing import Literal, get_args
 
-ARMS: Mapping[str, str] = {
-    "system1": "System 1",
-    "system2": "System 2",
-    "distilled": "Distilled",
-    "distilled_system1": "Distilled from System 1",
-    "distilled_unfiltered": "Distilled, no curation",
+from s2d_ray.errors import UserError
+
+CoreArm = Literal["base", "teacher", "student"]
+"""`base`: the model, asked plainly. `teacher`: System 2 on the base. `student`: the distilled model, asked plainly."""
+CORE_ARMS: tuple[CoreArm, ...] = get_args(CoreArm)
+LABELS: Mapping[CoreArm, str] = {
+    "base": "System 1 (base)",
+    "teacher": "System 2",
+    "student": "Distilled System 1",
 }
-"""Arm → how a report calls it, in the order of its tables. The last two are controls.
+CONTROLS: Mapping[str, str] = {
+    "student_of_base": "Distilled from System 1",
+    "student_uncurated": "Distilled, no curation",
+}
+"""Students that show what the teacher and what curation are worth: of System 1's own votes, and of raw answers."""
+ARMS: Mapping[str, str] = dict([*LABELS.items(), *CONTROLS.items()])
+"""Arm → how a person reads it, in the order of tables.
 
-Further System 2 methods (`evaluate.also`) come after `system2`, as `system2_<name>`.
+Further System 2 methods (`evaluate.also`) come after `teacher`, as `teacher_<name>`.
 """
-CORE_ARMS = ("system1", "system2", "distilled")
-CONTROLS = ("distilled_system1", "distilled_unfiltered")
-_FURTHER = "system2_"
+_FURTHER = "teacher_"
 
 
 def further_arm(method: str) -> str:
@@ -29,11 +37,20 @@ def is_further(arm: str) -> bool:
 
 
 def label(arm: str) -> str:
-    """What a report calls an arm."""
+    """How a person reads an arm."""
     return ARMS[arm] if arm in ARMS else f"System 2 ({arm.removeprefix(_FURTHER)})"
 
 
 def in_order(arms: Iterable[str]) -> list[str]:
-    """Each of the arms once, in the order of the tables."""
+    """Each of the arms once, in the order of tables."""
     places = list(ARMS)
-    return sorted(set(arms), key=lambda arm: (places.index(arm if arm in ARMS else "system2"), arm))
+    return sorted(set(arms), key=lambda arm: (places.index(arm if arm in ARMS else "teacher"), arm))
+
+
+def refuse_former(arms: Iterable[str], where: object, recipe: str) -> None:
+    """Raises UserError where the arms of an evaluation bear names that are none of today's."""
+    if former := [arm for arm in arms if arm not in ARMS and not is_further(arm)]:
+        raise UserError(
+            f"{where} has arms that an earlier version named ({', '.join(former)}): "
+            f"run `s2d evaluate {recipe} --overwrite`, then `s2d report {recipe}`"
+        )

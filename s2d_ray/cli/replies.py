@@ -8,10 +8,10 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
+from s2d_ray.arms import label
 from s2d_ray.data.records import Prompt, Step
 from s2d_ray.runs.ask import Reply
 
-TITLES = {"system1": "System 1", "system2": "System 2", "distilled": "Distilled System 1"}
 COLUMN = 38
 """Characters that a reply needs to stand beside another."""
 
@@ -41,7 +41,7 @@ def _beside_each_other(replies: Sequence[Reply]) -> Table:
 
 
 def _title(reply: Reply) -> Text:
-    title = Text.assemble((TITLES[reply.arm], "bold cyan"), f"\n{reply.method} of {reply.model}")
+    title = Text.assemble((label(reply.arm), "bold cyan"), f"\n{reply.method} of {reply.model}")
     return title.append(f"\n{_printable(reply.note)}", "dim") if reply.note else title
 
 

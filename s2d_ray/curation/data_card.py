@@ -11,7 +11,6 @@ from typing import Any
 import yaml
 from jinja2 import Environment, StrictUndefined
 
-from s2d_ray.data.artifacts import installed_versions
 from s2d_ray.data.files import write_text
 from s2d_ray.data.manifests import Outcomes, VoteShares, installed_versions, largest
 from s2d_ray.data.records import Row

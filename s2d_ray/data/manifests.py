@@ -78,10 +78,12 @@ class CandidatesManifest(TimedManifest):
 
 
 class VoteShares(Strict):
-    """Share of the samples that gave the winning answer, as `0.75` → prompts, where a rule voted."""
+    """How large the winning answer's share of the samples was: share, as `0.75`, → prompts, where a rule voted."""
 
     kept: dict[str, int]
+    """Of the prompts that became a target."""
     rejected: dict[str, int]
+    """Of those that did not."""
 
 
 KINDS = 20

@@ -1,8 +1,8 @@
-"""A cascade: System 1 answers where it is confident enough, System 2 the rest. From which confidence on?
+"""A cascade: the student answers where it is confident enough, the teacher the rest. From which confidence on?
 
 Two measures of confidence, the higher the surer: the mean log-probability of the answer's tokens, and the share of
 several answers that are the same. The threshold is the lowest at which the share of all answers that differ from
-System 2's stays under what the target allows, by its exact 95% upper bound. That share only falls as the threshold
+the teacher's stays under what the target allows, by its exact 95% upper bound. That share only falls as the threshold
 rises, so taking the first that passes from the top keeps the 95% (Bates, Angelopoulos, Lei, Malik and Jordan,
 "Distribution-free, risk-controlling prediction sets", Journal of the ACM 68, 2021).
 """
@@ -28,12 +28,12 @@ class Trial:
     """One held-out prompt, answered by both."""
 
     confidence: float | None
-    """Of System 1 in its answer; None where it gave none, which always goes on to System 2."""
+    """Of the student in its answer; None where it gave none, which always goes on to the teacher."""
     agrees: bool
-    """Whether System 1's answer is System 2's."""
-    system1_right: bool | None = None
+    """Whether the student's answer is the teacher's."""
+    student_right: bool | None = None
     """None without a reference."""
-    system2_right: bool | None = None
+    teacher_right: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +41,11 @@ class CurvePoint:
     """The cascade at one threshold."""
 
     threshold: float
-    """Confidence from which on System 1's answer is kept."""
+    """Confidence from which on the student's answer is kept."""
     coverage: Interval
-    """Share of the prompts that System 1 answers."""
+    """Share of the prompts that the student answers."""
     agreement: Interval
-    """Share of all answers that are System 2's or agree with it."""
+    """Share of all answers that are the teacher's or agree with it."""
     accuracy: Interval | None
     """Share of all answers that are right, of prompts with a reference; None where none has one."""
 
@@ -55,9 +55,9 @@ class Calibration:
     """The threshold for a target, and what it gives."""
 
     target: float
-    """Share of all answers that are to be System 2's or agree with it."""
+    """Share of all answers that are to be the teacher's or agree with it."""
     threshold: float | None
-    """None where no threshold is sure to reach the target: System 2 answers everything."""
+    """None where no threshold is sure to reach the target: the teacher answers everything."""
     at_threshold: CurvePoint | None
     n: int
     """Prompts behind it."""
@@ -69,7 +69,7 @@ def mean_logprob(logprobs: Sequence[float]) -> float | None:
 
 
 def confidence_of(rule: Cascade, task: Task, prompt: Prompt, samples: Sequence[Sample]) -> float | None:
-    """System 1's confidence in what it answered, by the rule's measure; None where it has none."""
+    """The student's confidence in what it answered, by the rule's measure; None where it has none."""
     if rule.confidence == "votes":
         vote = _vote(task, prompt, samples)
         return vote.share if vote else None
@@ -98,17 +98,17 @@ def _key(task: Task, prompt: Prompt, text: str) -> str | None:
 
 
 def trials(rows: Iterable[Row], rule: Cascade, task: Task) -> list[Trial]:
-    """What the distilled model and System 2 answered to the held-out prompts, from rows of schema `ANSWERS`."""
+    """What the student and the teacher answered to the held-out prompts, from rows of schema `ANSWERS`."""
     answered: dict[tuple[str, str], dict[str, list[Sample]]] = {}
     items: dict[tuple[str, str], LabelledPrompt] = {}
     for row in rows:
-        if row["arm"] in ("distilled", "system2"):
+        if row["arm"] in ("student", "teacher"):
             key = row["subset"], row["prompt_id"]
             own = [sample for sample in map(sample_from_row, row["samples"]) if not sample.variant]
             answered.setdefault(key, {})[row["arm"]] = own
             items[key] = labelled_from_row(row)
     both = [(items[key], arms) for key, arms in answered.items() if len(arms) == 2]
-    return [_trial(item, arms["distilled"], arms["system2"], rule, task) for item, arms in both]
+    return [_trial(item, arms["student"], arms["teacher"], rule, task) for item, arms in both]
 
 
 def _trial(item: LabelledPrompt, one: Sequence[Sample], two: Sequence[Sample], rule: Cascade, task: Task) -> Trial:
@@ -121,12 +121,12 @@ def _trial(item: LabelledPrompt, one: Sequence[Sample], two: Sequence[Sample], r
 
 
 def escalates(confidence: float | None, threshold: float | None) -> bool:
-    """Whether an answer of that confidence goes on to System 2."""
+    """Whether an answer of that confidence goes on to the teacher."""
     return threshold is None or confidence is None or confidence < threshold
 
 
 def calibrate(trials: Sequence[Trial], target: float) -> Calibration:
-    """The threshold at which at least `target` of all answers are System 2's or agree with it, at 95% confidence.
+    """The threshold at which at least `target` of all answers are the teacher's or agree with it, at 95% confidence.
 
     Raises ValueError where there are no trials.
     """
@@ -155,7 +155,7 @@ def curve_point(trials: Sequence[Trial], threshold: float) -> CurvePoint:
     n = len(trials)
     kept = [not escalates(trial.confidence, threshold) for trial in trials]
     same = sum(trial.agrees or not keep for trial, keep in zip(trials, kept, strict=True))
-    right = [trial.system1_right if keep else trial.system2_right for trial, keep in zip(trials, kept, strict=True)]
+    right = [trial.student_right if keep else trial.teacher_right for trial, keep in zip(trials, kept, strict=True)]
     known = [answer for answer in right if answer is not None]
     accuracy = share(sum(known), len(known)) if known else None
     return CurvePoint(threshold, share(sum(kept), n), share(same, n), accuracy)

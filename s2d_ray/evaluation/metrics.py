@@ -20,7 +20,7 @@ ALL = "all"
 MAJORITIES = (1, 5, 10)
 """Numbers of samples whose majority the paper tables."""
 
-ScoredAgainst = Literal["reference", "system2"]
+ScoredAgainst = Literal["reference", "teacher"]
 PromptKey = tuple[str, str]
 
 
@@ -61,18 +61,23 @@ class Score:
     """One arm on one part of the evaluation set."""
 
     accuracy: float
+    """Share of the prompts that are answered right, up to 1."""
     low: float
+    """Lower end of the Wilson 95% interval of the accuracy."""
     high: float
-    """Ends of the Wilson 95% interval."""
+    """Its upper end."""
     n: int
     """Prompts scored; one that could not be generated or read counts as wrong."""
     tokens_per_answer: float | None
     """Mean generated tokens, intermediate and final; None where every prompt failed."""
     tokens_low: float | None
+    """Lower end of the 95% t interval of the mean."""
     tokens_high: float | None
+    """Its upper end."""
     unanswered: float
     """Share of the prompts with no answer that the task could read."""
     scored_against: ScoredAgainst
+    """What an answer has to equal to be right: the prompt's references, or the teacher's answer."""
     inconsistent: Interval | None = None
     """Share of the prompts that are answered otherwise in a perturbed form; None where the task perturbs none."""
 
@@ -143,7 +148,7 @@ def score_arms(answers: Sequence[Answer], task: Task, needed: Sequence[str] = CO
         by_arm[answer.arm].append(answer)
     if missing := [arm for arm in needed if arm not in by_arm]:
         raise UserError(f"no answers of {', '.join(missing)} in evaluation/: run `s2d evaluate` again with --overwrite")
-    teacher = {a.key: a.answer for a in by_arm.get("system2", ())}
+    teacher = {a.key: a.answer for a in by_arm.get("teacher", ())}
     return {arm: _score_arm(own, task, teacher) for arm, own in by_arm.items()}
 
 
@@ -179,12 +184,12 @@ def marks(
     labelled = [a for a in answers if a.references]
     if labelled:
         return "reference", {a.key: task.correct(a.answer, a.references) for a in labelled}
-    return "system2", {a.key: task.correct(a.answer, _known(teacher.get(a.key))) for a in answers}
+    return "teacher", {a.key: task.correct(a.answer, _known(teacher.get(a.key))) for a in answers}
 
 
 def compare(answers: Sequence[Answer], first: str, second: str, task: Task) -> dict[str, Paired]:
     """Arm `first` minus arm `second` on the prompts that both were scored on: per subset, and `all`."""
-    teacher = {a.key: a.answer for a in answers if a.arm == "system2"}
+    teacher = {a.key: a.answer for a in answers if a.arm == "teacher"}
     results: dict[str, Paired] = {}
     for subset in subsets_of(answers):
         part = [a for a in answers if subset in (ALL, a.subset)]

@@ -29,14 +29,19 @@ class Paired:
     """Two arms on the same prompts: the difference of their accuracies, first minus second."""
 
     difference: float
+    """Of shares, between -1 and 1."""
     low: float
+    """Lower end of Tango's 95% score interval."""
     high: float
+    """Its upper end."""
     p_value: float
     """Exact McNemar test that both are right equally often, two-sided."""
     n: int
+    """Prompts that both arms were scored on."""
     first_only: int
     """Prompts that only the first arm answers right."""
     second_only: int
+    """Prompts that only the second arm answers right."""
 
     @property
     def significant(self) -> bool:

@@ -6,6 +6,7 @@ Not every task does (step-by-step arithmetic did not in the paper), and then Sys
 from dataclasses import dataclass
 from typing import Literal
 
+from s2d_ray.display.formatting import percent, points, tokens
 from s2d_ray.evaluation.metrics import Score
 from s2d_ray.evaluation.statistics import Paired
 
@@ -21,12 +22,12 @@ KEEP_SYSTEM1: Conclusion = "nothing to distil: keep System 1"
 class Evidence:
     """The three arms that decide, on the same prompts."""
 
-    system1: Score
-    system2: Score
-    distilled: Score
-    distilled_vs_system2: Paired
-    distilled_vs_system1: Paired
-    system2_vs_system1: Paired
+    base: Score
+    teacher: Score
+    student: Score
+    student_vs_teacher: Paired
+    student_vs_base: Paired
+    teacher_vs_base: Paired
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,9 @@ class Verdict:
 
     verdict: Conclusion
     reason: str
+    """One sentence, with the figures."""
     caveats: tuple[str, ...]
+    """A sentence each."""
 
 
 def judge(evidence: Evidence, margin: float) -> Verdict:
@@ -57,14 +60,14 @@ def untrained(reason: str) -> Verdict:
 
 
 def _conclude(evidence: Evidence, margin: float) -> tuple[Conclusion, str]:
-    difference, gain = evidence.distilled_vs_system2, evidence.distilled_vs_system1
+    difference, gain = evidence.student_vs_teacher, evidence.student_vs_base
     as_well = difference.low >= -margin
     level = f"The distilled model answers {'better than' if _is_gain(difference) else 'as well as'} System 2"
     if as_well and _saves(evidence):
         level += " and generates at most half of its tokens"
         change = _changes_more(evidence)
         return ("partly", f"{level}, but {change}") if change else ("distils", level)
-    if not (_is_gain(gain) or _is_gain(evidence.system2_vs_system1)):
+    if not (_is_gain(gain) or _is_gain(evidence.teacher_vs_base)):
         return KEEP_SYSTEM1, "Neither System 2 nor the distilled model beats System 1 by more than chance"
     if as_well:
         return "partly", f"{level} but does not halve its tokens"
@@ -80,43 +83,40 @@ def _is_gain(difference: Paired) -> bool:
 
 
 def _saves(evidence: Evidence) -> bool:
-    ours, theirs = evidence.distilled.tokens_per_answer, evidence.system2.tokens_per_answer
+    ours, theirs = evidence.student.tokens_per_answer, evidence.teacher.tokens_per_answer
     return ours is not None and theirs is not None and ours <= TOKEN_SHARE * theirs
 
 
 def _changes_more(evidence: Evidence) -> str:
     """Where the distilled model is less consistent under perturbation than System 2: by how much, else empty."""
-    ours, theirs = evidence.distilled.inconsistent, evidence.system2.inconsistent
+    ours, theirs = evidence.student.inconsistent, evidence.teacher.inconsistent
     if ours is None or theirs is None or ours.low <= theirs.high:
         return ""
-    return f"changes its answer more often where a perturbation must not ({ours.value:.1%} against {theirs.value:.1%})"
+    figures = f"{percent(ours.value)}% against {percent(theirs.value)}%"
+    return f"changes its answer more often where a perturbation must not ({figures})"
 
 
 def _figures(evidence: Evidence, margin: float) -> str:
-    d = evidence.distilled_vs_system2
+    d = evidence.student_vs_teacher
     return (
-        f"{evidence.distilled.accuracy:.1%} against {evidence.system2.accuracy:.1%} for System 2 "
-        f"and {evidence.system1.accuracy:.1%} for System 1 on {d.n} prompts "
-        f"(difference to System 2 {_points(d.difference)} points, 95% interval {_points(d.low)} to {_points(d.high)}, "
-        f"margin {_points(-margin)}), with {_tokens(evidence.distilled)} generated tokens per answer "
-        f"instead of {_tokens(evidence.system2)}"
+        f"{percent(evidence.student.accuracy)}% against {percent(evidence.teacher.accuracy)}% for System 2 "
+        f"and {percent(evidence.base.accuracy)}% for System 1 on {d.n} prompts "
+        f"(difference to System 2 {points(d.difference)} points, 95% interval {points(d.low)} to {points(d.high)}, "
+        f"margin {points(-margin)}), with {_tokens(evidence.student)} generated tokens per answer "
+        f"instead of {_tokens(evidence.teacher)}"
     )
 
 
 def _caveats(evidence: Evidence) -> list[str]:
     caveats = []
-    if evidence.distilled.scored_against == "system2":
+    if evidence.student.scored_against == "teacher":
         caveats.append("There are no references: accuracy here is agreement with System 2, right or wrong.")
-    elif not _is_gain(evidence.system2_vs_system1):
+    elif not _is_gain(evidence.teacher_vs_base):
         caveats.append("System 2 itself does not beat System 1 here by more than chance.")
-    if evidence.distilled_vs_system1.significant and evidence.distilled_vs_system1.difference < 0:
+    if evidence.student_vs_base.significant and evidence.student_vs_base.difference < 0:
         caveats.append("The distilled model is worse than plain System 1 here.")
     return caveats
 
 
-def _points(share: float) -> str:
-    return f"{100 * share:+.1f}"
-
-
 def _tokens(score: Score) -> str:
-    return "an unknown number of" if score.tokens_per_answer is None else f"{score.tokens_per_answer:.1f}"
+    return tokens(score.tokens_per_answer, "an unknown number of")

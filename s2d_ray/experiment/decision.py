@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from s2d_ray.display.formatting import count, points
 from s2d_ray.evaluation.statistics import Interval
 from s2d_ray.experiment.sequences import MIN_USERS
 
@@ -28,15 +29,10 @@ def decide(difference: Interval | None, margin: float) -> Decision:
     lower = f"rated more than {100 * margin:g} points lower than System 2"
     figures = (
         f"the difference is {points(difference.value)} points, and between {points(difference.low)} and "
-        f"{points(difference.high)} as far as {difference.n:,} ratings can tell."
+        f"{points(difference.high)} as far as {count(difference.n)} ratings can tell."
     )
     if difference.low >= -margin:
         return Decision("promote", f"System 1 is not {lower}: {figures}")
     if difference.high < -margin:
         return Decision("keep System 2", f"System 1 is {lower}: {figures}")
     return Decision("keep testing", f"It is open whether System 1 is {lower}: {figures}")
-
-
-def points(share: float) -> str:
-    """A difference of shares in points, with its sign."""
-    return f"{100 * share:+.1f}".replace("-", "\N{MINUS SIGN}")

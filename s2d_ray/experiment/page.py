@@ -4,14 +4,15 @@ Everything that comes from outside is escaped. The page asks nothing of other se
 script carry the nonce of `content_security_policy`, and nothing else on it may run.
 """
 
-from datetime import UTC, datetime
+from datetime import datetime
+from functools import cache
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 
-from s2d_ray.evaluation.statistics import Interval
-from s2d_ray.experiment import charts
+from s2d_ray.display import charts
+from s2d_ray.display.pages import environment
 from s2d_ray.experiment.assignment import ARMS, Arm
-from s2d_ray.experiment.decision import Decision, points
+from s2d_ray.experiment.decision import Decision
 from s2d_ray.experiment.experiment import ExperimentState
 from s2d_ray.experiment.summary import EDGES, Summary
 from s2d_ray.recipes.recipe import Recipe
@@ -46,7 +47,7 @@ def ab_page(
     differences = [(p.at - start, p.difference) for p in summary.over_time if p.difference]
     return (
         _environment()
-        .get_template("ab.html.j2")
+        .get_template("experiment/ab.html.j2")
         .render(
             recipe=recipe,
             state=state,
@@ -58,7 +59,6 @@ def ab_page(
             weights=weights_of(state),
             one=summary.arms["system1"],
             two=summary.arms["system2"],
-            box=charts,
             quality=charts.chart(quality, seconds, {}),
             difference=charts.chart({"difference": differences}, seconds, {"zero": 0.0, "margin": -margin}),
             events=list(reversed(state.events))[:EVENTS],
@@ -79,37 +79,8 @@ def _takes_part(arm: Arm, state: ExperimentState, summary: Summary) -> bool:
     return arm != "base" or weights_of(state)[arm] > 0 or own.requests + own.asked_by_name > 0
 
 
+@cache
 def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("s2d_ray", "experiment"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "percent": lambda share: f"{100 * share:.1f}",
-        "points": points,
-        "share": lambda share: f"{100 * share:.3g}%",
-        "count": lambda number: f"{number:,.0f}".replace(",", "\u202f"),
-        "tokens": lambda value: f"{value:.1f}",
-        "seconds": seconds_text,
-        "money": lambda value: f"{value:.3g}",
-        "moment": lambda at: f"{at.astimezone(UTC):%Y-%m-%d %H:%M} UTC",
-    }
-    environment.tests |= {"bounded": lambda interval: interval.high < EDGES[-1]}
-    environment.globals |= {"times": times}
-    return environment
-
-
-def seconds_text(value: float) -> str:
-    """Seconds as a person reads them."""
-    return f"{1000 * value:.0f} ms" if value < 1 else f"{value:.3g} s"
-
-
-def times(more: Interval | None, less: Interval | None) -> str | None:
-    """How many times as much the first is as the second, None where that says nothing."""
-    if more is None or less is None or less.value <= 0:
-        return None
-    ratio = more.value / less.value
-    return f"{ratio:.0f}" if ratio >= 9.5 else f"{ratio:.1f}"
+    found = environment()
+    found.tests |= {"bounded": lambda interval: interval.high < EDGES[-1]}
+    return found

@@ -139,7 +139,7 @@ def _measured(plan: Plan, part: Part, branch: Branch, gpu_seconds: float | None)
 
 
 def _named(method: str, arm: str) -> str:
-    return method if arm == "distilled" else f"{method} (control {arm})"
+    return method if arm == "student" else f"{method} (control {arm})"
 
 
 def _tokens_per_pair(plan: Plan, distilled: Path) -> float:

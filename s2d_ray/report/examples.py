@@ -2,46 +2,12 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain, zip_longest
-from typing import TypedDict
 
 from s2d_ray.arms import in_order
-from s2d_ray.data.records import Message, Row, candidates_from_row, content_id
+from s2d_ray.data.records import Row, candidates_from_row, content_id
 from s2d_ray.evaluation.metrics import Answer, PromptKey, answer_of, marks
+from s2d_ray.report.schema import ArmAnswer, Example, ExampleMessage, StepText
 from s2d_ray.tasks.task import Task
-
-
-class StepText(TypedDict):
-    """One model call of a method that makes several."""
-
-    name: str
-    text: str
-
-
-class ArmAnswer(TypedDict):
-    """What one arm made of the prompt."""
-
-    text: str
-    """Of the first sample that gave `answer`."""
-    answer: str | None
-    correct: bool | None
-    """None where this prompt is not scored: it has no reference and others have."""
-    tokens: int | None
-    variants: Mapping[str, str | None]
-    """The answer to each perturbed form of the prompt, mapped back."""
-    error: str
-    steps: list[StepText]
-    """Every call behind `text`, where there was more than one."""
-
-
-class Example(TypedDict):
-    """One prompt and all arms' answers to it."""
-
-    prompt_id: str
-    messages: Sequence[Message]
-    references: Sequence[str]
-    subset: str
-    group: str
-    answers: dict[str, ArmAnswer]
 
 
 def choose(answers: Iterable[Answer], count: int) -> list[PromptKey]:
@@ -56,34 +22,35 @@ def choose(answers: Iterable[Answer], count: int) -> list[PromptKey]:
 def examples(rows: Iterable[Row], answers: Sequence[Answer], chosen: Sequence[PromptKey], task: Task) -> list[Example]:
     """The chosen prompts in their order, from rows of schema `ANSWERS`."""
     right = correctness(answers, task)
-    found: dict[PromptKey, Example] = {}
+    found: dict[PromptKey, dict[str, Row]] = {key: {} for key in chosen}
     for row in rows:
         key = (row["subset"], row["prompt_id"])
-        if key in chosen:
-            arm_answer = _arm_answer(row, right.get((row["arm"], key)), task)
-            found.setdefault(key, _example(row))["answers"][row["arm"]] = arm_answer
-    for example in found.values():
-        example["answers"] = {arm: example["answers"][arm] for arm in in_order(example["answers"])}
-    return [found[key] for key in chosen]
+        if key in found:
+            found[key][row["arm"]] = row
+    answered = {
+        key: {arm: _arm_answer(by_arm[arm], right.get((arm, key)), task) for arm in in_order(by_arm)}
+        for key, by_arm in found.items()
+    }
+    return [_example(next(iter(found[key].values())), answered[key]) for key in found]
 
 
 def correctness(answers: Sequence[Answer], task: Task) -> dict[tuple[str, PromptKey], bool]:
     """Whether each arm was right on each prompt that is scored in the subset it belongs to."""
-    teacher = {a.key: a.answer for a in answers if a.arm == "system2"}
+    teacher = {a.key: a.answer for a in answers if a.arm == "teacher"}
     parts: dict[tuple[str, str], list[Answer]] = {}
     for answer in answers:
         parts.setdefault((answer.arm, answer.subset), []).append(answer)
     return {(arm, key): ok for (arm, _), part in parts.items() for key, ok in marks(part, task, teacher)[1].items()}
 
 
-def _example(row: Row) -> Example:
+def _example(row: Row, answers: Mapping[str, ArmAnswer]) -> Example:
     return Example(
         prompt_id=row["prompt_id"],
-        messages=[Message(role=m["role"], content=m["content"]) for m in row["messages"]],
-        references=row["references"],
+        messages=tuple(ExampleMessage(role=m["role"], content=m["content"]) for m in row["messages"]),
+        references=tuple(row["references"]),
         subset=row["subset"],
         group=row["group"],
-        answers={},
+        answers=answers,
     )
 
 
@@ -99,5 +66,5 @@ def _arm_answer(row: Row, correct: bool | None, task: Task) -> ArmAnswer:
         tokens=found.tokens,
         variants=found.variants,
         error=candidates.error or (shown.error if shown else ""),
-        steps=[StepText(name=step.name, text=step.text) for step in steps],
+        steps=tuple(StepText(name=step.name, text=step.text) for step in steps),
     )

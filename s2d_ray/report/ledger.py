@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -102,12 +101,12 @@ def balance(
     work: Mapping[str, TimeSpent],
     prompts: int,
     accepted: int,
-    system2: float | None,
-    distilled: float | None,
+    teacher: float | None,
+    student: float | None,
 ) -> Ledger:
     """The ledger of one distillation, from its sums and from both arms' generated tokens per answer."""
     generated = sum(tokens.generated for tokens in steps.values())
-    saved = None if system2 is None or distilled is None else system2 - distilled
+    saved = None if teacher is None or student is None else teacher - student
     tokens_worth = _in_tokens(work, generated)
     pays = saved is not None and saved > 0
     return Ledger(
@@ -130,19 +129,19 @@ def _in_tokens(work: Mapping[str, TimeSpent], generated: int) -> float | None:
     return generated * sum(seconds.values()) / seconds["generate"] if seconds.get("generate") else None
 
 
-def ledger_table(ledger: Mapping[str, Any], where: str = "") -> Table:
-    """The ledger in report.json as a person reads it in a terminal; `where` names the part and the round."""
+def ledger_table(ledger: Ledger, where: str = "") -> Table:
+    """The ledger as a person reads it in a terminal; `where` names the part and the round."""
     table = Table(f"ledger ({where})" if where else "ledger", box=None, pad_edge=False)
     for column in ("calls", "read", "cached", "generated", "per accepted example"):
         table.add_column(column, justify="right")
-    for step, tokens in ledger["steps"].items():
-        counts = [tokens[key] for key in ("calls", "prompt", "cached", "generated")]
-        share = f"{tokens['generated'] / ledger['accepted']:,.1f}" if ledger["accepted"] else "none accepted"
+    for step, tokens in ledger.steps.items():
+        counts = (tokens.calls, tokens.prompt, tokens.cached, tokens.generated)
+        share = f"{tokens.generated / ledger.accepted:,.1f}" if ledger.accepted else "none accepted"
         table.add_row(f"tokens of {step}", *(f"{count:,}" for count in counts), share)
-    for stage, spent in ledger["work"].items():
-        table.add_row(f"{stage}", f"{spent['seconds']:,.0f} s", f"{spent['gpu_seconds']:,.0f} GPU-s")
-    table.add_row("paid for after", _requests(ledger["break_even_requests"]), "by tokens")
-    table.add_row("", _requests(ledger["break_even_with_training"]), "by time")
+    for stage, spent in ledger.work.items():
+        table.add_row(stage, f"{spent.seconds:,.0f} s", f"{spent.gpu_seconds:,.0f} GPU-s")
+    table.add_row("paid for after", _requests(ledger.break_even_requests), "by tokens")
+    table.add_row("", _requests(ledger.break_even_with_training), "by time")
     return table
 
 

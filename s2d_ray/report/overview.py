@@ -6,51 +6,51 @@ It is drawn from the parts' report.json alone, and says why no further round is 
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from s2d_ray.arms import CORE_ARMS
-from s2d_ray.data.files import read_json, write_json, write_text
+from s2d_ray.data.files import write_json, write_text
 from s2d_ray.data.folders import RunFolders
 from s2d_ray.evaluation.metrics import ALL
 from s2d_ray.evaluation.statistics import Paired
 from s2d_ray.recipes.recipe import AnyRecipe
-from s2d_ray.report.render import Report, overview_html, overview_markdown
+from s2d_ray.report.render import overview_html, overview_markdown
+from s2d_ray.report.schema import Line, Overview, Report, Rounds, read_report
 
 RoundFolders = Mapping[str, RunFolders]
 """Part → its folders, in one round."""
-SCORE = ("accuracy", "low", "high", "n", "tokens_per_answer")
 
 
-def write_overview(recipe: AnyRecipe, rounds: Sequence[RoundFolders], folder: Path) -> dict[str, Any]:
-    """Write overview.json, .md and .html to `folder` and return the content of overview.json.
+def write_overview(recipe: AnyRecipe, rounds: Sequence[RoundFolders], folder: Path) -> Overview:
+    """Write overview.json, .md and .html to `folder` and return what overview.json holds.
 
-    `rounds` are those that have their reports, from the first on.
+    `rounds` are those that have their reports, from the first on. Raises UserError where another version of this
+    package wrote one of these.
     """
     reports = [reports_of(parts) for parts in rounds]
     lines = [
-        {"round": number, **_line(part, report, os.path.relpath(str(parts[part].report / "report.html"), str(folder)))}
+        _line(number, part, report, os.path.relpath(str(parts[part].report / "report.html"), str(folder)))
         for number, (parts, of_round) in enumerate(zip(rounds, reports, strict=True), 1)
         for part, report in of_round.items()
     ]
-    overview = {
-        "recipe": recipe.name,
-        "description": recipe.description,
-        "model": recipe.model,
-        "lines": lines,
-        "rounds": {"wanted": recipe.rounds, "run": len(rounds), "outcome": _outcome(recipe.rounds, reports)},
-        "settings": recipe.model_dump(mode="json"),
-    }
+    overview = Overview(
+        recipe=recipe.name,
+        description=recipe.description,
+        model=recipe.model,
+        lines=tuple(lines),
+        rounds=Rounds(wanted=recipe.rounds, run=len(rounds), outcome=_outcome(recipe.rounds, reports)),
+        settings=recipe.model_dump(mode="json"),
+    )
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "overview.json", overview)
+    write_json(folder / "overview.json", overview.model_dump(mode="json"))
     write_text(folder / "overview.md", overview_markdown(overview))
     write_text(folder / "overview.html", overview_html(overview))
     return overview
 
 
 def reports_of(parts: RoundFolders) -> dict[str, Report]:
-    """Part → content of its report.json, of those parts that have one."""
+    """Part → its report, of those parts that have one. Raises as `read_report`."""
     paths = {part: folders.report / "report.json" for part, folders in parts.items()}
-    return {part: read_json(path) for part, path in paths.items() if path.exists()}
+    return {part: read_report(path) for part, path in paths.items() if path.exists()}
 
 
 def gained(reports: Iterable[Report]) -> bool:
@@ -59,26 +59,25 @@ def gained(reports: Iterable[Report]) -> bool:
 
 
 def _gain(report: Report) -> Paired | None:
-    """The distilled model against System 1, which is the base model's one-call answer; None without such a model."""
-    found = report["comparisons"].get("distilled_vs_system1", {}).get(ALL)
-    return Paired(**found) if found else None
+    """The student against the base, which is the model's one-call answer before; None without a student."""
+    return report.comparisons.get("student_vs_base", {}).get(ALL)
 
 
-def _line(part: str, report: Report, link: str) -> dict[str, Any]:
-    arms = {arm: report["arms"][arm][ALL] for arm in CORE_ARMS if arm in report["arms"]}
-    return {
-        "part": part,
-        "task": report["settings"]["task"]["name"],
-        "method": report["method"],
-        "metric": report["metric"],
-        "verdict": report["verdict"]["verdict"],
-        "reason": report["verdict"]["reason"],
-        "corpus": report["prompts"]["corpus"],
-        "kept": report["prompts"]["kept"],
-        "arms": {arm: {key: score[key] for key in SCORE} for arm, score in arms.items()},
-        "gain": report["comparisons"].get("distilled_vs_system1", {}).get(ALL),
-        "report": link,
-    }
+def _line(number: int, part: str, report: Report, link: str) -> Line:
+    return Line(
+        round=number,
+        part=part,
+        task=report.settings["task"]["name"],
+        method=report.method,
+        metric=report.metric,
+        verdict=report.verdict.verdict,
+        reason=report.verdict.reason,
+        corpus=report.prompts.corpus,
+        kept=report.prompts.kept,
+        arms={arm: report.arms[arm].subsets[ALL] for arm in CORE_ARMS if arm in report.arms},
+        gain=_gain(report),
+        report=link,
+    )
 
 
 def _outcome(wanted: int, reports: Sequence[Mapping[str, Report]]) -> str:

@@ -50,12 +50,12 @@ REPORTED: Mapping[tuple[str, str], Paper] = {
         finding="distilled two-step RaR reaches 98.0 % in one call",
         finding_mark=PUBLISHED,
         figures=(
-            Figure("system1", 30.0, UNVERIFIED),
-            Figure("system2_rar1", 39.5, UNVERIFIED),
-            Figure("system2", 44.5, UNVERIFIED),
-            Figure("distilled", 98.0, PUBLISHED),
-            Figure("distilled_system1", 69.5, UNVERIFIED),
-            Figure("distilled_unfiltered", 87.5, UNVERIFIED),
+            Figure("base", 30.0, UNVERIFIED),
+            Figure("teacher_rar1", 39.5, UNVERIFIED),
+            Figure("teacher", 44.5, UNVERIFIED),
+            Figure("student", 98.0, PUBLISHED),
+            Figure("student_of_base", 69.5, UNVERIFIED),
+            Figure("student_uncurated", 87.5, UNVERIFIED),
         ),
     ),
     ("coin_flip", "rar2"): Paper(
@@ -64,11 +64,11 @@ REPORTED: Mapping[tuple[str, str], Paper] = {
         finding="distilled two-step RaR comes close to two-step RaR",
         finding_mark=UNVERIFIED,
         figures=(
-            Figure("system1", 56.1, UNVERIFIED),
-            Figure("system2_rar1", 58.5, UNVERIFIED),
-            Figure("system2", 77.2, UNVERIFIED),
-            Figure("distilled", 75.7, UNVERIFIED),
-            Figure("distilled_system1", 54.5, UNVERIFIED),
+            Figure("base", 56.1, UNVERIFIED),
+            Figure("teacher_rar1", 58.5, UNVERIFIED),
+            Figure("teacher", 77.2, UNVERIFIED),
+            Figure("student", 75.7, UNVERIFIED),
+            Figure("student_of_base", 54.5, UNVERIFIED),
         ),
     ),
     ("biased_trivia", "s2a"): Paper(
@@ -77,12 +77,12 @@ REPORTED: Mapping[tuple[str, str], Paper] = {
         finding="the distilled model is better than System 2 Attention, and worse where it is trained without curation",
         finding_mark=PUBLISHED,
         figures=(
-            Figure("system1", 51.6, UNVERIFIED, "biased", 165),
-            Figure("system1", 73.8, UNVERIFIED, "plain", 165),
-            Figure("system2", 76.0, UNVERIFIED, "biased", 147),
-            Figure("system2", 69.3, UNVERIFIED, "plain", 147),
-            Figure("distilled", 81.3, UNVERIFIED, "biased", 56),
-            Figure("distilled", 78.6, UNVERIFIED, "plain", 56),
+            Figure("base", 51.6, UNVERIFIED, "biased", 165),
+            Figure("base", 73.8, UNVERIFIED, "plain", 165),
+            Figure("teacher", 76.0, UNVERIFIED, "biased", 147),
+            Figure("teacher", 69.3, UNVERIFIED, "plain", 147),
+            Figure("student", 81.3, UNVERIFIED, "biased", 56),
+            Figure("student", 78.6, UNVERIFIED, "plain", 56),
         ),
     ),
     ("judge", "bsm"): Paper(
@@ -91,9 +91,9 @@ REPORTED: Mapping[tuple[str, str], Paper] = {
         finding="the distilled model agrees more with people than BSM and has less position bias, in far fewer tokens",
         finding_mark=PUBLISHED,
         figures=(
-            Figure("system1", 28.1, UNVERIFIED, "mt_bench"),
-            Figure("system2", 64.5, UNVERIFIED, "mt_bench"),
-            Figure("distilled", 72.4, UNVERIFIED, "mt_bench"),
+            Figure("base", 28.1, UNVERIFIED, "mt_bench"),
+            Figure("teacher", 64.5, UNVERIFIED, "mt_bench"),
+            Figure("student", 72.4, UNVERIFIED, "mt_bench"),
         ),
     ),
     ("gsm8k", "cot"): Paper(
@@ -102,8 +102,8 @@ REPORTED: Mapping[tuple[str, str], Paper] = {
         finding="chain-of-thought maths does not distil: keep System 2",
         finding_mark=PUBLISHED,
         figures=(
-            Figure("system2", 52.77, PUBLISHED, tokens=270),
-            Figure("distilled", 7.13, PUBLISHED, tokens=18),
+            Figure("teacher", 52.77, PUBLISHED, tokens=270),
+            Figure("student", 7.13, PUBLISHED, tokens=18),
         ),
     ),
 }

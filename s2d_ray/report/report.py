@@ -1,303 +1,80 @@
 """The report of a run: everything that its folders hold, as report.json, report.md and report.html.
 
-report.json is complete; the other two are drawn from it and know nothing else.
+report.json is complete; the other two are drawn from the same model and know nothing else.
 """
 
-import heapq
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
-from pathlib import Path
-from typing import Any
-
-from s2d_ray.arms import CONTROLS, CORE_ARMS, is_further, label
-from s2d_ray.curation.data_card import why_nothing_kept
-from s2d_ray.data.artifacts import Artifact, M
-from s2d_ray.data.files import read_json_lines, read_rows, write_json, write_text
-from s2d_ray.data.folders import TRAINING_LOG, RunFolders
-from s2d_ray.data.lease import time_spent
-from s2d_ray.data.manifests import (
-    CandidatesManifest,
-    DistilledManifest,
-    EvaluationManifest,
-    ModelManifest,
-    TimedManifest,
-)
-from s2d_ray.data.records import Row
-from s2d_ray.data.work import TimeSpent
-from s2d_ray.evaluation.cascade import calibrate, curve, trials
-from s2d_ray.evaluation.metrics import (
-    ALL,
-    Answer,
-    ArmScores,
-    answer_of,
-    compare,
-    majorities,
-    precision,
-    score_arms,
-    subsets_of,
-)
-from s2d_ray.evaluation.statistics import Paired
-from s2d_ray.evaluation.verdict import KEEP_SYSTEM1, KEEP_SYSTEM2, Evidence, judge, untrained
+from s2d_ray.arms import CORE_ARMS
+from s2d_ray.data.files import read_rows, write_json, write_text
+from s2d_ray.data.folders import RunFolders
+from s2d_ray.data.manifests import EvaluationManifest
+from s2d_ray.evaluation.metrics import ALL, answer_of, majorities, score_arms, subsets_of
+from s2d_ray.evaluation.verdict import KEEP_SYSTEM1, KEEP_SYSTEM2
 from s2d_ray.recipes.recipe import Recipe
+from s2d_ray.report import account, figures
 from s2d_ray.report.examples import choose, examples
-from s2d_ray.report.ledger import balance, step_tokens
-from s2d_ray.report.published import reported_for
 from s2d_ray.report.render import html_page, markdown_page
+from s2d_ray.report.schema import Report
 from s2d_ray.tasks.task import Task
 
-COMPARISONS = (
-    ("distilled", "system2"),
-    ("distilled", "system1"),
-    ("system2", "system1"),
-    ("distilled", "distilled_system1"),
-    ("distilled", "distilled_unfiltered"),
-)
-CURVE_POINTS = 400
-"""Points of a loss curve at most: more cannot be told apart on a page."""
 
-PRECISION_PROMPTS = 100_000
-"""Labelled prompts, the first by id, that the precision of targets is computed from: more only take memory."""
-
-Comparisons = Mapping[str, Mapping[str, Paired]]
-
-
-def write_report(recipe: Recipe, task: Task, folders: RunFolders) -> dict[str, Any]:
-    """Write the report of a finished run to `folders.report` and return the content of report.json.
+def write_report(recipe: Recipe, task: Task, folders: RunFolders) -> Report:
+    """Write the report of a finished run to `folders.report` and return what report.json holds.
 
     Raises UserError where a stage has not finished or an arm has no answers. Controls that were not run
     are left out, and so are arms for which curation kept nothing, with a note.
     """
-    answers = [answer_of(row, task) for row in read_rows(folders.evaluation)]
-    report = _report(recipe, task, folders, answers)
+    report = make_report(recipe, task, folders)
     folders.report.mkdir(parents=True, exist_ok=True)
-    write_json(folders.report / "report.json", report)
+    write_json(folders.report / "report.json", report.model_dump(mode="json"))
     write_text(folders.report / "report.md", markdown_page(report))
     write_text(folders.report / "report.html", html_page(report))
     return report
 
 
-def _report(recipe: Recipe, task: Task, folders: RunFolders, answers: Sequence[Answer]) -> dict[str, Any]:
-    evaluated = _manifest(folders.evaluation, EvaluationManifest)
-    untrained_arms = dict(_untrained(recipe, folders))
-    arms = score_arms(answers, task, [arm for arm in CORE_ARMS if arm not in untrained_arms])
-    comparisons = _comparisons(arms, answers, task)
-    controls = [arm for arm in CONTROLS if arm in arms or arm in untrained_arms]
-    branches = {"distilled": folders} | {arm: folders.control(arm) for arm in controls}
-    chosen = choose(answers, recipe.evaluate.examples)
+def make_report(recipe: Recipe, task: Task, folders: RunFolders) -> Report:
+    """The report of a finished run. Raises as `write_report`."""
+    answers = [answer_of(row, task) for row in read_rows(folders.evaluation)]
+    evaluated = account.manifest(folders.evaluation, EvaluationManifest)
+    untrained = account.untrained_arms(account.branches_of(folders, recipe.evaluate.controls))
+    arms = score_arms(answers, task, [arm for arm in CORE_ARMS if arm not in untrained])
+    branches = {
+        arm: own
+        for arm, own in account.branches_of(folders, controls=True).items()
+        if arm == "student" or arm in arms or arm in untrained
+    }
+    comparisons = figures.compare_arms(arms, answers, task)
     by_samples = majorities(answers, recipe.evaluate.samples, task)
-    verdict = _verdicts(arms, comparisons, recipe.evaluate.margin, untrained_arms)
-    return {
-        "recipe": recipe.name,
-        "description": recipe.description,
-        "model": recipe.model,
-        "method": recipe.method.name,
-        "metric": _metric(arms, task),
-        "verdict": verdict,
-        "arms": {name: _arm(scores) for name, scores in arms.items()},
-        "perturbations": sorted({name for answer in answers for name in answer.variants}),
-        "majority": _majority(by_samples) if recipe.evaluate.samples > 1 else {},
-        "reported": _reported(recipe, by_samples[1]),
-        "cascade": _cascade(recipe, task, folders) if "distilled" in arms else None,
-        "comparisons": {name: {s: asdict(p) for s, p in parts.items()} for name, parts in comparisons.items()},
-        "notes": _notes(arms, subsets_of(answers), untrained_arms),
-        "prompts": _prompts(folders),
-        "vote_shares": _manifest(folders.distilled, DistilledManifest).vote_shares.model_dump(),
-        "precision": _precision(recipe, task, folders),
-        "ledger": _ledger(recipe, arms, folders, saves=verdict["verdict"] not in (KEEP_SYSTEM1, KEEP_SYSTEM2)),
-        "training": dict(_trainings({arm: branch for arm, branch in branches.items() if arm in arms})),
-        "seconds": _seconds(evaluated.seconds, branches),
-        "examples": examples(read_rows(folders.evaluation), answers, chosen, task),
-        "settings": recipe.model_dump(mode="json"),
-        "source": task.source,
-        "versions": evaluated.versions,
-    }
-
-
-def _untrained(recipe: Recipe, folders: RunFolders) -> Iterator[tuple[str, str]]:
-    """Each arm for which curation kept nothing, with the sentence that says so."""
-    branches = {"distilled": folders} | {arm: folders.control(arm) for arm in CONTROLS if recipe.evaluate.controls}
-    for arm, branch in branches.items():
-        if branch.model.exists() and not (curated := _manifest(branch.distilled, DistilledManifest)).kept:
-            yield arm, why_nothing_kept(curated)
-
-
-def _comparisons(arms: Mapping[str, ArmScores], answers: Sequence[Answer], task: Task) -> Comparisons:
-    further = [("distilled", arm) for arm in arms if is_further(arm)]
-    return {
-        f"{first}_vs_{second}": compare(answers, first, second, task)
-        for first, second in (*COMPARISONS, *further)
-        if first in arms and second in arms
-    }
-
-
-def _metric(arms: Mapping[str, ArmScores], task: Task) -> str:
-    against = arms["system1"].subsets[ALL].scored_against
-    return "agreement with System 2" if against == "system2" else task.metric
-
-
-def _majority(by_samples: Mapping[int, Mapping[str, ArmScores]]) -> dict[str, dict[str, Any]]:
-    """Arm → number of samples → the score of their majority over all prompts."""
-    found: dict[str, dict[str, Any]] = {}
-    for k, arms in by_samples.items():
-        for arm, scores in arms.items():
-            score = asdict(scores.subsets[ALL])
-            found.setdefault(arm, {})[str(k)] = {
-                key: score[key] for key in ("accuracy", "low", "high", "n", "tokens_per_answer")
-            }
-    return found
-
-
-def _cascade(recipe: Recipe, task: Task, folders: RunFolders) -> dict[str, Any] | None:
-    """The threshold of the cascade that the recipe asks for and what it gives, and its curve."""
-    rule = recipe.serve.cascade
-    if rule is None:
-        return None
-    found = trials(read_rows(folders.evaluation), rule, task)
-    points = [asdict(point) for point in curve(found)]
-    return asdict(calibrate(found, rule.target)) | {"confidence": rule.confidence, "curve": points}
-
-
-def _reported(recipe: Recipe, one_sample: Mapping[str, ArmScores]) -> dict[str, Any] | None:
-    """The paper's results for this task and method; with each figure the run's own, of one sample.
-
-    A run scored against System 2 has none to compare.
-    """
-    paper = reported_for(recipe.task.name, recipe.method.name)
-    if paper is None:
-        return None
-    figures = []
-    for figure in paper.figures:
-        arm = one_sample.get(figure.arm)
-        score = arm.subsets.get(figure.subset) if arm else None
-        run = asdict(score) if score and score.scored_against == "reference" else None
-        figures.append(asdict(figure) | {"run": run})
-    return asdict(paper) | {"figures": figures}
-
-
-def _manifest(folder: Path, kind: type[M]) -> M:
-    return Artifact.existing(folder, kind).manifest
-
-
-def _arm(scores: ArmScores) -> dict[str, Any]:
-    by_group = {group: {s: asdict(score) for s, score in parts.items()} for group, parts in scores.by_group.items()}
-    subsets = {subset: asdict(score) for subset, score in scores.subsets.items()}
-    return {**subsets, "by_group": by_group, "tokens_per_answer": scores.tokens_per_answer}
-
-
-def _verdicts(
-    arms: Mapping[str, ArmScores], comparisons: Comparisons, margin: float, untrained_arms: Mapping[str, str]
-) -> dict[str, Any]:
-    """The verdict over all prompts, and each subset's beside it: a mixture can hide either way."""
-    if "distilled" in untrained_arms:
-        return asdict(untrained(untrained_arms["distilled"])) | {"by_subset": {}}
-    verdicts = {}
-    for subset in comparisons["distilled_vs_system2"]:
-        evidence = Evidence(
-            system1=arms["system1"].subsets[subset],
-            system2=arms["system2"].subsets[subset],
-            distilled=arms["distilled"].subsets[subset],
-            distilled_vs_system2=comparisons["distilled_vs_system2"][subset],
-            distilled_vs_system1=comparisons["distilled_vs_system1"][subset],
-            system2_vs_system1=comparisons["system2_vs_system1"][subset],
-        )
-        verdicts[subset] = asdict(judge(evidence, margin))
-    return verdicts.pop(ALL) | {"by_subset": verdicts}
-
-
-def _notes(arms: Mapping[str, ArmScores], subsets: Sequence[str], untrained_arms: Mapping[str, str]) -> list[str]:
-    """What a reader of the tables has to know about this run's arms and subsets."""
-    notes = []
-    for arm, reason in untrained_arms.items():
-        if arm in arms:  # The other parts of a mixture make a model all the same.
-            notes.append(f"{label(arm)} was trained on the other parts of the mixture alone. {reason}")
-        elif arm in CONTROLS:
-            notes.append(f"{label(arm)} is absent. {reason}")
-    if {"right", "doubt"} <= set(subsets) and "distilled" in arms:
-        notes.append(_lost_echo(arms["system1"], arms["distilled"]))
-    return notes
-
-
-def _lost_echo(before: ArmScores, after: ArmScores) -> str:
-    base, ours = before.subsets, after.subsets
-    figures = "; ".join(f"{s}: {ours[s].accuracy:.1%} after, {base[s].accuracy:.1%} before" for s in ("right", "doubt"))
-    return (
-        "In the subsets right and doubt the opinion in the prompt names the right answer, so a model that merely "
-        "echoes opinions scores there without knowing anything. A model that stops echoing loses that help: "
-        f"distilled against System 1, {figures}."
+    verdicts = figures.verdicts(arms, comparisons, recipe.evaluate.margin, untrained)
+    verdict = verdicts.pop(ALL)
+    # Few tokens for wrong answers are no savings.
+    useful = verdict.verdict not in (KEEP_SYSTEM1, KEEP_SYSTEM2)
+    rule = recipe.serve.cascade if "student" in arms else None
+    chosen = choose(answers, recipe.evaluate.examples)
+    return Report(
+        recipe=recipe.name,
+        description=recipe.description,
+        model=recipe.model,
+        method=recipe.method.name,
+        metric=figures.metric_of(arms, task),
+        verdict=verdict,
+        verdict_by_subset=verdicts,
+        arms=arms,
+        perturbations=tuple(sorted({name for answer in answers for name in answer.variants})),
+        majority=figures.of_majorities(by_samples) if recipe.evaluate.samples > 1 else {},
+        reported=figures.paper_results(recipe, by_samples[1]),
+        cascade=figures.calibrated(rule, read_rows(folders.evaluation), task) if rule else None,
+        comparisons=comparisons,
+        notes=tuple(figures.notes(arms, subsets_of(answers), untrained)),
+        prompts=account.outcomes(folders),
+        vote_shares=account.vote_shares(folders),
+        precision=account.target_precision(recipe, task, folders),
+        ledger=account.ledger_of(
+            recipe, folders, arms["teacher"].tokens_per_answer, arms["student"].tokens_per_answer if useful else None
+        ),
+        training={arm: account.training_of(own) for arm, own in branches.items() if arm in arms},
+        seconds=account.stage_seconds(evaluated.seconds, branches),
+        examples=tuple(examples(read_rows(folders.evaluation), answers, chosen, task)),
+        settings=recipe.model_dump(mode="json"),
+        source=task.source,
+        versions=evaluated.versions,
     )
-
-
-def _prompts(folders: RunFolders) -> dict[str, Any]:
-    curated = _manifest(folders.distilled, DistilledManifest)
-    return {"corpus": curated.rows, **curated.model_dump(include={"kept", "rejected", "failed"})}
-
-
-def _decisions(folders: RunFolders) -> Iterator[Row]:
-    # Curation writes a folder per status, so the status is in the path and not in the files.
-    for status in ("kept", "rejected"):
-        for row in read_rows(folders.distilled / f"status={status}", ["prompt_id", "target", "votes"]):
-            yield row | {"status": status}
-
-
-def _precision(recipe: Recipe, task: Task, folders: RunFolders) -> dict[str, Any] | None:
-    labelled = (item for item in task.items("train", recipe.seed) if item.references)
-    chosen = heapq.nsmallest(PRECISION_PROMPTS, labelled, key=lambda item: item.prompt.prompt_id)
-    references = {item.prompt.prompt_id: item.references for item in chosen}
-    found = precision(_decisions(folders), references, task) if references else None
-    return asdict(found) if found else None
-
-
-def _ledger(recipe: Recipe, arms: Mapping[str, ArmScores], folders: RunFolders, *, saves: bool) -> dict[str, Any]:
-    """`saves` is False where the distilled model is of no use: few tokens for wrong answers are no savings."""
-    counts = _prompts(folders)
-    slow = arms["system2"].tokens_per_answer
-    fast = arms["distilled"].tokens_per_answer if saves else None
-    steps = step_tokens(folders.candidates) | step_tokens(folders.distilled)
-    work = _work(recipe, folders, counts["kept"])
-    return asdict(balance(steps, work, counts["corpus"], counts["kept"], slow, fast))
-
-
-def _work(recipe: Recipe, folders: RunFolders, kept: int) -> dict[str, TimeSpent]:
-    """Stage → time over all attempts; of a mixture's training the share of this part's pairs."""
-    spent = time_spent(folders.run)
-    made = {"generate": folders.candidates, "curate": folders.distilled, "train": folders.model}
-    paths = {stage: str(path.relative_to(folders.run)) for stage, path in made.items()}
-    work = {stage: spent[path] for stage, path in paths.items() if path in spent}
-    if "train" in work and (trained := _manifest(folders.model, ModelManifest)).made_model:
-        own = min(kept, recipe.train.max_examples or kept)
-        work["train"] = work["train"].share(own / (trained.examples + trained.left_out_too_long))
-    return work
-
-
-def _trainings(branches: Mapping[str, RunFolders]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each trained arm with its training's figures and loss curve."""
-    for arm, branch in branches.items():
-        made = _manifest(branch.model, ModelManifest)
-        figures = made.model_dump(include={"examples", "steps", "tokens", "seconds", "tokens_per_second"})
-        yield arm, figures | {"curve": _loss_curve(branch)}
-
-
-def _loss_curve(branch: RunFolders) -> list[dict[str, float]]:
-    log = read_json_lines(branch.model / TRAINING_LOG)
-    # A training that went on from a checkpoint has logged the steps after it twice.
-    curve = list({entry["step"]: {"step": entry["step"], "loss": entry["loss"]} for entry in log}.values())
-    return curve[:: max(1, -(-len(curve) // CURVE_POINTS))]
-
-
-def _seconds(evaluated: float, branches: Mapping[str, RunFolders]) -> dict[str, float]:
-    """Seconds of each stage; the controls' are added up under `control_` and the stage."""
-    seconds: dict[str, float] = {}
-    for arm, branch in branches.items():
-        prefix = "control_" if arm in CONTROLS else ""
-        made: Sequence[tuple[str, Path, type[TimedManifest]]] = (
-            ("generate", branch.candidates, CandidatesManifest),
-            ("curate", branch.distilled, DistilledManifest),
-            ("train", branch.model, ModelManifest),
-        )
-        for stage, folder, kind in made:
-            # The uncurated control trains on the main branch's candidates and has none of its own.
-            if arm not in CONTROLS or folder.exists():
-                key = prefix + stage
-                seconds[key] = seconds.get(key, 0.0) + _manifest(folder, kind).seconds
-        seconds.setdefault("evaluate", evaluated)
-    return seconds

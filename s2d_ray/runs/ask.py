@@ -80,12 +80,12 @@ def arms_of(recipe: Recipe, folders: RunFolders) -> list[Arm]:
     """
     base = resolve_model(recipe.model, recipe.model_revision)
     methods = base_arms(recipe)
-    arms = [Arm(name, base, methods[name]) for name in ("system1", "system2")]
+    arms = [Arm(name, base, methods[name]) for name in ("base", "teacher")]
     if found := find_distilled(recipe, folders, base):
         note = f"trained on {found.examples} pairs"
         if found.changes:
             note += f", by another recipe than this one: {found.changes}"
-        arms.append(Arm("distilled", found.model, SYSTEM1, note))
+        arms.append(Arm("student", found.model, SYSTEM1, note))
     return arms
 
 

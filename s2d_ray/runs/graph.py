@@ -45,7 +45,7 @@ class Branch:
     """One way from a part's prompts to training pairs: whose answers, and which rules choose among them."""
 
     arm: str
-    """The arm that the model trained on these pairs becomes in evaluation."""
+    """What the model that learns these pairs is in evaluation: `student` or a control."""
     method: Named
     rules: Sequence[Named]
     candidates: Artifact[CandidatesManifest]
@@ -69,7 +69,7 @@ class Part:
     """The distillation itself, then the controls."""
     evaluation: Artifact[EvaluationManifest]
 
-    def label(self, stage: str, arm: str = "distilled") -> str:
+    def label(self, stage: str, arm: str = "student") -> str:
         """How its stage is called in front of a person."""
         return _label(" ".join(filter(None, (stage, self.name))), arm)
 
@@ -232,7 +232,7 @@ def base_arms(recipe: Recipe) -> dict[str, Named]:
     """The arms of the base model in evaluation, and the method of each."""
     options = recipe.method.options | recipe.evaluate.method
     further = {further_arm(method.name): method for method in recipe.evaluate.also}
-    return {"system1": SYSTEM1, "system2": Named(name=recipe.method.name, **options), **further}
+    return {"base": SYSTEM1, "teacher": Named(name=recipe.method.name, **options), **further}
 
 
 def candidates_artifact(
@@ -270,26 +270,26 @@ def _branches(recipe: Recipe, folders: RunFolders, base: Model, corpus: Artifact
         return Branch(arm, method, rules, candidates, distilled, generates, recipe.train.max_examples)
 
     answers = candidates_artifact(recipe, recipe.method, base, corpus, folders.candidates)
-    main = branch("distilled", folders, recipe.method, rules, answers)
+    main = branch("student", folders, recipe.method, rules, answers)
     if not recipe.evaluate.controls:
         return [main]
-    votes, raw = folders.control("distilled_system1"), folders.control("distilled_unfiltered")
+    votes, raw = folders.control("student_of_base"), folders.control("student_uncurated")
     own_answers = candidates_artifact(recipe, SYSTEM1, base, corpus, votes.candidates)
     return [
         main,
-        branch("distilled_system1", votes, SYSTEM1, rules, own_answers),
-        branch("distilled_unfiltered", raw, recipe.method, UNFILTERED, answers),
+        branch("student_of_base", votes, SYSTEM1, rules, own_answers),
+        branch("student_uncurated", raw, recipe.method, UNFILTERED, answers),
     ]
 
 
 def _training(recipe: AnyRecipe, folders: RunFolders, base: Model, branches: Mapping[str, Branch]) -> Training:
     [arm] = {branch.arm for branch in branches.values()}
-    folder = folders.model if arm == "distilled" else folders.control(arm).model
+    folder = folders.model if arm == "student" else folders.control(arm).model
     return Training(arm, branches, Artifact(folder, _model_inputs(recipe, base, branches), ModelManifest))
 
 
 def _label(stage: str, arm: str) -> str:
-    return stage if arm == "distilled" else f"{stage} ({arm})"
+    return stage if arm == "student" else f"{stage} ({arm})"
 
 
 def _engine_inputs(recipe: Recipe) -> Json:

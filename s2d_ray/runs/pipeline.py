@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from s2d_ray.arms import refuse_former
 from s2d_ray.curation.registry import load_rules
 from s2d_ray.data.artifacts import Artifact
 from s2d_ray.data.folders import RunFolders
@@ -150,6 +151,13 @@ def _choose_dtype(recipe: AnyRecipe, folders: RunFolders) -> Choice:
     return choice
 
 
+def _refuse_former_arms(plans: Sequence[Plan]) -> None:
+    for plan in plans:
+        for part in plan.parts:
+            if part.evaluation.finished:
+                refuse_former(part.evaluation.manifest.inputs["methods"], part.evaluation.path, plan.recipe.name)
+
+
 def prepare(recipe: AnyRecipe, folders: RunFolders, stages: Sequence[str], overwrite: bool = False) -> list[Plan]:
     """The plans of a run, one a round, after all that can be checked without Ray or an engine. Raises UserError.
 
@@ -160,6 +168,8 @@ def prepare(recipe: AnyRecipe, folders: RunFolders, stages: Sequence[str], overw
     anew = overwrite and stages[0] == next(iter(STAGES))
     recipe = with_dtype(recipe, None if anew else folders, partial(_choose_dtype, recipe, folders))
     plans = make_plans(recipe, folders)
+    if not (overwrite and "evaluate" in stages):
+        _refuse_former_arms(plans)
     for artifact in _made_before(plans[0], stages[0]):
         artifact.require()
     for plan in plans:

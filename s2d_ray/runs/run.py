@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from s2d_ray.data.artifacts import Artifact
-from s2d_ray.data.files import part_files, read_json, write_text
+from s2d_ray.data.files import part_files, write_text
 from s2d_ray.data.folders import RunFolders
 from s2d_ray.data.lease import ray_job
 from s2d_ray.data.manifests import DistilledManifest, ModelManifest
@@ -28,6 +28,7 @@ from s2d_ray.inference.engine import EngineDied
 from s2d_ray.recipes.load import load_any, overridden
 from s2d_ray.recipes.recipe import AnyRecipe, Mixture, Recipe
 from s2d_ray.report.ledger import ledger_table
+from s2d_ray.report.schema import Report, read_report
 from s2d_ray.runs import pipeline
 from s2d_ray.runs.ask import Reply, arms_of, prompt_of, replies_of
 from s2d_ray.runs.dtypes import with_dtype
@@ -131,21 +132,20 @@ class Run:
         return self.recipe
 
     @property
-    def report(self) -> Mapping[str, Any]:
-        """The content of report.json. Raises UserError where there is none yet, and for a mixture."""
+    def report(self) -> Report:
+        """What report.json says. Raises UserError where there is none yet, and for a mixture."""
         self.single_recipe  # noqa: B018 # A mixture is refused.
         return self.reports()[""]
 
-    def reports(self) -> Mapping[str, Mapping[str, Any]]:
-        """Part of a mixture (empty for the only one) → the content of its report.json, of the first round."""
+    def reports(self) -> Mapping[str, Report]:
+        """Part of a mixture (empty for the only one) → its report, of the first round."""
         return {name: self._report(name) for name in self.recipe.recipes()}
 
-    def _report(self, part: str) -> Mapping[str, Any]:
+    def _report(self, part: str) -> Report:
         path = self.folders.part(part).report / "report.json"
         if not path.exists():
             raise UserError(f"{path} is not there: run the stages up to report first (`s2d run` runs them all)")
-        content: Mapping[str, Any] = read_json(path)
-        return content
+        return read_report(path)
 
     def distilled(self, part: str = "") -> "Dataset":
         """The training pairs in the `messages` form, the last turn being the target; of one part of a mixture."""
@@ -205,7 +205,7 @@ class Run:
                 if report.exists():
                     where = [part] if part else []
                     where += [f"round {number}"] if self.recipe.rounds > 1 else []
-                    console.print(ledger_table(read_json(report)["ledger"], ", ".join(where)))
+                    console.print(ledger_table(read_report(report).ledger, ", ".join(where)))
 
 
 def run(

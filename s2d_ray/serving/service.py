@@ -10,7 +10,6 @@ from typing import Any
 
 from ray import serve
 
-from s2d_ray.data.files import read_json
 from s2d_ray.data.folders import RunFolders
 from s2d_ray.data.storage import location
 from s2d_ray.errors import UserError
@@ -19,6 +18,7 @@ from s2d_ray.models import resolve_model
 from s2d_ray.recipes.load import load_recipe
 from s2d_ray.recipes.recipe import Recipe
 from s2d_ray.recipes.strict import Strict
+from s2d_ray.report.schema import read_report
 from s2d_ray.runs.dtypes import with_dtype
 from s2d_ray.runs.graph import find_distilled
 from s2d_ray.serving.auth import load_access
@@ -56,12 +56,12 @@ def _confidence(recipe: Recipe, folders: RunFolders) -> Confidence | None:
     if rule is None:
         return None
     report = folders.report / "report.json"
-    found = read_json(report).get("cascade") if report.exists() else None
-    if found is None or (found["confidence"], found["target"]) != (rule.confidence, rule.target):
+    found = read_report(report).cascade if report.exists() else None
+    if found is None or (found.confidence, found.calibration.target) != (rule.confidence, rule.target):
         raise UserError(
             f"the cascade is not calibrated: run `s2d evaluate {recipe.name} --overwrite`, then `s2d report`"
         )
-    return Confidence(rule, found["threshold"])
+    return Confidence(rule, found.calibration.threshold)
 
 
 def serve_until_stopped(served: Served) -> None:

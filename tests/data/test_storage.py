@@ -322,8 +322,8 @@ def test_reports_are_the_same_wherever_the_results_are(remote: RemotePath, tmp_p
     there = RunFolders(remote / "trial")
     assert write_report(RECIPE, Toy(), there) == write_report(RECIPE, Toy(), here)
     assert (there.report / "report.html").read_text() == (here.report / "report.html").read_text()
-    [line] = write_overview(RECIPE, [{"": there}], remote / "overview")["lines"]
-    assert line["report"] == "../trial/report/report.html"
+    [line] = write_overview(RECIPE, [{"": there}], remote / "overview").lines
+    assert line.report == "../trial/report/report.html"
 
 
 def test_a_model_is_the_same_model_wherever_it_is(remote: RemotePath, tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def test_prompts_of_one_confidence_are_kept_or_escalated_together() -> None:
     assert [point.threshold for point in curve(rows)] == [1.0, 0.5]
 
 
-def test_prompts_without_an_answer_go_on_to_system2() -> None:
+def test_prompts_without_an_answer_go_on_to_the_teacher() -> None:
     found = calibrate([Trial(1.0, True)] * 99 + [Trial(None, False)], 0.95)
     assert found.threshold == 1.0
     assert found.at_threshold is not None
@@ -135,9 +135,9 @@ def sample(text: str, logprob: float | None = None, variant: str = "") -> Sample
     return Sample(text, variant, "", [Step("answer", text, "stop", 9, 0, 4, 0.1, logprob)])
 
 
-def answers(reference: str, distilled: list[Sample], system2: list[Sample]) -> list[Row]:
+def answers(reference: str, student: list[Sample], teacher: list[Sample]) -> list[Row]:
     item = LabelledPrompt(Prompt(reference, [user("?")]), [reference] if reference else [], "all")
-    rows = {"distilled": distilled, "system2": system2, "system1": [sample("other")]}
+    rows = {"student": student, "teacher": teacher, "base": [sample("other")]}
     return [
         labelled_to_row(item) | {"arm": arm, "samples": [asdict(s) for s in given], "error": ""}
         for arm, given in rows.items()
@@ -165,4 +165,4 @@ def test_votes_are_the_share_of_the_samples_that_agree() -> None:
     rows = answers("Paris", drawn, [sample("Rome"), sample("Paris"), sample("Paris")])
     [trial] = trials_of(rows, Cascade(confidence="votes", samples=3), task)
     assert trial.confidence == pytest.approx(2 / 3)
-    assert (trial.agrees, trial.system1_right, trial.system2_right) == (True, True, True)
+    assert (trial.agrees, trial.student_right, trial.teacher_right) == (True, True, True)

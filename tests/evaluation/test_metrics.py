@@ -49,12 +49,12 @@ def answer(prompt_id: str, arm: str, said: str | None, references: Sequence[str]
 
 
 def every_arm(prompt_id: str, said: str | None, **more: object) -> list[Answer]:
-    return [answer(prompt_id, arm, said, **more) for arm in ("system1", "system2", "distilled")]  # type: ignore[arg-type]
+    return [answer(prompt_id, arm, said, **more) for arm in ("base", "teacher", "student")]  # type: ignore[arg-type]
 
 
 def answers_row(*samples: Sample, error: str = "") -> Row:
     item = LabelledPrompt(Prompt("p", [user("?")]), ["yes"], "plain", "g")
-    return labelled_to_row(item) | {"arm": "distilled", "samples": [asdict(s) for s in samples], "error": error}
+    return labelled_to_row(item) | {"arm": "student", "samples": [asdict(s) for s in samples], "error": error}
 
 
 def said(text: str, *tokens: int, error: str = "", variant: str = "") -> Sample:
@@ -65,7 +65,7 @@ def test_the_majority_of_the_samples_is_the_answer_and_every_token_counts() -> N
     row = answers_row(said("no", 5), said("yes", 3, 4), said("YES", 2))
     found = answer_of(row, TASK)
     assert (found.answer, found.tokens) == ("yes", 14)
-    assert (found.key, found.group, found.arm) == (("plain", "p"), "g", "distilled")
+    assert (found.key, found.group, found.arm) == (("plain", "p"), "g", "student")
 
 
 def test_equal_votes_go_to_the_earliest_and_malformed_samples_have_none() -> None:
@@ -106,7 +106,7 @@ def test_an_answer_is_consistent_where_it_means_the_same_in_every_form(
 
 
 def test_one_of_several_forms_is_enough_to_be_inconsistent() -> None:
-    assert changes(answer("a", "distilled", "yes", variants={"reverse": "Yes", "plain": "no"}), TASK) is True
+    assert changes(answer("a", "student", "yes", variants={"reverse": "Yes", "plain": "no"}), TASK) is True
 
 
 def test_the_inconsistent_share_counts_prompts_that_have_a_perturbed_form_and_an_answer() -> None:
@@ -117,7 +117,7 @@ def test_the_inconsistent_share_counts_prompts_that_have_a_perturbed_form_and_an
         *every_arm("d", None, variants={"swap": None}),
         *every_arm("e", "yes", subset="as it is"),
     ]
-    scores = score_arms(answers, TASK)["distilled"].subsets
+    scores = score_arms(answers, TASK)["student"].subsets
     assert scores["plain"].inconsistent == scores["all"].inconsistent == share(2, 3)
     assert scores["as it is"].inconsistent is None
 
@@ -136,8 +136,8 @@ def test_the_first_samples_are_an_answer_of_their_own() -> None:
 def test_majorities_are_of_the_first_samples_and_pay_for_all_of_them() -> None:
     samples = [said("no", 5), *[said("yes", 1)] * 3, *[said("no", 2)] * 6]
     whole = answer_of(answers_row(*samples), TASK)
-    answers = [replace(whole, arm=arm) for arm in ("system1", "system2", "distilled")]
-    found = {k: arms["distilled"].subsets["all"] for k, arms in majorities(answers, 10, TASK).items()}
+    answers = [replace(whole, arm=arm) for arm in ("base", "teacher", "student")]
+    found = {k: arms["student"].subsets["all"] for k, arms in majorities(answers, 10, TASK).items()}
     assert {k: (s.accuracy, s.n, s.tokens_per_answer) for k, s in found.items()} == {
         1: (0, 1, 5),
         5: (1, 1, 10),
@@ -149,7 +149,7 @@ def test_majorities_are_of_the_first_samples_and_pay_for_all_of_them() -> None:
 
 def test_failed_prompts_are_wrong_but_do_not_make_answers_look_cheap() -> None:
     answers = [*every_arm("a", "yes"), *every_arm("b", None, tokens=None)]
-    score = score_arms(answers, TASK)["distilled"].subsets["plain"]
+    score = score_arms(answers, TASK)["student"].subsets["plain"]
     assert (score.accuracy, score.n, score.unanswered, score.tokens_per_answer) == (0.5, 2, 0.5, 10)
 
 
@@ -160,7 +160,7 @@ def test_subsets_and_groups_are_scored_apart_and_together() -> None:
         *every_arm("c", "no", subset="biased", group="short"),
         *every_arm("d", "YES", subset="biased", group="short", tokens=50),
     ]
-    scores = score_arms(answers, TASK)["system1"]
+    scores = score_arms(answers, TASK)["base"]
     assert {name: (s.accuracy, s.n) for name, s in scores.subsets.items()} == {
         "plain": (0.5, 2),
         "biased": (0.5, 2),
@@ -175,63 +175,63 @@ def test_subsets_and_groups_are_scored_apart_and_together() -> None:
     assert scores.subsets["biased"].tokens_per_answer == 30
 
 
-def test_without_references_the_score_is_agreement_with_system2() -> None:
+def test_without_references_the_score_is_agreement_with_the_teacher() -> None:
     answers = [
-        answer("a", "system1", "x", ()),
-        answer("a", "system2", "A", ()),
-        answer("a", "distilled", "a", ()),
-        answer("b", "system1", None, ()),
-        answer("b", "system2", None, ()),
-        answer("b", "distilled", "", ()),
+        answer("a", "base", "x", ()),
+        answer("a", "teacher", "A", ()),
+        answer("a", "student", "a", ()),
+        answer("b", "base", None, ()),
+        answer("b", "teacher", None, ()),
+        answer("b", "student", "", ()),
     ]
     scores = score_arms(answers, TASK)
     assert {arm: s.subsets["all"].accuracy for arm, s in scores.items()} == {
-        "system1": 0.0,
-        "system2": 0.5,  # It gave no answer to b: nothing agrees with that.
-        "distilled": 0.5,
+        "base": 0.0,
+        "teacher": 0.5,  # It gave no answer to b: nothing agrees with that.
+        "student": 0.5,
     }
-    assert {s.subsets["all"].scored_against for s in scores.values()} == {"system2"}
+    assert {s.subsets["all"].scored_against for s in scores.values()} == {"teacher"}
 
 
 def test_agreement_and_correctness_are_never_mixed_in_one_figure() -> None:
     answers = [*every_arm("a", "no"), *every_arm("b", "no", references=(), subset="unlabelled")]
-    scores = score_arms(answers, TASK)["distilled"].subsets
-    assert (scores["unlabelled"].scored_against, scores["unlabelled"].accuracy) == ("system2", 1.0)
+    scores = score_arms(answers, TASK)["student"].subsets
+    assert (scores["unlabelled"].scored_against, scores["unlabelled"].accuracy) == ("teacher", 1.0)
     assert (scores["all"].scored_against, scores["all"].accuracy, scores["all"].n) == ("reference", 0.0, 1)
 
 
 def test_arms_come_in_the_order_of_the_tables_and_the_main_three_are_needed() -> None:
-    answers = [answer("a", "distilled_system1", "yes"), *reversed(every_arm("a", "yes"))]
-    assert list(score_arms(answers, TASK)) == ["system1", "system2", "distilled", "distilled_system1"]
-    with pytest.raises(UserError, match="no answers of system2 in evaluation"):
-        score_arms([a for a in answers if a.arm != "system2"], TASK)
+    answers = [answer("a", "student_of_base", "yes"), *reversed(every_arm("a", "yes"))]
+    assert list(score_arms(answers, TASK)) == ["base", "teacher", "student", "student_of_base"]
+    with pytest.raises(UserError, match="no answers of teacher in evaluation"):
+        score_arms([a for a in answers if a.arm != "teacher"], TASK)
 
 
 def test_an_arm_that_was_not_trained_need_not_be_there() -> None:
-    answers = [a for a in every_arm("a", "yes") if a.arm != "distilled"]
-    assert list(score_arms(answers, TASK, needed=["system1", "system2"])) == ["system1", "system2"]
-    with pytest.raises(UserError, match="no answers of distilled in evaluation"):
+    answers = [a for a in every_arm("a", "yes") if a.arm != "student"]
+    assert list(score_arms(answers, TASK, needed=["base", "teacher"])) == ["base", "teacher"]
+    with pytest.raises(UserError, match="no answers of student in evaluation"):
         score_arms(answers, TASK)
 
 
 def test_further_methods_stand_beside_the_distilled_one_under_their_names() -> None:
     rar, own = further_arm("rar1"), further_arm("my_module:ask")
-    arms = in_order(["distilled_unfiltered", rar, "distilled", own, "system2", "system1", "distilled_system1"])
-    assert arms[:4] == ["system1", "system2", own, rar]
-    assert arms[4:] == ["distilled", "distilled_system1", "distilled_unfiltered"]
+    arms = in_order(["student_uncurated", rar, "student", own, "teacher", "base", "student_of_base"])
+    assert arms[:4] == ["base", "teacher", own, rar]
+    assert arms[4:] == ["student", "student_of_base", "student_uncurated"]
     assert (label(rar), label(own)) == ("System 2 (rar1)", "System 2 (my_module:ask)")
     answers = [*every_arm("a", "yes"), answer("a", rar, "no")]
     scores = score_arms(answers, TASK)
-    assert (list(scores), scores[rar].subsets["all"].accuracy) == (["system1", "system2", rar, "distilled"], 0)
+    assert (list(scores), scores[rar].subsets["all"].accuracy) == (["base", "teacher", rar, "student"], 0)
 
 
 def test_arms_are_compared_prompt_by_prompt() -> None:
     answers = [
-        *(answer(str(i), "distilled", "yes" if i < 4 else "no") for i in range(6)),
-        *(answer(str(i), "system2", "yes" if i < 2 else "no") for i in reversed(range(6))),
-        answer("only in one arm", "distilled", "no"),
+        *(answer(str(i), "student", "yes" if i < 4 else "no") for i in range(6)),
+        *(answer(str(i), "teacher", "yes" if i < 2 else "no") for i in reversed(range(6))),
+        answer("only in one arm", "student", "no"),
     ]
-    found = compare(answers, "distilled", "system2", TASK)
+    found = compare(answers, "student", "teacher", TASK)
     assert list(found) == ["plain", "all"]
     assert (found["all"].n, found["all"].first_only, found["all"].second_only) == (6, 2, 0)
     assert found["all"].difference == pytest.approx(2 / 6)

@@ -19,22 +19,22 @@ def score(right: int, n: int, tokens: float | None, against: ScoredAgainst = "re
 
 
 def evidence(
-    system1: int,
-    system2: int,
-    distilled: int,
+    base: int,
+    teacher: int,
+    student: int,
     n: int = 1000,
     tokens: float | None = 5,
     against: ScoredAgainst = "reference",
 ) -> Evidence:
     """Arms that are right on that many prompts, the better one wherever the worse one is."""
-    right = [[i < k for i in range(n)] for k in (system1, system2, distilled)]
+    right = [[i < k for i in range(n)] for k in (base, teacher, student)]
     return Evidence(
-        system1=score(system1, n, 20, against),
-        system2=score(system2, n, 30, against),
-        distilled=score(distilled, n, tokens, against),
-        distilled_vs_system2=paired(right[2], right[1]),
-        distilled_vs_system1=paired(right[2], right[0]),
-        system2_vs_system1=paired(right[1], right[0]),
+        base=score(base, n, 20, against),
+        teacher=score(teacher, n, 30, against),
+        student=score(student, n, tokens, against),
+        student_vs_teacher=paired(right[2], right[1]),
+        student_vs_base=paired(right[2], right[0]),
+        teacher_vs_base=paired(right[1], right[0]),
     )
 
 
@@ -68,9 +68,9 @@ def test_verdict(case: Evidence, verdict: str, why: str) -> None:
 def test_what_is_less_consistent_than_its_teacher_distils_partly() -> None:
     def judged(ours: int, theirs: int) -> Verdict:
         case = evidence(300, 540, 540)
-        distilled = replace(case.distilled, inconsistent=share(ours, 100))
-        system2 = replace(case.system2, inconsistent=share(theirs, 100))
-        return judge(replace(case, distilled=distilled, system2=system2), MARGIN)
+        student = replace(case.student, inconsistent=share(ours, 100))
+        teacher = replace(case.teacher, inconsistent=share(theirs, 100))
+        return judge(replace(case, student=student, teacher=teacher), MARGIN)
 
     # A judge that always names the first response.
     assert judged(98, 10).verdict == "partly"
@@ -86,7 +86,7 @@ def test_the_margin_decides_and_is_not_the_point_estimate() -> None:
 
 def test_the_reason_is_one_sentence_with_the_figures() -> None:
     reason = judge(evidence(300, 540, 610), MARGIN).reason
-    for figure in ("61.0%", "54.0%", "30.0%", "1000 prompts", "+7.0 points", "margin -5.0", "5.0", "30.0"):
+    for figure in ("61.0%", "54.0%", "30.0%", "1000 prompts", "+7.0 points", "margin \N{MINUS SIGN}5.0", "5.0", "30.0"):
         assert figure in reason
     assert reason.endswith(".")
     assert ". " not in reason
@@ -96,7 +96,7 @@ def test_caveats_name_what_the_verdict_does_not_say() -> None:
     assert judge(evidence(300, 540, 610), MARGIN).caveats == ()
     assert "does not beat System 1" in judge(evidence(540, 540, 540), MARGIN).caveats[0]
     assert "worse than plain System 1" in judge(evidence(700, 540, 540), MARGIN).caveats[1]
-    assert "agreement with System 2" in judge(evidence(300, 540, 540, against="system2"), MARGIN).caveats[0]
+    assert "agreement with System 2" in judge(evidence(300, 540, 540, against="teacher"), MARGIN).caveats[0]
 
 
 def test_without_anything_to_train_on_system_2_stays() -> None:

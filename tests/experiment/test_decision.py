@@ -31,7 +31,13 @@ def test_the_interval_decides(low: float, high: float, verdict: str) -> None:
 
 def test_the_reason_is_one_sentence_with_the_figures() -> None:
     reason = decide(Interval(-0.012, -0.034, 0.01, 12345), MARGIN).reason
-    for figure in ("5 points", "\N{MINUS SIGN}1.2 points", "\N{MINUS SIGN}3.4", "+1.0", "12,345 ratings"):
+    for figure in (
+        "5 points",
+        "\N{MINUS SIGN}1.2 points",
+        "\N{MINUS SIGN}3.4",
+        "+1.0",
+        "12\N{NARROW NO-BREAK SPACE}345 ratings",
+    ):
         assert figure in reason
     assert reason.endswith(".")
     assert ". " not in reason

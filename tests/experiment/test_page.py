@@ -11,7 +11,7 @@ import pytest
 from s2d_ray.experiment.assignment import Arm
 from s2d_ray.experiment.decision import decide
 from s2d_ray.experiment.experiment import Change, Experiment
-from s2d_ray.experiment.page import ab_page, content_security_policy, seconds_text, times
+from s2d_ray.experiment.page import ab_page, content_security_policy
 from s2d_ray.experiment.store import EventStore, Snapshot
 from s2d_ray.experiment.summary import summarise
 from s2d_ray.recipes.load import load_recipe
@@ -160,8 +160,3 @@ def test_the_token_is_asked_for_where_there_is_one(tmp_path: Path) -> None:
     assert "value" not in token[0]
     without = [a for tag, a in Elements(page(tmp_path)).found if a.get("name") == "token"]
     assert "required" not in without[0]
-
-
-def test_numbers_read_well() -> None:
-    assert [seconds_text(s) for s in (0.0123, 0.9, 1, 2.345, 120)] == ["12 ms", "900 ms", "1 s", "2.35 s", "120 s"]
-    assert times(None, None) is None

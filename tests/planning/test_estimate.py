@@ -39,10 +39,10 @@ from tests.stages.runs import write_corpus, write_recipe
 PROMPTS = 20
 # Per prompt: 1000 read of which 800 cached, 50 generated; 0.5 kept.
 STEPS = {"a": Tokens(100, 90_000, 80_000, 3_000), "b": Tokens(100, 10_000, 0, 2_000)}
-MAIN = Measured("distilled", "s2a", 100, STEPS, {}, 50, 60, None, 8)
+MAIN = Measured("student", "s2a", 100, STEPS, {}, 50, 60, None, 8)
 VOTED = replace(
     MAIN,
-    arm="distilled_system1",
+    arm="student_of_base",
     method="direct (control)",
     steps={},
     rule_calls={"universal": Tokens(50, 5_000, 0, 500)},

@@ -31,14 +31,14 @@ def test_every_family_has_both_forms_of_the_same_task_and_method(family: str) ->
 @pytest.mark.parametrize("form", ["paper", "small"])
 def test_evaluation_adds_what_the_tables_of_the_paper_carry(form: str) -> None:
     """Both orders for the judge, the other RaR, and several samples that can differ for maths."""
-    judged = base_arms(load_recipe(f"bsm-judge-{form}"))["system2"]
+    judged = base_arms(load_recipe(f"bsm-judge-{form}"))["teacher"]
     assert (judged.name, judged.options["both_orders"]) == ("bsm", True)
     assert judged.options["prompts"] == load_recipe(f"bsm-judge-{form}").method.options["prompts"]
     for family in ("rar-last-letter", "rar-coin-flip"):
         recipe = load_recipe(f"{family}-{form}")
         arms = base_arms(recipe)
-        assert list(arms) == ["system1", "system2", "system2_rar1"]
-        assert arms["system2_rar1"] == Named(name="rar1", prompts=recipe.method.options["prompts"])
+        assert list(arms) == ["base", "teacher", "teacher_rar1"]
+        assert arms["teacher_rar1"] == Named(name="rar1", prompts=recipe.method.options["prompts"])
     maths = load_recipe(f"cot-gsm8k-{form}").evaluate
     assert maths.samples == {"paper": 10, "small": 5}[form]
     assert maths.sampling.temperature > 0

@@ -1,6 +1,5 @@
 """The ledger of tokens and time, from stored rows and from counts."""
 
-from dataclasses import asdict
 from pathlib import Path
 
 import pyarrow as pa
@@ -67,7 +66,7 @@ def test_texts_are_not_read(tmp_path: Path) -> None:
 
 
 def test_distilling_is_paid_for_when_the_saved_tokens_reach_the_spent_ones() -> None:
-    found = balance(STEPS, {}, prompts=100, accepted=50, system2=30, distilled=5)
+    found = balance(STEPS, {}, prompts=100, accepted=50, teacher=30, student=5)
     assert (found.tokens_per_prompt, found.tokens_per_accepted, found.saved_per_request) == (10.01, 20.02, 25)
     assert found.break_even_requests == 41
     assert found.break_even_with_training is None, "the time was not kept"
@@ -80,9 +79,9 @@ def test_training_and_curation_are_paid_for_in_time() -> None:
     assert balance(STEPS, without_gpus, 100, 50, 30, 5).break_even_with_training == 65
 
 
-@pytest.mark.parametrize(("system2", "distilled"), [(5, 5), (5, 9), (None, 5), (5, None)])
-def test_what_saves_nothing_never_pays(system2: float | None, distilled: float | None) -> None:
-    found = balance(STEPS, WORK, 100, 50, system2, distilled)
+@pytest.mark.parametrize(("teacher", "student"), [(5, 5), (5, 9), (None, 5), (5, None)])
+def test_what_saves_nothing_never_pays(teacher: float | None, student: float | None) -> None:
+    found = balance(STEPS, WORK, 100, 50, teacher, student)
     assert (found.break_even_requests, found.break_even_with_training) == (None, None)
 
 
@@ -94,7 +93,7 @@ def shown(ledger: Ledger) -> dict[str, list[str]]:
     """The lines of the table by their first cell."""
     console = Console(width=200)
     with console.capture() as captured:
-        console.print(ledger_table(asdict(ledger)))
+        console.print(ledger_table(ledger))
     lines = [line.split("  ") for line in captured.get().splitlines()]
     return {line[0]: [cell.strip() for cell in line[1:] if cell.strip()] for line in lines}
 

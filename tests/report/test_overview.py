@@ -10,6 +10,7 @@ from s2d_ray.data.folders import RunFolders
 from s2d_ray.recipes.recipe import AnyRecipe, Mixture, Recipe
 from s2d_ray.report.overview import gained, reports_of, write_overview
 from s2d_ray.report.report import write_report
+from s2d_ray.report.schema import Overview
 from tests.report.test_report import ARMS, RECIPE, Toy, write_run
 
 PARTS = {"cities": {"task": "toy", "method": "s2a"}, "letters": {"task": "toy", "method": "rar2"}}
@@ -28,8 +29,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, RunFolders]:
 
 def overview(recipe: AnyRecipe, folder: Path, *rounds: dict[str, RunFolders]) -> dict[str, Any]:
     written = write_overview(recipe, rounds, folder)
-    assert json.loads((folder / "overview.json").read_text()) == written
-    return written
+    content: dict[str, Any] = json.loads((folder / "overview.json").read_text())
+    assert Overview.model_validate(content) == written
+    return content
 
 
 def test_a_mixture_has_a_line_for_each_part_with_its_reports_figures(
@@ -40,10 +42,10 @@ def test_a_mixture_has_a_line_for_each_part_with_its_reports_figures(
     for line in made["lines"]:
         report = json.loads((runs[line["part"]].report / "report.json").read_text())
         assert (line["verdict"], line["reason"]) == (report["verdict"]["verdict"], report["verdict"]["reason"])
-        assert list(line["arms"]) == ["system1", "system2", "distilled"]
+        assert list(line["arms"]) == ["base", "teacher", "student"]
         for arm, score in line["arms"].items():
-            assert score.items() <= report["arms"][arm]["all"].items()
-        assert line["gain"] == report["comparisons"]["distilled_vs_system1"]["all"]
+            assert score == report["arms"][arm]["subsets"]["all"]
+        assert line["gain"] == report["comparisons"]["student_vs_base"]["all"]
         assert (line["kept"], line["corpus"]) == (report["prompts"]["kept"], report["prompts"]["corpus"])
         assert (tmp_path / line["report"]).resolve() == runs[line["part"]].report / "report.html"
     assert made["rounds"]["outcome"] == "", "one round only was wanted"
@@ -58,7 +60,7 @@ def test_both_pages_show_every_line(runs: dict[str, RunFolders], tmp_path: Path)
     assert len({row.count("|") for row in rows}) == 1, "every row has all columns"
     assert len(rows) == 2 + len(made["lines"])
     for line, row in zip(made["lines"], rows[2:], strict=True):
-        score = line["arms"]["distilled"]
+        score = line["arms"]["student"]
         figures = [
             f"{100 * score['accuracy']:.1f}",
             f"{score['tokens_per_answer']:.1f}",
@@ -89,8 +91,8 @@ def test_rounds_are_lines_and_the_outcome_says_what_follows(
 def test_a_round_without_gain_is_said_to_be_the_last(runs: dict[str, RunFolders], tmp_path: Path) -> None:
     recipe = Recipe.model_validate({"name": "toy", "model": "tiny", "task": "toy", "method": "s2a", "rounds": 3})
     report = json.loads((runs["cities"].report / "report.json").read_text())
-    assert gained([report])
-    report["comparisons"]["distilled_vs_system1"]["all"] |= {"p_value": 0.2}
+    assert gained(reports_of({"": runs["cities"]}).values())
+    report["comparisons"]["student_vs_base"]["all"] |= {"p_value": 0.2}
     same = RunFolders(tmp_path / "same")
     same.report.mkdir(parents=True)
     (same.report / "report.json").write_text(json.dumps(report))

@@ -38,6 +38,7 @@ from s2d_ray.recipes.recipe import Recipe
 from s2d_ray.recipes.serve import Cascade, Serve
 from s2d_ray.report.published import REPORTED
 from s2d_ray.report.report import write_report
+from s2d_ray.report.schema import read_report
 from s2d_ray.tasks.task import Split, Task, Variant
 from tests.manifests import candidates_manifest, write_lease
 
@@ -49,14 +50,14 @@ NOTHING_KEPT = (
 )
 # Of every ten prompts, how many each arm answers right.
 SKILL = {
-    "system1": 2,
-    "system2": 6,
-    "system2_rar1": 4,
-    "distilled": 7,
-    "distilled_system1": 3,
-    "distilled_unfiltered": 6,
+    "base": 2,
+    "teacher": 6,
+    "teacher_rar1": 4,
+    "student": 7,
+    "student_of_base": 3,
+    "student_uncurated": 6,
 }
-ARMS = [arm for arm in SKILL if arm != "system2_rar1"]
+ARMS = [arm for arm in SKILL if arm != "teacher_rar1"]
 RECIPE = Recipe.model_validate(
     {"name": "toy", "model": "tiny", "task": "toy", "method": "s2a", "evaluate": {"examples": 6}}
 )
@@ -98,7 +99,7 @@ class Toy(Task):
 
 
 def sample(arm: str, text: str, variant: str = "") -> Sample:
-    names = {"rewrite": 20, "respond": 10} if arm == "system2" else {"answer": 4}
+    names = {"rewrite": 20, "respond": 10} if arm == "teacher" else {"answer": 4}
     sure = -0.5 if text == "wrong" else -0.125
     steps = tuple(Step(name, f"{name} says {text}", "stop", 9, 0, tokens, 0.1, sure) for name, tokens in names.items())
     return Sample(text, variant, "", steps)
@@ -169,18 +170,24 @@ def write_run(
 ) -> RunFolders:
     """The folders of a finished run; arms in `untrained` had nothing to train on."""
     run = RunFolders(base)
-    candidates = [Candidates(item.prompt, [sample("system2", "x")] * 4) for item in task.items("train", 0)]
+    candidates = [Candidates(item.prompt, [sample("teacher", "x")] * 4) for item in task.items("train", 0)]
     manifest = candidates_manifest(len(candidates), seconds=60.0)
     finish(run.candidates, [candidates_to_row(c) for c in candidates], CANDIDATES, manifest)
-    if "distilled_system1" in arms:
-        finish(run.control("distilled_system1").candidates, [], CANDIDATES, manifest)
+    if "student_of_base" in arms:
+        finish(run.control("student_of_base").candidates, [], CANDIDATES, manifest)
     for arm in arms:
-        if arm.startswith("distilled"):
-            branch = run if arm == "distilled" else run.control(arm)
+        if arm.startswith("student"):
+            branch = run if arm == "student" else run.control(arm)
             write_distilled(branch.distilled, task, keeps=arm not in untrained)
             write_model(branch.model, NOTHING_KEPT if arm in untrained else "")
     write_answers(run.evaluation, task, [arm for arm in arms if arm not in untrained], samples)
     return run
+
+
+def report_of(recipe: Recipe, task: Toy, run: RunFolders) -> Any:
+    """The content of report.json, newly written."""
+    write_report(recipe, task, run)
+    return json.loads((run.report / "report.json").read_text())
 
 
 @pytest.fixture(scope="module")
@@ -204,15 +211,19 @@ def test_every_arm_is_scored_in_every_subset(report: Any) -> None:
     assert list(report["arms"]) == ARMS
     for arm in ARMS:
         skill, scores = SKILL[arm], report["arms"][arm]
-        assert set(scores) == {"right", "doubt", "plain", "all", "by_group", "tokens_per_answer"}
-        for subset, n in (("right", 40), ("doubt", 40), ("plain", 40), ("all", 120)):
-            assert scores[subset]["n"] == n
-            assert scores[subset]["accuracy"] == pytest.approx(skill / 10)
-            assert scores[subset]["low"] < skill / 10 < scores[subset]["high"]
-            assert scores[subset]["unanswered"] == pytest.approx(0.1)
-            assert scores[subset]["scored_against"] == "reference"
-        tokens = 30 if arm == "system2" else 4
-        assert scores["tokens_per_answer"] == scores["all"]["tokens_per_answer"] == tokens
+        assert {subset: score["n"] for subset, score in scores["subsets"].items()} == {
+            "doubt": 40,
+            "plain": 40,
+            "right": 40,
+            "all": 120,
+        }
+        for score in scores["subsets"].values():
+            assert score["accuracy"] == pytest.approx(skill / 10)
+            assert score["low"] < skill / 10 < score["high"]
+            assert score["unanswered"] == pytest.approx(0.1)
+            assert score["scored_against"] == "reference"
+        tokens = 30 if arm == "teacher" else 4
+        assert scores["tokens_per_answer"] == scores["subsets"]["all"]["tokens_per_answer"] == tokens
         assert set(scores["by_group"]) == {"even", "odd"}
         assert scores["by_group"]["even"]["plain"]["n"] == 20
 
@@ -232,10 +243,10 @@ def test_a_cascade_is_calibrated_where_the_recipe_asks_for_one(
 ) -> None:
     run = write_run(tmp_path / "toy", Toy())
     recipe = RECIPE.model_copy(update={"serve": Serve(cascade=Cascade(target=target))})
-    found = write_report(recipe, Toy(), run)["cascade"]
+    found = report_of(recipe, Toy(), run)["cascade"]
     # They differ in one prompt of ten, which only distilled System 1 answers right, and surely.
-    assert found["threshold"] == threshold
-    assert (found["at_threshold"] is None) == (threshold is None)
+    assert found["calibration"]["threshold"] == threshold
+    assert (found["calibration"]["at_threshold"] is None) == (threshold is None)
     assert [(point["threshold"], point["coverage"]["value"]) for point in found["curve"]] == [
         (-0.125, 0.8),
         (-0.5, 1.0),
@@ -284,40 +295,40 @@ def test_the_ledger_says_when_distilling_has_paid(report: Any) -> None:
 def test_a_part_bears_its_own_time_and_its_share_of_the_training(tmp_path: Path) -> None:
     whole = RunFolders(tmp_path / "toy")
     part = whole.round(2).part("one")
-    write_run(part.base, Toy(), ["system1", "system2", "distilled"])
+    write_run(part.base, Toy(), ["base", "teacher", "student"])
     (part.base / "model").rename(part.model)
     spent = {"seconds": 40.0, "gpu_seconds": 8.0}
     paths = ("round-2/parts/one/candidates", "round-2/model", "round-2/parts/two/candidates", "model")
     write_lease(whole.base, dict.fromkeys(paths, spent))
     # It gives 20 of the 80 pairs.
     own = RECIPE.model_copy(update={"train": RECIPE.train.model_copy(update={"max_examples": 20})})
-    ledger = write_report(own, Toy(), part)["ledger"]
+    ledger = report_of(own, Toy(), part)["ledger"]
     assert ledger["work"] == {"generate": spent, "train": {"seconds": 10.0, "gpu_seconds": 2.0}}
     assert ledger["break_even_with_training"] == math.ceil(120 * 4 * 30 * 10 / 8 / 26)
 
 
 def test_the_verdict_and_the_comparisons_are_of_the_same_answers(report: Any) -> None:
     assert report["verdict"]["verdict"] == "distils"
-    assert set(report["verdict"]["by_subset"]) == {"right", "doubt", "plain"}
-    difference = report["comparisons"]["distilled_vs_system2"]["all"]
+    assert set(report["verdict_by_subset"]) == {"right", "doubt", "plain"}
+    difference = report["comparisons"]["student_vs_teacher"]["all"]
     assert (difference["n"], difference["first_only"], difference["second_only"]) == (120, 12, 0)
-    assert {"distilled_vs_system1", "system2_vs_system1"} < set(report["comparisons"])
+    assert {"student_vs_base", "teacher_vs_base"} < set(report["comparisons"])
 
 
 def test_steps_that_were_trained_twice_are_shown_once(report: Any) -> None:
-    curve = [(point["step"], point["loss"]) for point in report["training"]["distilled"]["curve"]]
+    curve = [(point["step"], point["loss"]) for point in report["training"]["student"]["curve"]]
     assert curve == [(1, 3.0), (2, 2.0), (3, 1.0)]
 
 
-def test_examples_are_spread_over_the_subsets_and_show_how_system2_came_to_its_answer(report: Any) -> None:
+def test_examples_are_spread_over_the_subsets_and_show_how_the_teacher_came_to_its_answer(report: Any) -> None:
     examples = report["examples"]
     assert sorted(e["subset"] for e in examples) == sorted(["right", "doubt", "plain"] * 2)
     for example in examples:
         assert list(example["answers"]) == ARMS
-        slow = example["answers"]["system2"]
+        slow = example["answers"]["teacher"]
         assert [step["name"] for step in slow["steps"]] == ["rewrite", "respond"]
         assert slow["correct"] == (slow["text"] == example["references"][0])
-        assert example["answers"]["distilled"]["steps"] == []
+        assert example["answers"]["student"]["steps"] == []
 
 
 def test_the_note_on_lost_echoes_is_in_both_texts(run: RunFolders, html: str) -> None:
@@ -394,16 +405,16 @@ def test_the_same_run_gives_the_same_report(run: RunFolders) -> None:
 def test_without_controls_references_and_subsets_the_report_says_what_it_measured(tmp_path: Path) -> None:
     task = Toy(labelled=False, subsets=("all",))
     run = write_run(tmp_path / "toy", task, ARMS[:3])
-    report = write_report(RECIPE, task, run)
-    assert list(report["arms"]) == ["system1", "system2", "distilled"]
-    assert set(report["arms"]["distilled"]) == {"all", "by_group", "tokens_per_answer"}
+    report = report_of(RECIPE, task, run)
+    assert list(report["arms"]) == ["base", "teacher", "student"]
+    assert list(report["arms"]["student"]["subsets"]) == ["all"]
     assert report["precision"] is None
     assert report["notes"] == []
-    assert report["verdict"]["by_subset"] == {}
+    assert report["verdict_by_subset"] == {}
     assert list(report["seconds"]) == ["generate", "curate", "train", "evaluate"]
     # Of ten prompts System 2 leaves one unanswered; the distilled model agrees on six right and two wrong ones.
-    assert report["arms"]["system2"]["all"]["accuracy"] == pytest.approx(0.9)
-    assert report["arms"]["distilled"]["all"]["accuracy"] == pytest.approx(0.8)
+    assert report["arms"]["teacher"]["subsets"]["all"]["accuracy"] == pytest.approx(0.9)
+    assert report["arms"]["student"]["subsets"]["all"]["accuracy"] == pytest.approx(0.8)
     assert "agreement with System 2" in report["verdict"]["caveats"][0]
     assert "Agreement with System 2" in (run.report / "report.html").read_text()
 
@@ -432,16 +443,16 @@ def written(run: RunFolders) -> tuple[str, str]:
 def test_the_share_that_changes_under_a_perturbation_is_shown_where_there_is_one(tmp_path: Path, html: str) -> None:
     task = Toy(mirrored=("plain",))
     run = write_run(tmp_path / "toy", task)
-    report = write_report(RECIPE, task, run)
+    report = report_of(RECIPE, task, run)
     assert report["perturbations"] == ["mirror"]
-    scores = report["arms"]["distilled"]
+    scores, tokens = report["arms"]["student"]["subsets"], report["arms"]["student"]["tokens_per_answer"]
     assert scores["right"]["inconsistent"] is None
     # Of ten prompts every second keeps its answer, and the one that has none says nothing in its other form.
     assert (scores["plain"]["inconsistent"]["value"], scores["plain"]["inconsistent"]["n"]) == (20 / 36, 36)
     assert scores["all"]["inconsistent"] == scores["plain"]["inconsistent"]
     assert scores["plain"]["inconsistent"]["low"] < 20 / 36 < scores["plain"]["inconsistent"]["high"]
-    assert (scores["plain"]["accuracy"], scores["tokens_per_answer"]) == (0.7, 4), "as without perturbations"
-    shown = [e["answers"]["distilled"]["variants"] for e in report["examples"] if e["subset"] == "plain"]
+    assert (scores["plain"]["accuracy"], tokens) == (0.7, 4), "as without perturbations"
+    shown = [e["answers"]["student"]["variants"] for e in report["examples"] if e["subset"] == "plain"]
     assert all(set(variants) == {"mirror"} for variants in shown)
     for text in written(run):
         assert "Inconsistent under mirror" in text
@@ -449,30 +460,29 @@ def test_the_share_that_changes_under_a_perturbation_is_shown_where_there_is_one
     assert "Inconsistent under" not in html
 
 
-def test_further_methods_are_arms_between_system2_and_the_distilled_model(tmp_path: Path) -> None:
+def test_further_methods_are_arms_between_the_teacher_and_the_student(tmp_path: Path) -> None:
     run = write_run(tmp_path / "toy", Toy(), list(SKILL))
-    report = write_report(RECIPE, Toy(), run)
+    report = report_of(RECIPE, Toy(), run)
     assert list(report["arms"]) == list(SKILL)
-    assert report["arms"]["system2_rar1"]["all"]["accuracy"] == pytest.approx(0.4)
-    assert report["comparisons"]["distilled_vs_system2_rar1"]["all"]["difference"] == pytest.approx(0.3)
+    assert report["arms"]["teacher_rar1"]["subsets"]["all"]["accuracy"] == pytest.approx(0.4)
+    assert report["comparisons"]["student_vs_teacher_rar1"]["all"]["difference"] == pytest.approx(0.3)
     short, page = written(run)
     assert "| System 2 (rar1) | 40.0 " in short
-    assert "Distilled against System 2 (rar1)" in short
+    assert "Distilled System 1 against System 2 (rar1)" in short
     assert "<dt>System 2 (rar1)</dt>" in page
-    assert list(report["training"]) == ["distilled", "distilled_system1", "distilled_unfiltered"]
+    assert list(report["training"]) == ["student", "student_of_base", "student_uncurated"]
 
 
 def test_the_majority_of_the_first_samples_is_shown_with_what_it_costs(tmp_path: Path, report: Any) -> None:
     run = write_run(tmp_path / "toy", Toy(), ARMS[:3], samples=5)
     evaluate = {"samples": 5, "sampling": {"temperature": 0.6}}
-    found = write_report(recipe(evaluate=evaluate), Toy(), run)["majority"]
+    found = report_of(recipe(evaluate=evaluate), Toy(), run)["majority"]
     assert {arm: list(sizes) for arm, sizes in found.items()} == {arm: ["1", "5"] for arm in ARMS[:3]}
-    one, five = found["distilled"]["1"], found["distilled"]["5"]
-    assert set(one) == {"accuracy", "low", "high", "n", "tokens_per_answer"}
+    one, five = found["student"]["1"], found["student"]["5"]
     assert (one["accuracy"], one["n"], one["tokens_per_answer"]) == (0, 120, 4)
     assert (five["accuracy"], five["n"], five["tokens_per_answer"]) == (pytest.approx(0.7), 120, 20)
     short, page = written(run)
-    assert "| Distilled | 0.0 (0.0-3.1) | 4.0 | 70.0 (61.3-77.5) | 20.0 |" in short
+    assert "| Distilled System 1 | 0.0 (0.0-3.1) | 4.0 | 70.0 (61.3-77.5) | 20.0 |" in short
     assert "Majority of the first samples" in page
     assert report["majority"] == {}
 
@@ -480,12 +490,12 @@ def test_the_majority_of_the_first_samples_is_shown_with_what_it_costs(tmp_path:
 def test_groups_may_exist_in_one_subset_only(tmp_path: Path) -> None:
     task = Toy(grouped=("plain",))
     run = write_run(tmp_path / "toy", task)
-    scores = write_report(RECIPE, task, run)["arms"]["distilled"]
+    scores = report_of(RECIPE, task, run)["arms"]["student"]
     assert {group: {part: s["n"] for part, s in parts.items()} for group, parts in scores["by_group"].items()} == {
         "even": {"plain": 20, "all": 20},
         "odd": {"plain": 20, "all": 20},
     }
-    assert scores["all"]["n"] == 120
+    assert scores["subsets"]["all"]["n"] == 120
     short, page = written(run)
     assert "| even | 20.0 (8.1-41.6, n 20) | 60.0 " in short
     assert "Only prompts of the kind even" in page
@@ -494,7 +504,7 @@ def test_groups_may_exist_in_one_subset_only(tmp_path: Path) -> None:
 def test_a_task_says_what_its_score_is_called(tmp_path: Path, report: Any, html: str) -> None:
     task = Toy(called="agreement with people")
     run = write_run(tmp_path / "toy", task)
-    assert write_report(RECIPE, task, run)["metric"] == "agreement with people"
+    assert report_of(RECIPE, task, run)["metric"] == "agreement with people"
     for text in written(run):
         assert "Agreement with people" in text
         assert "Accuracy" not in text
@@ -505,31 +515,31 @@ def test_a_task_says_what_its_score_is_called(tmp_path: Path, report: Any, html:
 
 
 def test_where_system_2_is_kept_nothing_is_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(SKILL, "distilled", SKILL["system1"])
+    monkeypatch.setitem(SKILL, "student", SKILL["base"])
     run = write_run(tmp_path / "toy", Toy(), ARMS)
-    report = write_report(RECIPE, Toy(), run)
+    report = report_of(RECIPE, Toy(), run)
     assert report["verdict"]["verdict"] == "does not distil: keep System 2"
-    assert report["arms"]["distilled"]["tokens_per_answer"] < report["arms"]["system2"]["tokens_per_answer"]
+    assert report["arms"]["student"]["tokens_per_answer"] < report["arms"]["teacher"]["tokens_per_answer"]
     assert (report["ledger"]["saved_per_request"], report["ledger"]["break_even_requests"]) == (None, None)
     assert "| requests until they are saved again | never |" in (run.report / "report.md").read_text()
 
 
 def test_where_nothing_was_kept_system_2_stays_and_the_rest_of_the_report_is_whole(tmp_path: Path) -> None:
-    run = write_run(tmp_path / "toy", Toy(), ARMS, untrained=["distilled"])
-    report = write_report(RECIPE, Toy(), run)
+    run = write_run(tmp_path / "toy", Toy(), ARMS, untrained=["student"])
+    report = report_of(RECIPE, Toy(), run)
     assert report["verdict"] == {
         "verdict": "does not distil: keep System 2",
         "reason": NOTHING_KEPT,
-        "caveats": (),
-        "by_subset": {},
+        "caveats": [],
     }
-    assert list(report["arms"]) == [arm for arm in ARMS if arm != "distilled"]
-    assert report["arms"]["system2"]["all"]["accuracy"] == pytest.approx(0.6)
-    assert list(report["comparisons"]) == ["system2_vs_system1"]
+    assert report["verdict_by_subset"] == {}
+    assert list(report["arms"]) == [arm for arm in ARMS if arm != "student"]
+    assert report["arms"]["teacher"]["subsets"]["all"]["accuracy"] == pytest.approx(0.6)
+    assert list(report["comparisons"]) == ["teacher_vs_base"]
     assert (report["prompts"]["kept"], report["precision"]) == (0, None)
     assert (report["ledger"]["break_even_requests"], report["ledger"]["tokens_per_accepted"]) == (None, None)
     assert report["seconds"]["train"] == 0
-    assert list(report["training"]) == ["distilled_system1", "distilled_unfiltered"]
+    assert list(report["training"]) == ["student_of_base", "student_uncurated"]
     assert report["notes"] == [], "the verdict says it"
     for text in written(run):
         assert "does not distil: keep System 2" in text
@@ -537,17 +547,17 @@ def test_where_nothing_was_kept_system_2_stays_and_the_rest_of_the_report_is_who
 
 
 def test_where_nothing_was_trained_at_all_there_is_a_report_too(tmp_path: Path) -> None:
-    run = write_run(tmp_path / "toy", Toy(), ARMS[:3], untrained=["distilled"])
-    report = write_report(RECIPE, Toy(), run)
-    assert (list(report["arms"]), report["training"]) == (["system1", "system2"], {})
+    run = write_run(tmp_path / "toy", Toy(), ARMS[:3], untrained=["student"])
+    report = report_of(RECIPE, Toy(), run)
+    assert (list(report["arms"]), report["training"]) == (["base", "teacher"], {})
     _, page = written(run)
     assert "optimizer step" not in page
 
 
 def test_a_control_for_which_nothing_was_kept_is_absent_with_a_note(tmp_path: Path) -> None:
-    run = write_run(tmp_path / "toy", Toy(), ARMS, untrained=["distilled_system1"])
-    report = write_report(RECIPE, Toy(), run)
-    assert list(report["arms"]) == [arm for arm in ARMS if arm != "distilled_system1"]
+    run = write_run(tmp_path / "toy", Toy(), ARMS, untrained=["student_of_base"])
+    report = report_of(RECIPE, Toy(), run)
+    assert list(report["arms"]) == [arm for arm in ARMS if arm != "student_of_base"]
     assert report["verdict"]["verdict"] == "distils"
     absent = f"Distilled from System 1 is absent. {NOTHING_KEPT}"
     assert report["notes"][0] == absent
@@ -558,19 +568,19 @@ def test_a_control_for_which_nothing_was_kept_is_absent_with_a_note(tmp_path: Pa
 
 def test_a_part_of_a_mixture_that_kept_nothing_is_not_judged_by_what_the_others_taught(tmp_path: Path) -> None:
     run = write_run(tmp_path / "toy", Toy(), ARMS)
-    for folders in (run, run.control("distilled_system1")):
+    for folders in (run, run.control("student_of_base")):
         shutil.rmtree(folders.distilled)
         write_distilled(folders.distilled, Toy(), keeps=False)
-    report = write_report(RECIPE, Toy(), run)
+    report = report_of(RECIPE, Toy(), run)
     assert (report["verdict"]["verdict"], report["verdict"]["reason"]) == (
         "does not distil: keep System 2",
         NOTHING_KEPT,
     )
-    assert report["arms"]["distilled"]["all"]["accuracy"] == pytest.approx(0.7)
-    assert list(report["training"]) == ["distilled", "distilled_system1", "distilled_unfiltered"]
+    assert report["arms"]["student"]["subsets"]["all"]["accuracy"] == pytest.approx(0.7)
+    assert list(report["training"]) == ["student", "student_of_base", "student_uncurated"]
     notes = [
         f"{arm} was trained on the other parts of the mixture alone. {NOTHING_KEPT}"
-        for arm in ("Distilled", "Distilled from System 1")
+        for arm in ("Distilled System 1", "Distilled from System 1")
     ]
     assert report["notes"][:-1] == notes
     for text in written(run):
@@ -580,23 +590,21 @@ def test_a_part_of_a_mixture_that_kept_nothing_is_not_judged_by_what_the_others_
 def test_the_papers_figures_stand_beside_the_runs_with_their_marks(tmp_path: Path) -> None:
     task = Toy(subsets=("all",))
     run = write_run(tmp_path / "toy", task, list(SKILL))
-    found = write_report(recipe(task="last_letter", method="rar2"), task, run)["reported"]
+    found = report_of(recipe(task="last_letter", method="rar2"), task, run)["reported"]
     paper = REPORTED["last_letter", "rar2"]
     assert (found["metric"], found["finding"], found["finding_mark"]) == (
         paper.metric,
         paper.finding,
         paper.finding_mark,
     )
-    assert [(f["arm"], f["percent"], f["mark"]) for f in found["figures"]] == [
-        (f.arm, f.percent, f.mark) for f in paper.figures
-    ]
-    assert {f["arm"]: f["run"]["accuracy"] for f in found["figures"]} == pytest.approx(
+    assert [f["published"] for f in found["figures"]] == [asdict(f) for f in paper.figures]
+    assert {f["published"]["arm"]: f["run"]["accuracy"] for f in found["figures"]} == pytest.approx(
         {arm: skill / 10 for arm, skill in SKILL.items()}
     )
     short, page = written(run)
     assert "## The paper's figures (Llama-2-70B-chat)" in short
     assert "| System 2 (rar1) | all | 39.5 | - | reported, unverified | 40.0 (" in short
-    assert "| Distilled | all | 98.0 | - | published | 70.0 (" in short
+    assert "| Distilled System 1 | all | 98.0 | - | published | 70.0 (" in short
     section = page.partition("figures (Llama-2-70B-chat)")[2].partition("</table>")[0]
     assert section.count('class="tag">reported, unverified<') == sum(f.mark != "published" for f in paper.figures)
     assert section.count('class="tag">published<') == 2, "one figure and the finding"
@@ -609,13 +617,51 @@ def test_the_papers_figures_are_of_its_task_and_compared_with_one_sample_of_the_
     assert "Llama-2-70B-chat" not in html
     task, evaluate = Toy(subsets=("all",)), {"samples": 5, "sampling": {"temperature": 0.6}}
     maths = recipe(task="gsm8k", method="cot", evaluate=evaluate)
-    found = write_report(maths, task, write_run(tmp_path / "five", task, ARMS[:3], samples=5))["reported"]
-    assert [(f["arm"], f["tokens"], f["run"]["tokens_per_answer"]) for f in found["figures"]] == [
-        ("system2", 270, 30),
-        ("distilled", 18, 4),
+    found = report_of(maths, task, write_run(tmp_path / "five", task, ARMS[:3], samples=5))["reported"]
+    assert [
+        (f["published"]["arm"], f["published"]["tokens"], f["run"]["tokens_per_answer"]) for f in found["figures"]
+    ] == [
+        ("teacher", 270, 30),
+        ("student", 18, 4),
     ]
     unlabelled = Toy(subsets=("all",), labelled=False)
     run = write_run(tmp_path / "unlabelled", unlabelled, ARMS[:3])
-    found = write_report(recipe(task="gsm8k", method="cot"), unlabelled, run)["reported"]
+    found = report_of(recipe(task="gsm8k", method="cot"), unlabelled, run)["reported"]
     assert [f["run"] for f in found["figures"]] == [None, None], "agreement with System 2 is another measure"
-    assert "| Distilled | all | 7.13 | 18 | published | - | - |" in written(run)[0]
+    assert "| Distilled System 1 | all | 7.13 | 18 | published | - | - |" in written(run)[0]
+
+
+def test_a_report_is_read_back_as_it_was_written(tmp_path: Path) -> None:
+    evaluate = {"samples": 5, "sampling": {"temperature": 0.6}}
+    task, own = Toy(subsets=("all",), mirrored=("all",)), recipe(task="last_letter", method="rar2", evaluate=evaluate)
+    own = own.model_copy(update={"serve": Serve(cascade=Cascade(target=0.8))})
+    run = write_run(tmp_path / "toy", task, list(SKILL), samples=5)
+    written = write_report(own, task, run)
+    assert (written.majority, written.reported, written.cascade) != ({}, None, None)
+    assert read_report(run.report / "report.json") == written
+
+
+@pytest.mark.parametrize("version", [None, 1, 3])
+def test_a_report_of_another_version_is_refused_with_what_to_do(
+    run: RunFolders, report: Any, tmp_path: Path, version: int | None
+) -> None:
+    path = tmp_path / "report.json"
+    write_json(path, report | {"schema_version": version})
+    with pytest.raises(UserError, match=r"^\S+ was .*: run `s2d evaluate toy --overwrite`, then `s2d report toy`$"):
+        read_report(path)
+
+
+def test_a_report_that_lacks_something_is_refused_in_one_line(report: Any, tmp_path: Path) -> None:
+    del report["ledger"]["generated_tokens"]
+    write_json(tmp_path / "report.json", report)
+    with pytest.raises(UserError, match=r"report\.json: ledger\.generated_tokens: Field required$"):
+        read_report(tmp_path / "report.json")
+
+
+def test_a_loss_that_is_no_number_is_left_out(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "toy", Toy(), ARMS[:3])
+    log = run.model / "training_log.jsonl"
+    log.write_text(log.read_text().replace('"loss": 2.0', '"loss": NaN'))
+    curve = [point["loss"] for point in report_of(RECIPE, Toy(), run)["training"]["student"]["curve"]]
+    assert curve == [3.0, None, 1.0]
+    assert "NaN" not in (run.report / "report.json").read_text()

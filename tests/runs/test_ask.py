@@ -94,7 +94,8 @@ def test_both_systems_are_shown_with_every_step(base: Path) -> None:
     result = ask(base, model, QUESTION)
     assert (result.exit_code, result.stderr) == (0, "")
     shown = result.stdout
-    asked, system1, system2 = shown.partition("System 1\n")[0], *shown.partition("System 1\n")[2].split("System 2\n")
+    asked, _, answered = shown.partition("System 1 (base)\n")
+    system1, system2 = answered.split("System 2\n")
     assert asked.strip() == QUESTION
     for part in (f"direct of {base}", "answer (4 tokens, ", "It is in Peru.", "Answer: Peru", "4 tokens, 0.0"):
         assert part in system1
@@ -112,8 +113,8 @@ def test_programs_get_json_and_nothing_else(base: Path) -> None:
     content = json.loads(result.stdout)
     assert content["recipe"] == "s2a-geonames"
     assert content["prompt"]["messages"] == [{"role": "user", "content": QUESTION}]
-    assert (system1["arm"], system1["method"], system1["answer"], system1["tokens"]) == ("system1", "direct", "Peru", 4)
-    assert (system2["arm"], system2["method"], system2["answer"], system2["tokens"]) == ("system2", "s2a", "France", 12)
+    assert (system1["arm"], system1["method"], system1["answer"], system1["tokens"]) == ("base", "direct", "Peru", 4)
+    assert (system2["arm"], system2["method"], system2["answer"], system2["tokens"]) == ("teacher", "s2a", "France", 12)
     assert [step["name"] for step in system2["steps"]] == ["rewrite", "respond"]
     assert sum(step["completion_tokens"] for step in system2["steps"]) == 12
     assert sum(step["seconds"] for step in system2["steps"]) <= system2["seconds"] < 10
@@ -263,7 +264,7 @@ def test_the_distilled_model_is_a_third_reply(base: Path, tmp_path: Path) -> Non
     folders = finish_a_run(base, tmp_path / "runs")
     before = sorted(folders.base.rglob("*"))
     system1, _, distilled = replies(ask(base, model, "--json", QUESTION))
-    assert (distilled["arm"], distilled["method"]) == ("distilled", "direct")
+    assert (distilled["arm"], distilled["method"]) == ("student", "direct")
     assert (distilled["model"], distilled["note"]) == (f"{base}, distilled", "trained on 166 pairs")
     assert system1["note"] == ""
     assert "Distilled System 1\n" in ask(base, model, QUESTION).stdout
@@ -330,14 +331,14 @@ def test_a_run_that_had_nothing_to_train_on_left_no_model(base: Path, tmp_path: 
     folders = finish_a_run(base, tmp_path / "runs")
     [plan] = make_plans(load_recipe("s2a-geonames", overrides(base)), folders)
     plan.trainings[0].model.finish(ModelManifest(skipped="nothing was kept", seconds=0.0))
-    assert [reply["arm"] for reply in replies(ask(base, model, "--json", QUESTION))] == ["system1", "system2"]
+    assert [reply["arm"] for reply in replies(ask(base, model, "--json", QUESTION))] == ["base", "teacher"]
 
 
 @pytest.mark.parametrize("missing", ["model", "prompts"])
 def test_an_unfinished_model_is_not_shown(base: Path, tmp_path: Path, missing: str) -> None:
     folders = finish_a_run(base, tmp_path / "runs")
     (folders.base / missing / "manifest.json").unlink()
-    assert [reply["arm"] for reply in replies(ask(base, model, "--json", QUESTION))] == ["system1", "system2"]
+    assert [reply["arm"] for reply in replies(ask(base, model, "--json", QUESTION))] == ["base", "teacher"]
 
 
 def environment() -> dict[str, str]:
@@ -390,7 +391,7 @@ def test_the_real_engine_answers_for_both_models(tiny_model: Path, tmp_path: Pat
     )
     assert (ended.returncode, ended.stderr) == (0, "")
     given = json.loads(ended.stdout)["replies"]
-    assert [one["arm"] for one in given] == ["system1", "system2", "distilled"]
+    assert [one["arm"] for one in given] == ["base", "teacher", "student"]
     assert all(one["tokens"] > 0 for one in given)
     assert given[2]["note"] == "trained on 166 pairs"
 
@@ -414,11 +415,11 @@ def view(replies: Sequence[Reply], width: int, terminal: bool = True) -> list[st
 
 @pytest.mark.parametrize(("arms", "width"), [(2, 80), (2, 160), (3, 120), (3, 160)])
 def test_replies_stand_beside_each_other_where_there_is_room(arms: int, width: int) -> None:
-    given = [reply("system1", "one"), reply("system2", "two " + LONG, "three"), reply("distilled", "four")][:arms]
+    given = [reply("base", "one"), reply("teacher", "two " + LONG, "three"), reply("student", "four")][:arms]
     lines = view(given, width)
     assert max(map(len, lines)) <= width
     titles = [said for said in lines if "System 1" in said]
-    assert titles[0].split("  ")[0] == "System 1"
+    assert titles[0].split("  ")[0] == "System 1 (base)"
     assert "System 2" in titles[0]
     [answers] = [said for said in lines if "Answer: " in said]
     assert answers.count("Answer: ") == arms, "in one line, however many steps came before"
@@ -426,21 +427,23 @@ def test_replies_stand_beside_each_other_where_there_is_room(arms: int, width: i
 
 @pytest.mark.parametrize(("arms", "width"), [(2, 60), (3, 60), (3, 100)])
 def test_replies_stand_under_each_other_where_there_is_not(arms: int, width: int) -> None:
-    given = [reply("system1", "one"), reply("system2", "two " + LONG, "three"), reply("distilled", "four")][:arms]
+    given = [reply("base", "one"), reply("teacher", "two " + LONG, "three"), reply("student", "four")][:arms]
     lines = view(given, width)
     assert max(map(len, lines)) <= width
-    order = ["System 1", "Answer: one", "System 2", "Answer: three", "Distilled System 1", "Answer: four"][: 2 * arms]
+    titles = ["System 1 (base)", "System 2", "Distilled System 1"]
+    answers = ["Answer: one", "Answer: three", "Answer: four"]
+    order = [said for pair in zip(titles, answers, strict=True) for said in pair][: 2 * arms]
     assert [said for said in lines if said in order] == order
 
 
 def test_no_terminal_gets_whole_lines() -> None:
-    lines = view([reply("system1", "two " + LONG)], 40, terminal=False)
+    lines = view([reply("base", "two " + LONG)], 40, terminal=False)
     assert ("Why? " + LONG).rstrip() in lines
     assert ("two " + LONG).rstrip() in lines
 
 
 def test_a_text_cannot_play_with_the_terminal_or_with_markup() -> None:
-    lines = view([reply("system1", "\x1b[2Jgone [bold]bold[/bold]\r\nnext", note="[x]")], 60)
+    lines = view([reply("base", "\x1b[2Jgone [bold]bold[/bold]\r\nnext", note="[x]")], 60)
     assert "�[2Jgone [bold]bold[/bold]�" in lines
     assert "next" in lines
     assert "[x]" in lines

@@ -2,8 +2,9 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -12,15 +13,22 @@ from s2d_ray.data.artifacts import Artifact
 from s2d_ray.data.files import write_json
 from s2d_ray.data.folders import RunFolders
 from s2d_ray.data.manifests import CandidatesManifest, ModelManifest
+from s2d_ray.devices import Choice
 from s2d_ray.errors import UserError
-from s2d_ray.evaluation.statistics import paired
+from s2d_ray.evaluation.statistics import Paired, paired
 from s2d_ray.recipes.recipe import AnyRecipe, Mixture, Recipe
 from s2d_ray.recipes.strict import Named
+from s2d_ray.report.report import write_report
+from s2d_ray.report.schema import Report
 from s2d_ray.runs import pipeline
+from s2d_ray.runs.dtypes import with_dtype
 from s2d_ray.runs.graph import Plan, base_arms, make_plans
 from s2d_ray.runs.names import STAGES
 from tests.manifests import MODEL
 from tests.manifests import finish as finish_artifact
+from tests.report.test_report import ARMS as REPORTED_ARMS
+from tests.report.test_report import RECIPE as REPORTED
+from tests.report.test_report import Toy, write_run
 
 GAIN = paired([True] * 20, [False] * 20)
 NO_GAIN = paired([True] * 20, [True] * 19 + [False])
@@ -82,8 +90,8 @@ def test_a_single_recipe_has_one_round_one_part_and_todays_folders(recipe: Recip
     assert ([part.name for part in plan.parts], plan.has_overview) == ([""], False)
     assert artifacts([plan]).keys() == {
         *("prompts", "candidates", "distilled", "model", "evaluation"),
-        *(f"controls/distilled_system1/{stage}" for stage in ("candidates", "distilled", "model")),
-        *(f"controls/distilled_unfiltered/{stage}" for stage in ("distilled", "model")),
+        *(f"controls/student_of_base/{stage}" for stage in ("candidates", "distilled", "model")),
+        *(f"controls/student_uncurated/{stage}" for stage in ("distilled", "model")),
     }
     main, *_ = plan.trainings
     assert main.model.inputs["distilled"] == plan.parts[0].branches[0].distilled.fingerprint
@@ -94,8 +102,8 @@ def test_the_parts_of_a_mixture_meet_in_the_training(
     shared: dict[str, Any], tasks: dict[str, Any], tmp_path: Path
 ) -> None:
     [plan] = plans_of(mixture(shared | {"evaluate": {"controls": True}}, tasks), tmp_path)
-    controls = ("distilled_system1", "distilled_unfiltered")
-    of_part = ["prompts", "candidates", "distilled", "evaluation", "controls/distilled_system1/candidates"]
+    controls = ("student_of_base", "student_uncurated")
+    of_part = ["prompts", "candidates", "distilled", "evaluation", "controls/student_of_base/candidates"]
     of_part += [f"controls/{control}/distilled" for control in controls]
     expected = {f"parts/{part}/{folder}" for part in tasks for folder in of_part}
     assert artifacts([plan]).keys() == expected | {"model"} | {f"controls/{control}/model" for control in controls}
@@ -161,6 +169,18 @@ def test_the_rounds_of_a_mixture_have_parts_too(shared: dict[str, Any], tasks: d
     assert second.parts[1].branches[0].candidates.path == tmp_path / "run/round-2/parts/two/candidates"
 
 
+@cache
+def some_report() -> Report:
+    with TemporaryDirectory() as folder:
+        return write_report(REPORTED, Toy(), write_run(Path(folder) / "toy", Toy(), REPORTED_ARMS[:3]))
+
+
+def report_with(gain: Paired | None) -> dict[str, Any]:
+    """The content of a report.json by whose figures a round gained so much; None for one without a student."""
+    comparisons = {"student_vs_base": {"all": gain}} if gain else {}
+    return some_report().model_copy(update={"comparisons": comparisons}).model_dump(mode="json")
+
+
 def finish(plan: Plan, gains: Sequence[Any]) -> None:
     """Leave in the folders what a finished round leaves there for the next: manifests, and the reports' gains."""
     for stage in pipeline.STAGES:
@@ -168,8 +188,7 @@ def finish(plan: Plan, gains: Sequence[Any]) -> None:
             finish_artifact(artifact)
     for part, gain in zip(plan.parts, gains, strict=True):
         part.folders.report.mkdir()
-        comparisons = {"distilled_vs_system1": {"all": asdict(gain)}} if gain else {}
-        write_json(part.folders.report / "report.json", {"comparisons": comparisons})
+        write_json(part.folders.report / "report.json", report_with(gain))
 
 
 def rounds_run(plans: Sequence[Plan], *stages: str) -> list[int]:
@@ -192,9 +211,7 @@ def test_a_worse_or_missing_model_is_no_gain(recipe: Recipe, tmp_path: Path, gai
     assert rounds_run(plans, "generate", "curate") == ([1, 2] if follows else [1])
     worse = paired([False] * 20, [True] * 20)
     assert worse.significant
-    write_json(
-        plans[0].folders.report / "report.json", {"comparisons": {"distilled_vs_system1": {"all": asdict(worse)}}}
-    )
+    write_json(plans[0].folders.report / "report.json", report_with(worse))
     assert rounds_run(plans, "generate") == [1]
 
 
@@ -242,10 +259,10 @@ def judging(**evaluate: Any) -> Recipe:
 
 def test_evaluation_adds_its_options_and_its_methods() -> None:
     assert base_arms(judging(method={"both_orders": True}, also=["cot", {"name": "rar1", "prompts": "few_shot"}])) == {
-        "system1": Named(name="direct"),
-        "system2": Named(name="bsm", prompts="few_shot", both_orders=True),
-        "system2_cot": Named(name="cot"),
-        "system2_rar1": Named(name="rar1", prompts="few_shot"),
+        "base": Named(name="direct"),
+        "teacher": Named(name="bsm", prompts="few_shot", both_orders=True),
+        "teacher_cot": Named(name="cot"),
+        "teacher_rar1": Named(name="rar1", prompts="few_shot"),
     }
 
 
@@ -280,3 +297,31 @@ def test_a_training_that_had_nothing_to_train_on_made_no_model(shared: dict[str,
         training.model.open()
         training.model.finish(manifest)
     assert (main.made_model, control.made_model) == (False, True)
+
+
+def test_an_evaluation_with_arms_of_an_earlier_version_is_refused_until_it_is_made_anew(
+    recipe: Recipe, tmp_path: Path
+) -> None:
+    folders = RunFolders(tmp_path / "run")
+    recipe = with_dtype(recipe, choose=lambda: Choice("float32", "this machine", "said so"))
+    [plan] = make_plans(recipe, folders)
+    finish(plan, [GAIN])
+    manifest = folders.evaluation / "manifest.json"
+    for path in (manifest, folders.evaluation / "inputs.json"):
+        path.write_text(path.read_text().replace('"base": {', '"system1": {').replace('"teacher": {', '"system2": {'))
+    said = r"system1, system2.*run `s2d evaluate trial --overwrite`, then `s2d report trial`"
+    for stages in (["report"], ["evaluate"], list(pipeline.STAGES)):
+        with pytest.raises(UserError, match=said):
+            pipeline.prepare(recipe, folders, stages)
+    pipeline.prepare(recipe, folders, ["evaluate"], overwrite=True)
+    assert not manifest.exists()
+
+
+def test_a_report_of_an_earlier_version_starts_no_further_round(recipe: Recipe, tmp_path: Path) -> None:
+    plans = plans_of(recipe.model_copy(update={"rounds": 2}), tmp_path)
+    finish(plans[0], [GAIN])
+    old = report_with(GAIN)
+    del old["schema_version"]
+    write_json(plans[0].folders.report / "report.json", old)
+    with pytest.raises(UserError, match=r"another version of s2d_ray: run `s2d evaluate toy --overwrite`"):
+        rounds_run(plans, "generate")

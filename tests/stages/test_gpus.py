@@ -134,4 +134,4 @@ def test_one_engine_holds_one_gpu_in_generation_in_curation_that_asks_the_model_
     assert max(held.seen) == 1
     answered = Counter(row["arm"] for row in read_rows(part.evaluation.path))
     held_out = part.evaluation.manifest.rows
-    assert answered == {"system1": held_out, "system2": held_out}
+    assert answered == {"base": held_out, "teacher": held_out}

@@ -44,7 +44,7 @@ def test_each_part_has_its_own_candidates_targets_and_answers(mixture: tuple[Pat
     prompts = ids(parts["slow"].prompts)
     for folders in parts.values():
         assert ids(folders.candidates) == ids(folders.distilled) == prompts
-        assert read_json(folders.evaluation / "manifest.json")["arms"] == ["system1", "system2", "distilled"]
+        assert read_json(folders.evaluation / "manifest.json")["arms"] == ["base", "teacher", "student"]
     steps = {
         name: {len(sample["steps"]) for row in read_rows(p.candidates) for sample in row["samples"]}
         for name, p in parts.items()
@@ -70,7 +70,7 @@ def test_the_overview_has_a_line_for_each_part_with_its_report(mixture: tuple[Pa
     assert [line["part"] for line in overview["lines"]] == ["slow", "quick", "unreadable"]
     for line in overview["lines"]:
         assert (folder / line["report"]).is_file()
-        assert line["arms"].keys() == {"system1", "system2", "distilled"}
+        assert line["arms"].keys() == {"base", "teacher", "student"}
     unreadable = overview["lines"][2]
     assert (unreadable["kept"], unreadable["verdict"]) == (0, "does not distil: keep System 2")
     assert (folder / "overview.md").is_file()

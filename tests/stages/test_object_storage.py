@@ -102,7 +102,7 @@ def test_training_goes_on_after_a_kill_to_the_report(remote: RemotePath, tmp_pat
     assert [entry["step"] for entry in log] == list(range(1, read_json(folders.model / "manifest.json")["steps"] + 1))
     assert not (folders.model / "_train").exists()
     assert (folders.model / "model.safetensors").is_file()
-    assert read_json(folders.report / "report.json")["arms"]["distilled"]
+    assert read_json(folders.report / "report.json")["arms"]["student"]
     assert f"report: {folders.report}/report.html" in printed
     check_secrets(remote, folders, printed)
 

@@ -118,7 +118,7 @@ def test_where_nothing_is_kept_the_run_goes_on_to_its_report(tmp_path: Path, tin
     rows = list(read_rows(base / "evaluation"))
     asked = [(row["arm"], sample["variant"]) for row in rows for sample in row["samples"]]
     assert Counter(asked) == {
-        (arm, variant): 6 for arm in ("system1", "system2", "system2_rar1") for variant in ("", "reverse")
+        (arm, variant): 6 for arm in ("base", "teacher", "teacher_rar1") for variant in ("", "reverse")
     }
     report = read_json(base / "report" / "report.json")
     assert report["verdict"]["verdict"] == "does not distil: keep System 2"

@@ -1,10 +1,10 @@
-"""Estimates with their intervals over time, as coordinates: the page's template draws them as SVG."""
+"""Estimates with their intervals over time, as coordinates: `chart.html.j2` draws them as SVG."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, floor, log10
 
-from s2d_ray.evaluation.statistics import Interval
+from s2d_ray.display.estimate import Estimate
 
 WIDTH, HEIGHT = 480.0, 210.0
 LEFT, RIGHT, TOP, BOTTOM = 44.0, 10.0, 10.0, 26.0
@@ -12,7 +12,7 @@ UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 MARKS = 5
 """Steps at most on an axis."""
 
-Series = Sequence[tuple[float, Interval]]
+Series = Sequence[tuple[float, Estimate]]
 """Seconds since the start, and the estimate then; oldest first."""
 
 
@@ -57,10 +57,10 @@ def chart(series: Mapping[str, Series], seconds: float, levels: Mapping[str, flo
     drawn = {name: points for name, points in series.items() if points}
     if not drawn:
         return None
-    later = [interval for points in drawn.values() for _, interval in points[len(points) // 2 :]]
+    later = [estimate for points in drawn.values() for _, estimate in points[len(points) // 2 :]]
     marks = _marks(
-        min([interval.low for interval in later] + list(levels.values())),
-        max([interval.high for interval in later] + list(levels.values())),
+        min([estimate.low for estimate in later] + list(levels.values())),
+        max([estimate.high for estimate in later] + list(levels.values())),
     )
     x = _scale(0, seconds, LEFT, WIDTH - RIGHT)
     y = _scale(marks[0], marks[-1], HEIGHT - BOTTOM, TOP)
@@ -73,10 +73,10 @@ def chart(series: Mapping[str, Series], seconds: float, levels: Mapping[str, flo
 
 
 def _line(name: str, points: Series, x: Callable[[float], float], y: Callable[[float], float]) -> Line:
-    estimate = [(x(at), y(interval.value)) for at, interval in points]
-    above = [(x(at), y(interval.high)) for at, interval in points]
-    below = [(x(at), y(interval.low)) for at, interval in reversed(points)]
-    return Line(name, _joined(estimate), _joined([*above, *below]), *estimate[-1])
+    middle = [(x(at), y(estimate.value)) for at, estimate in points]
+    above = [(x(at), y(estimate.high)) for at, estimate in points]
+    below = [(x(at), y(estimate.low)) for at, estimate in reversed(points)]
+    return Line(name, _joined(middle), _joined([*above, *below]), *middle[-1])
 
 
 def _label(share: float, signed: bool) -> str:

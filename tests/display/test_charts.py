@@ -4,8 +4,8 @@ import re
 
 import pytest
 
+from s2d_ray.display.charts import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Chart, chart
 from s2d_ray.evaluation.statistics import Interval
-from s2d_ray.experiment.charts import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Chart, chart
 
 HOUR = 3600.0
 

@@ -1,0 +1,303 @@
+"""What report.json and overview.json hold: the pages are drawn from these models alone, and programs may read them.
+
+`report.schema.json` and `overview.schema.json` beside this module say the same as JSON Schema;
+`python -m s2d_ray.report.schema` writes them. A change that a reader would notice raises `schema_version`.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from s2d_ray.arms import CoreArm
+from s2d_ray.data.files import read_json
+from s2d_ray.data.manifests import VoteShares
+from s2d_ray.errors import UserError
+from s2d_ray.evaluation.cascade import Calibration, CurvePoint
+from s2d_ray.evaluation.metrics import ArmScores, Precision, Score
+from s2d_ray.evaluation.statistics import Paired
+from s2d_ray.evaluation.verdict import Conclusion, Verdict
+from s2d_ray.recipes.strict import Strict, parse
+from s2d_ray.report.ledger import Ledger
+from s2d_ray.report.published import Figure, Mark
+
+VERSION = 2
+
+
+class PromptCounts(Strict):
+    """Where the prompts of the corpus went."""
+
+    corpus: int
+    """All of them."""
+    kept: int
+    """Prompts that became a target."""
+    rejected: Mapping[str, int]
+    """Reason → prompts."""
+    failed: Mapping[str, int]
+    """Reason → prompts."""
+
+
+class LossPoint(Strict):
+    """One optimizer step."""
+
+    step: int
+    """From 1."""
+    loss: float | None
+    """Per target token; None where it was not finite."""
+
+
+class Training(Strict):
+    """How one arm was trained."""
+
+    examples: int
+    """Pairs that were trained on."""
+    steps: int
+    """Optimizer steps."""
+    tokens: int
+    """Trained on, over all epochs."""
+    seconds: float
+    """Of the whole training."""
+    tokens_per_second: float
+    """Over all workers."""
+    curve: tuple[LossPoint, ...]
+    """Some of the steps where there were many."""
+
+
+class CalibratedCascade(Strict):
+    """The cascade that the recipe asks for."""
+
+    confidence: Literal["logprob", "votes"]
+    """How the student's confidence is measured."""
+    calibration: Calibration
+    """The threshold, and what it gives."""
+    curve: tuple[CurvePoint, ...]
+    """From the highest threshold to the lowest."""
+
+
+class PaperFigure(Strict):
+    """One figure of the paper beside the run's own."""
+
+    published: Figure
+    """As the paper has it."""
+    run: Score | None
+    """Of one sample; None where the run has no such arm or subset, or is scored against the teacher."""
+
+
+class PaperResults(Strict):
+    """What the paper says of the recipe's task and method."""
+
+    metric: str
+    """What the paper measures by."""
+    distils: bool
+    """Whether the paper calls the task and method one that distils."""
+    finding: str
+    """What it concludes, in a sentence."""
+    finding_mark: Mark
+    """Where the finding is known from."""
+    figures: tuple[PaperFigure, ...]
+    """One for each arm and subset that it reports."""
+
+
+class ExampleMessage(Strict):
+    """One message of a prompt."""
+
+    role: str
+    """As chat templates name it: user, assistant or system."""
+    content: str
+    """What is said."""
+
+
+class StepText(Strict):
+    """One model call of a method that makes several."""
+
+    name: str
+    """As the method names its step."""
+    text: str
+    """What the model said."""
+
+
+class ArmAnswer(Strict):
+    """What one arm made of a prompt."""
+
+    text: str
+    """Of the first sample that gave `answer`."""
+    answer: str | None
+    """What the task reads off most samples; None where it reads none."""
+    correct: bool | None
+    """None where this prompt is not scored: it has no reference and others have."""
+    tokens: int | None
+    """Generated in all steps of all samples; None where generation failed."""
+    variants: Mapping[str, str | None]
+    """The answer to each perturbed form of the prompt, mapped back."""
+    error: str
+    """Why there is no answer; empty where nothing failed."""
+    steps: tuple[StepText, ...]
+    """Every call behind `text`, where there was more than one."""
+
+
+class Example(Strict):
+    """One held-out prompt and all arms' answers to it."""
+
+    prompt_id: str
+    """The same in every run of the task."""
+    messages: tuple[ExampleMessage, ...]
+    """What is asked plainly."""
+    references: tuple[str, ...]
+    """Every answer that counts as right; empty where nothing is known."""
+    subset: str
+    """The part of the evaluation set that it is scored in."""
+    group: str
+    """The kind of prompt within it; empty where the task has none."""
+    answers: Mapping[str, ArmAnswer]
+    """Arm → its answer."""
+
+
+class Versioned(Strict):
+    """What is written for readers that may know another version of it."""
+
+    model_config = ConfigDict(json_schema_serialization_defaults_required=True)
+
+    schema_version: Literal[2] = 2
+    """A reader refuses any other."""
+
+
+class Report(Versioned):
+    """Everything that the folders of a run hold. Arms are named as in `s2d_ray.arms`."""
+
+    recipe: str
+    """The recipe's name."""
+    description: str
+    """As the recipe has it; may be empty."""
+    model: str
+    """The base, as the recipe names it."""
+    method: str
+    """That was distilled."""
+    metric: str
+    """What accuracy is called here."""
+    verdict: Verdict
+    """Over all prompts."""
+    verdict_by_subset: Mapping[str, Verdict]
+    """Empty where there is one subset, or nothing was trained: a mixture can hide either way."""
+    arms: Mapping[str, ArmScores]
+    """In the order of the tables; without those for which curation kept nothing."""
+    perturbations: tuple[str, ...]
+    """Names of the perturbed forms of prompts that were asked too."""
+    majority: Mapping[str, Mapping[int, Score]]
+    """Arm → number of samples → their majority over all prompts; empty for runs of one sample."""
+    reported: PaperResults | None
+    """None where the paper does not have the task and method."""
+    cascade: CalibratedCascade | None
+    """None where the recipe asks for none, or there is no student."""
+    comparisons: Mapping[str, Mapping[str, Paired]]
+    """`<first>_vs_<second>` → subset → first minus second."""
+    notes: tuple[str, ...]
+    """What a reader of the tables has to know."""
+    prompts: PromptCounts
+    """Where the corpus went in curation."""
+    vote_shares: VoteShares
+    """How clear the votes of curation were."""
+    precision: Precision | None
+    """How often targets are right; None where the task has no labels."""
+    ledger: Ledger
+    """What distilling cost."""
+    training: Mapping[str, Training]
+    """Arm → its training."""
+    seconds: Mapping[str, float]
+    """Stage → time; the controls' are added up under `control_<stage>`."""
+    examples: tuple[Example, ...]
+    """Held-out prompts with what every arm made of them."""
+    settings: Mapping[str, Any]
+    """The recipe, with every default."""
+    source: str
+    """Where the task's prompts are from."""
+    versions: Mapping[str, str]
+    """Package → version that evaluated."""
+
+
+class Line(Strict):
+    """One part of a mixture in one round, from its report."""
+
+    round: int
+    """From 1."""
+    part: str
+    """Empty where the run has no other."""
+    task: str
+    """The task's name."""
+    method: str
+    """That was distilled."""
+    metric: str
+    """What accuracy is called here."""
+    verdict: Conclusion
+    """Over all prompts."""
+    reason: str
+    """The sentence behind it."""
+    corpus: int
+    """Prompts."""
+    kept: int
+    """Prompts that became a training pair."""
+    arms: Mapping[CoreArm, Score]
+    """Over all prompts."""
+    gain: Paired | None
+    """The student minus the round's base; None without a student."""
+    report: str
+    """The report's page, relative to the overview's folder."""
+
+
+class Rounds(Strict):
+    """How many rounds there are."""
+
+    wanted: int
+    """As the recipe has it."""
+    run: int
+    """That have their reports."""
+    outcome: str
+    """Why there is no further one, or that there is one; empty where one round was wanted."""
+
+
+class Overview(Versioned):
+    """A run that has several reports."""
+
+    recipe: str
+    """The recipe's name."""
+    description: str
+    """As the recipe has it; may be empty."""
+    model: str
+    """The base of the first round, as the recipe names it."""
+    lines: tuple[Line, ...]
+    """By round, then in the order of the recipe."""
+    rounds: Rounds
+    """How far the rounds have come."""
+    settings: Mapping[str, Any]
+    """The recipe, with every default."""
+
+
+def read_report(path: Path) -> Report:
+    """The report in a report.json. Raises UserError where another version of this package wrote it."""
+    content = read_json(path)
+    if content.get("schema_version") != VERSION:
+        recipe = content.get("recipe", "RECIPE")
+        raise UserError(
+            f"{path} was written by another version of s2d_ray: "
+            f"run `s2d evaluate {recipe} --overwrite`, then `s2d report {recipe}`"
+        )
+    return parse(Report, content, str(path))
+
+
+SCHEMAS: Mapping[str, type[BaseModel]] = {"report.schema.json": Report, "overview.schema.json": Overview}
+"""File beside this module → the model that it describes."""
+
+
+def json_schema(model: type[BaseModel]) -> str:
+    """The text of a schema file."""
+    schema = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **model.model_json_schema(mode="serialization"),
+    }
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+
+
+if __name__ == "__main__":
+    for name, described in SCHEMAS.items():
+        Path(__file__).with_name(name).write_text(json_schema(described))
