@@ -3,9 +3,7 @@
 import os
 import signal
 import socket
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Sequence
 from typing import Any
 
 from ray import serve
@@ -24,6 +22,7 @@ from s2d_ray.runs.graph import find_distilled
 from s2d_ray.serving.auth import load_access
 from s2d_ray.serving.deployments import Served, application
 from s2d_ray.serving.responders import Confidence
+from s2d_ray.signals import interrupted_by_sigterm
 from s2d_ray.stages.cluster import joined
 from s2d_ray.terminal import console
 
@@ -69,7 +68,7 @@ def serve_until_stopped(served: Served) -> None:
     recipe, settings = served.recipe, served.recipe.serve
     _refuse_taken(settings.host, settings.port)
     # Before anything is served: whoever finds it healthy may end it at once.
-    with joined(served.folders.logs), _interrupted_by_sigterm():
+    with joined(served.folders.logs), interrupted_by_sigterm():
         serve.start(http_options={"host": settings.host, "port": settings.port})
         try:
             serve.run(application(served), name=recipe.name, route_prefix="/")
@@ -86,20 +85,6 @@ def _refuse_taken(host: str, port: int) -> None:
             return
     except OSError as error:
         raise UserError(f"cannot listen at {host}:{port} ({error.strerror}): choose another with --port") from error
-
-
-@contextmanager
-def _interrupted_by_sigterm() -> Iterator[None]:
-    """SIGTERM, which Ray would end the process on without a word, is as Ctrl-C while the block runs."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 class AppArgs(Strict):
