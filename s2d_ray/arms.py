@@ -1,6 +1,12 @@
 """The arms of an evaluation: their keys in every table, their order, and how a person reads them."""
 
 from collections.abc import Iterable, Mapping
+from typing import Literal
+
+CoreArm = Literal["base", "teacher", "student"]
+"""The model asked plainly, System 2 on that same model, and the model distilled from System 2's answers."""
+LABELS: Mapping[CoreArm, str] = {"base": "System 1 (base)", "teacher": "System 2", "student": "Distilled System 1"}
+"""Core arm → how a person reads it, in the order of tables."""
 
 ARMS: Mapping[str, str] = {
     "system1": "System 1",

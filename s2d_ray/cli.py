@@ -180,7 +180,7 @@ def serve(
     config: Config = False,
     debug: Debug = False,
 ) -> None:
-    """Serve a finished run: OpenAI's API at /v1, the experiment of System 1 against System 2 at /ab."""
+    """Serve a finished run: OpenAI's API at /v1, the experiment of Distilled System 1 against System 2 at /ab."""
     with errors_in_one_line(debug):
         words = [*(overrides or ()), *([] if port is None else [f"serve.port={port}"])]
         resolved = load_recipe(recipe, words)

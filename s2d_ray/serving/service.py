@@ -12,6 +12,7 @@ from s2d_ray.data.files import read_json
 from s2d_ray.data.folders import RunFolders
 from s2d_ray.data.storage import location
 from s2d_ray.errors import UserError
+from s2d_ray.experiment.controller import refuse_older
 from s2d_ray.methods.registry import load_method
 from s2d_ray.models import resolve_model
 from s2d_ray.recipes.load import load_recipe
@@ -30,7 +31,8 @@ from s2d_ray.terminal import console
 def resolve(recipe: Recipe, folders: RunFolders) -> Served:
     """All that serving needs, checked before Ray starts.
 
-    Raises UserError where the run has no distilled model of this recipe, or a secret that it names is missing.
+    Raises UserError where the run has no distilled model of this recipe, a secret that it names is missing, or its
+    experiment is of an older version.
     """
     access = load_access(recipe.serve, os.environ)
     recipe = with_dtype(recipe, folders)
@@ -40,6 +42,7 @@ def resolve(recipe: Recipe, folders: RunFolders) -> Served:
         raise UserError(f"{folders.base} has no distilled model to serve: run `s2d run {recipe.name}` first")
     if distilled.changes:
         raise UserError(f"{folders.base} was made by a different recipe ({distilled.changes}): serve that one")
+    refuse_older(folders)
     adapter = folders.model / "adapter" if (folders.model / "adapter").is_dir() else None
     if recipe.serve.shared_engine and adapter is None:
         raise UserError(f"{folders.model} has no adapter to share an engine with: leave serve.shared_engine out")
