@@ -1,4 +1,4 @@
-"""What the experiment costs a request: System 1 through `s2d serve` against bare `vllm serve` of the same model.
+"""What the experiment costs a request: the student through `s2d serve` against bare `vllm serve` of the same model.
 
     .venv/bin/python jobs/bench_serve.py s2a-geonames --rounds 3
 
@@ -129,8 +129,8 @@ def main(
     overrides = [
         *(override or ()),
         "engine.gpu_memory=0.28",
-        f"serve.system1.queued_requests={at_once}",
-        "serve.weights={system1: 1}",
+        f"serve.student.queued_requests={at_once}",
+        "serve.weights={student: 1}",
     ]
     recipe = load_recipe(name, overrides)
     folders = RunFolders(root.resolve() / recipe.name)
@@ -148,7 +148,7 @@ def main(
         running(served, f"http://127.0.0.1:{GATEWAY_PORT}/healthz", logs / "bench_served.log"),
     ):
         servers = [("bare", BARE_PORT, "bare"), ("experiment", GATEWAY_PORT, "s2d")]
-        for port, model in ((BARE_PORT, "bare"), (GATEWAY_PORT, "s2d"), (GATEWAY_PORT, "s2d:system2")):
+        for port, model in ((BARE_PORT, "bare"), (GATEWAY_PORT, "s2d"), (GATEWAY_PORT, "s2d:teacher")):
             asyncio.run(load(port, model, recipe, few, at_once))
         for number in range(rounds):
             # Whoever goes first changes from round to round.
@@ -157,8 +157,8 @@ def main(
                 found.setdefault(f"{label}, {at_once} at once", []).append(
                     asyncio.run(load(port, model, recipe, many, at_once))
                 )
-            system2 = asyncio.run(load(GATEWAY_PORT, "s2d:system2", recipe, few, 1))
-            found.setdefault("System 2, 1 at once", []).append(system2)
+            teacher = asyncio.run(load(GATEWAY_PORT, "s2d:teacher", recipe, few, 1))
+            found.setdefault("System 2, 1 at once", []).append(teacher)
     show(found, at_once)
 
 

@@ -13,7 +13,7 @@ HEAVY_PARTS = (
     "s2d_ray.training",
     "s2d_ray.inference.vllm_engine",
     "s2d_ray.serving.deployments",
-    "s2d_ray.serving.metrics",
+    "s2d_ray.serving.prometheus",
     "s2d_ray.serving.service",
 )
 # Imports each module in turn and prints what it was the first to load.

@@ -7,15 +7,19 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+import pyarrow.compute as pc
+
 from s2d_ray.data.folders import RunFolders
-from s2d_ray.experiment.decision import decide
 from s2d_ray.experiment.events import RequestEvent
-from s2d_ray.experiment.experiment import Change, Experiment, ExperimentState
-from s2d_ray.experiment.guardrails import Watchman
+from s2d_ray.experiment.experiment import Experiment
+from s2d_ray.experiment.guardrails import GuardrailMonitor
 from s2d_ray.experiment.page import ab_page
+from s2d_ray.experiment.recommendation import recommend
+from s2d_ray.experiment.state import Change, ExperimentState, older_experiment, read_state
 from s2d_ray.experiment.store import Snapshot
 from s2d_ray.experiment.summary import summarise
 from s2d_ray.recipes.recipe import Recipe
+from s2d_ray.recipes.serve import RENAMED_ARMS
 from s2d_ray.recipes.strict import parse
 
 log = logging.getLogger(__name__)
@@ -26,14 +30,27 @@ def events_folder(folders: RunFolders) -> Path:
     return folders.serving / "events"
 
 
+def refuse_older(folders: RunFolders) -> None:
+    """Raises UserError where the results folder holds an experiment that this version cannot go on with."""
+    if _state_file(folders).exists():
+        read_state(_state_file(folders))
+    arms = pc.field("arm").isin(list(RENAMED_ARMS))
+    if Snapshot(events_folder(folders)).requests.count_rows(filter=arms):
+        raise older_experiment(folders.serving)
+
+
+def _state_file(folders: RunFolders) -> Path:
+    return folders.serving / "experiment.json"
+
+
 class Controller:
     """One experiment. May be called from several threads."""
 
     def __init__(self, recipe: Recipe, folders: RunFolders) -> None:
         """Go on with the experiment of the results folder, or begin it there."""
         self._recipe, self._folders = recipe, folders
-        self._experiment = Experiment(folders.serving / "experiment.json", recipe.serve, datetime.now(UTC))
-        self._watchman = Watchman(recipe.serve.guardrails)
+        self._experiment = Experiment(_state_file(folders), recipe.serve, datetime.now(UTC))
+        self._monitor = GuardrailMonitor(recipe.serve.guardrails)
         self._lock = Lock()
 
     def state(self) -> ExperimentState:
@@ -53,7 +70,7 @@ class Controller:
         with self._lock:
             self._experiment.refresh()
             for event in events:
-                reason = self._watchman.observe(event)
+                reason = self._monitor.observe(event)
                 # Requests of before a roll-back still come in after it.
                 if reason and self._experiment.state.status != "rolled back":
                     log.warning("rolled back: %s", reason)
@@ -64,4 +81,4 @@ class Controller:
         """The experiment at this moment, as HTML. Takes a while where there are many events."""
         state, now, margin = self.state(), datetime.now(UTC), self._recipe.serve.margin
         summary = summarise(Snapshot(events_folder(self._folders)), state, margin, now)
-        return ab_page(self._recipe, state, summary, decide(summary.difference, margin), now, nonce)
+        return ab_page(self._recipe, state, summary, recommend(summary.difference, margin), now, nonce)

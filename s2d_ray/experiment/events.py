@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 import pyarrow as pa
 from pydantic import Field, model_validator
 
-from s2d_ray.experiment.assignment import Arm
+from s2d_ray.arms import CoreArm
 from s2d_ray.recipes.serve import Prices
 from s2d_ray.recipes.strict import Strict
 
@@ -25,12 +25,12 @@ class RequestEvent:
     """As the client got it, and as feedback names it; unique."""
     time: float
     """When it came in, in seconds since 1970."""
-    arm: Arm
-    """That the user was assigned to or asked for, also where the answer was escalated to System 2."""
+    arm: CoreArm
+    """That the user was assigned to or asked for, also where the answer was escalated to the teacher."""
     version: int | None
     """Of the experiment's state that assigned the user; None where the client asked for the arm by name."""
     cluster: int
-    """Of its user; see `Place`."""
+    """Of its user; see `UserHash`."""
     outcome: Outcome
     seconds: float
     """From the request to its end, waiting included."""
@@ -45,9 +45,9 @@ class RequestEvent:
     cost: float | None = None
     """In the currency of the recipe's prices; None without prices."""
     confidence: float | None = None
-    """System 1's, where there is a cascade."""
+    """The student's, where there is a cascade."""
     escalated: bool = False
-    """Whether System 2 had to answer in System 1's place."""
+    """Whether the teacher had to answer in the student's place."""
     prompt: str | None = None
     """The conversation as JSON, only where text is kept."""
     answer: str | None = None
@@ -70,9 +70,9 @@ class ShadowEvent:
     request_id: str
     """Of the request that was answered."""
     time: float
-    arm: Arm
+    arm: CoreArm
     """That answered the user."""
-    shadow: Arm
+    shadow: CoreArm
     """That was asked as well."""
     cluster: int
     agreement: float | None

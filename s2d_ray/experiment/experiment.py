@@ -1,4 +1,4 @@
-"""The live experiment: the weights in force, and every change to them with who, when and why.
+"""The live experiment: changes of the weights in force, each recorded with who, when and why.
 
 One file holds it all, replaced as a whole at each change, so that it survives any restart. While a server is replaced
 two processes write it: a change names the version it was made from and is refused if that is out of date, so that
@@ -8,99 +8,26 @@ neither two servers nor two people at two pages undo each other unknowingly. Oth
 from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import AwareDatetime, Field, StringConstraints
-
-from s2d_ray.data.files import read_json, update_json
+from s2d_ray.arms import LABELS
+from s2d_ray.data.files import update_json
 from s2d_ray.errors import UserError
-from s2d_ray.recipes.serve import RampStep, Serve, Weights
-from s2d_ray.recipes.strict import Strict, parse
-
-Status = Literal["running", "stopped", "rolled back"]
-Action = Literal["start", "ramp", "weights", "stop", "roll back"]
-Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=300)]
-ALL_TO_SYSTEM2 = Weights(system1=0.0, base=0.0)
+from s2d_ray.experiment.state import (
+    ALL_TO_TEACHER,
+    Action,
+    Change,
+    ExperimentState,
+    Revision,
+    WeightSchedule,
+    read_state,
+)
+from s2d_ray.recipes.serve import Serve
+from s2d_ray.recipes.strict import parse
 
 
 class OutOfDate(UserError):
     """The experiment was changed since the page that asks for this change was loaded."""
-
-
-class Schedule(Strict):
-    """The weights that a recipe asks for, and the way there."""
-
-    weights: Weights
-    ramp: tuple[RampStep, ...]
-
-    def after(self, passed: timedelta) -> Weights:
-        """The weights that long after the ramp began."""
-        left = passed
-        for step in self.ramp:
-            if left < timedelta(hours=step.hours):
-                return Weights(system1=step.system1, base=self.weights.base)
-            left -= timedelta(hours=step.hours)
-        return self.weights
-
-    def ended(self, passed: timedelta) -> bool:
-        """Whether every step has had its hours by then."""
-        return passed >= timedelta(hours=sum(step.hours for step in self.ramp))
-
-
-class Event(Strict):
-    """One change of the experiment."""
-
-    version: int
-    """1 for the start, one more with each change."""
-    at: AwareDatetime
-    who: str
-    """The name given with the change; `recipe` or `guardrail` where it was none of a person."""
-    action: Action
-    why: str
-    weights: Weights
-    """In force from here on."""
-
-
-class ExperimentState(Strict):
-    """Everything about an experiment that a restart must not lose."""
-
-    status: Status
-    """`stopped`: the weights stay as they are. `rolled back`: System 2 answers everyone."""
-    weights: Weights
-    """In force now."""
-    schedule: Schedule
-    """As the recipe had it when it last came into force."""
-    ramp_from: AwareDatetime | None
-    """When the ramp began; None once it has ended or a person or a guardrail took over."""
-    events: tuple[Event, ...] = Field(min_length=1)
-    """Every change, the oldest first."""
-
-    @property
-    def version(self) -> int:
-        """Of the latest change."""
-        return self.events[-1].version
-
-    @property
-    def started(self) -> datetime:
-        """When the experiment began."""
-        return self.events[0].at
-
-
-class Change(Strict):
-    """What a person may do to the experiment: the body of a request."""
-
-    action: Literal["weights", "stop", "roll back"]
-    weights: Weights | None = None
-    """The new ones, for `weights`."""
-    who: Words
-    why: Words
-    version: int
-    """Of the state that the person saw."""
-
-
-def read_state(path: Path) -> ExperimentState:
-    """The state in a file that an experiment wrote. Raises UserError where it is not one."""
-    return parse(ExperimentState, read_json(path), where=str(path))
 
 
 class Experiment:
@@ -113,7 +40,7 @@ class Experiment:
         then. Otherwise those in force when the last server ended still are.
         """
         self._path = path
-        self._schedule = Schedule(weights=serve.weights, ramp=serve.ramp)
+        self._schedule = WeightSchedule(weights=serve.weights, ramp=serve.ramp)
         path.parent.mkdir(parents=True, exist_ok=True)
         while True:
             with suppress(OutOfDate):  # Another server was quicker: go on with what it wrote.
@@ -126,7 +53,7 @@ class Experiment:
             return
         self.refresh()
         if self._state.schedule != self._schedule:
-            self._begin("weights", self._state.events, now, "the recipe's weights or ramp were changed")
+            self._begin("weights", self._state.revisions, now, "the recipe's weights or ramp were changed")
 
     @property
     def state(self) -> ExperimentState:
@@ -144,22 +71,22 @@ class Experiment:
         """
         if change.action == "roll back":
             return self.roll_back(change.who, change.why, now)
-        last = self._state.events[-1]
+        last = self._state.revisions[-1]
         if change.version != last.version:
             raise OutOfDate(f"{last.who} has changed the experiment since ({last.why}): reload the page")
         if change.action == "stop":
             return self._record("stop", change.who, change.why, now, status="stopped", ramp_from=None)
         if change.weights is None:
-            raise UserError("a change of weights needs `weights`, such as {system1: 0.1}")
+            raise UserError("a change of weights needs `weights`, such as {student: 0.1}")
         return self._record(
             "weights", change.who, change.why, now, status="running", weights=change.weights, ramp_from=None
         )
 
     def roll_back(self, who: str, why: str, now: datetime) -> ExperimentState:
-        """Send every user to System 2, until a person sets weights again."""
+        """Send every user to the teacher, until a person sets weights again."""
         while True:
             with suppress(OutOfDate):
-                changed = {"status": "rolled back", "weights": ALL_TO_SYSTEM2, "ramp_from": None}
+                changed = {"status": "rolled back", "weights": ALL_TO_TEACHER, "ramp_from": None}
                 return self._record("roll back", who, why, now, **changed)
             self.refresh()
 
@@ -172,28 +99,32 @@ class Experiment:
         weights, ended = state.schedule.after(passed), state.schedule.ended(passed)
         if weights == state.weights and not ended:
             return state
-        why = f"System 1 to {weights.system1:.0%}{', the end of the ramp' if ended else ''}"
+        why = f"{LABELS['student']} to {weights.student:.0%}{', the end of the ramp' if ended else ''}"
         with suppress(OutOfDate):
             ramp_from = None if ended else state.ramp_from
             return self._record("ramp", "recipe", why, now, weights=weights, ramp_from=ramp_from)
         self.refresh()
         return self._state
 
-    def _begin(self, action: Action, events: tuple[Event, ...], now: datetime, why: str) -> None:
+    def _begin(self, action: Action, revisions: tuple[Revision, ...], now: datetime, why: str) -> None:
         schedule = self._schedule
         weights = schedule.after(timedelta(0))
-        event = Event(version=len(events) + 1, at=now, who="recipe", action=action, why=why, weights=weights)
+        revision = Revision(version=len(revisions) + 1, at=now, who="recipe", action=action, why=why, weights=weights)
         ramp_from = now if schedule.ramp else None
         self._write(
             ExperimentState(
-                status="running", weights=weights, schedule=schedule, ramp_from=ramp_from, events=(*events, event)
+                status="running",
+                weights=weights,
+                schedule=schedule,
+                ramp_from=ramp_from,
+                revisions=(*revisions, revision),
             )
         )
 
     def _record(self, action: Action, who: str, why: str, now: datetime, **changed: Any) -> ExperimentState:
         state = self._state.model_copy(update=changed)
-        event = Event(version=state.version + 1, at=now, who=who, action=action, why=why, weights=state.weights)
-        return self._write(state.model_copy(update={"events": (*state.events, event)}))
+        revision = Revision(version=state.version + 1, at=now, who=who, action=action, why=why, weights=state.weights)
+        return self._write(state.model_copy(update={"revisions": (*state.revisions, revision)}))
 
     def _write(self, state: ExperimentState) -> ExperimentState:
         """Raises OutOfDate where the file does not hold the version before it."""

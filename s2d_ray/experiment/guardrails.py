@@ -9,7 +9,7 @@ the share keeps to the limit, the requests up to a false alarm number `FALSE_ALA
 from dataclasses import dataclass
 from math import log
 
-from s2d_ray.experiment.assignment import ARMS, Arm
+from s2d_ray.arms import LABELS, CoreArm
 from s2d_ray.experiment.events import RequestEvent
 from s2d_ray.recipes.serve import Guardrails
 
@@ -19,8 +19,8 @@ SLOW_SHARE = 0.05
 
 
 @dataclass
-class Watch:
-    """One share that must not exceed a limit."""
+class Cusum:
+    """One share that must not exceed a limit, watched."""
 
     limit: float
     evidence: float = 0.0
@@ -40,30 +40,30 @@ class Watch:
         return self.evidence >= log(FALSE_ALARM)
 
 
-class Watchman:
-    """The guardrails of every arm but System 2, which is what a roll-back returns to."""
+class GuardrailMonitor:
+    """The guardrails of every arm but the teacher, which is what a roll-back returns to."""
 
     def __init__(self, limits: Guardrails) -> None:
         self._limits = limits
-        self._watches: dict[tuple[Arm, str], Watch] = {}
+        self._cusums: dict[tuple[CoreArm, str], Cusum] = {}
 
     def observe(self, event: RequestEvent) -> str | None:
         """Take in a request that has ended; why to roll back, where that is due.
 
         Only what the experiment assigned counts, and only what was answered or failed by itself.
         """
-        if event.version is None or event.arm == "system2" or event.outcome not in ("answered", "failed"):
+        if event.version is None or event.arm == "teacher" or event.outcome not in ("answered", "failed"):
             return None
         reasons = []
         if self._limits.error_rate is not None:
-            reasons.append(self._watch(event.arm, "failed", self._limits.error_rate, event.outcome == "failed"))
+            reasons.append(self._exceeded(event.arm, "failed", self._limits.error_rate, event.outcome == "failed"))
         if self._limits.p95_seconds is not None:
             slow = f"took longer than {self._limits.p95_seconds:g} s"
-            reasons.append(self._watch(event.arm, slow, SLOW_SHARE, event.seconds > self._limits.p95_seconds))
+            reasons.append(self._exceeded(event.arm, slow, SLOW_SHARE, event.seconds > self._limits.p95_seconds))
         return "; ".join(reason for reason in reasons if reason) or None
 
-    def _watch(self, arm: Arm, what: str, limit: float, bad: bool) -> str | None:
-        watch = self._watches.setdefault((arm, what), Watch(limit))
-        if not watch.observe(bad):
+    def _exceeded(self, arm: CoreArm, what: str, limit: float, bad: bool) -> str | None:
+        cusum = self._cusums.setdefault((arm, what), Cusum(limit))
+        if not cusum.observe(bad):
             return None
-        return f"{ARMS[arm]}: {watch.bad} of the latest {watch.seen} requests {what}, above {100 * limit:g}%"
+        return f"{LABELS[arm]}: {cusum.bad} of the latest {cusum.seen} requests {what}, above {100 * limit:g}%"

@@ -9,19 +9,19 @@ from functools import cache
 
 from jinja2 import Environment
 
+from s2d_ray.arms import LABELS, CoreArm
 from s2d_ray.display import charts
 from s2d_ray.display.pages import environment
-from s2d_ray.experiment.assignment import ARMS, Arm
-from s2d_ray.experiment.decision import Decision
-from s2d_ray.experiment.experiment import ExperimentState
+from s2d_ray.experiment.recommendation import Recommendation
+from s2d_ray.experiment.state import ExperimentState
 from s2d_ray.experiment.summary import EDGES, Summary
 from s2d_ray.recipes.recipe import Recipe
 
 ADMIN_HEADER = "x-s2d-admin"
 """Holds the admin token of a change; in lower case, as ASGI servers give it."""
 TONES = {"promote": "good", "keep testing": "mixed", "keep System 2": "bad"}
-HEADINGS = {"promote": "Promote System 1", "keep testing": "Keep testing", "keep System 2": "Keep System 2"}
-EVENTS = 12
+HEADINGS = {"promote": f"Promote {LABELS['student']}", "keep testing": "Keep testing", "keep System 2": "Keep System 2"}
+REVISIONS = 12
 """Changes shown, the latest ones."""
 
 
@@ -34,10 +34,10 @@ def content_security_policy(nonce: str) -> str:
 
 
 def ab_page(
-    recipe: Recipe, state: ExperimentState, summary: Summary, decision: Decision, now: datetime, nonce: str
+    recipe: Recipe, state: ExperimentState, summary: Summary, recommendation: Recommendation, now: datetime, nonce: str
 ) -> str:
     """The page as one HTML text that needs nothing else."""
-    shown: list[Arm] = [arm for arm in ARMS if _takes_part(arm, state, summary)]
+    shown: list[CoreArm] = [arm for arm in LABELS if _takes_part(arm, state, summary)]
     start = state.started.timestamp()
     seconds = max(1.0, now.timestamp() - start)
     margin = recipe.serve.margin
@@ -52,16 +52,16 @@ def ab_page(
             recipe=recipe,
             state=state,
             s=summary,
-            decision=decision,
-            heading=HEADINGS[decision.verdict],
-            tone=TONES[decision.verdict],
-            arms={arm: ARMS[arm] for arm in shown},
+            recommendation=recommendation,
+            heading=HEADINGS[recommendation.choice],
+            tone=TONES[recommendation.choice],
+            arms={arm: LABELS[arm] for arm in shown},
             weights=weights_of(state),
-            one=summary.arms["system1"],
-            two=summary.arms["system2"],
+            student=summary.arms["student"],
+            teacher=summary.arms["teacher"],
             quality=charts.chart(quality, seconds, {}),
             difference=charts.chart({"difference": differences}, seconds, {"zero": 0.0, "margin": -margin}),
-            events=list(reversed(state.events))[:EVENTS],
+            revisions=list(reversed(state.revisions))[:REVISIONS],
             now=now,
             admin_header=ADMIN_HEADER,
             nonce=nonce,
@@ -69,12 +69,12 @@ def ab_page(
     )
 
 
-def weights_of(state: ExperimentState) -> dict[Arm, float]:
+def weights_of(state: ExperimentState) -> dict[CoreArm, float]:
     """The share of the users that each arm has now."""
-    return {"system1": state.weights.system1, "system2": state.weights.system2, "base": state.weights.base}
+    return {"base": state.weights.base, "teacher": state.weights.teacher, "student": state.weights.student}
 
 
-def _takes_part(arm: Arm, state: ExperimentState, summary: Summary) -> bool:
+def _takes_part(arm: CoreArm, state: ExperimentState, summary: Summary) -> bool:
     own = summary.arms[arm]
     return arm != "base" or weights_of(state)[arm] > 0 or own.requests + own.asked_by_name > 0
 

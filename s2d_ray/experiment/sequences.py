@@ -122,7 +122,7 @@ def amount(m: Moments, narrowest: int = 1000) -> Interval | None:
     return Interval(value, max(0.0, value - reach), value + reach, int(m.count))
 
 
-def share(successes: int, n: int) -> Interval:
+def share_sequence(successes: int, n: int) -> Interval:
     """A share of events. Raises ValueError where `n` is 0 or below `successes`."""
     if not 0 <= successes <= n or n == 0:
         raise ValueError(f"no share of {successes} in {n}")

@@ -4,9 +4,10 @@ The store is read in one pass, a batch in memory at a time; only feedback, which
 to its requests. Users are compared as the experiment drew them: a request counts for the arm that its user was
 assigned to, whatever answered in the end, and one that asked for an arm by name does not count.
 
-While weights change, System 1 has more of its ratings from later times than System 2 has. So that a harder Monday is
-not held against one of them, a rating counts in their difference by the share that the other arm had when its user
-was assigned: then both arms have the same mix of times (overlap weights; Li, Morgan and Zaslavsky, JASA 113, 2018).
+While weights change, the student has more of its ratings from later times than the teacher has. So that a harder
+Monday is not held against one of them, a rating counts in their difference by the share that the other arm had when
+its user was assigned: then both arms have the same mix of times (overlap weights; Li, Morgan and Zaslavsky, JASA 113,
+2018).
 """
 
 from collections import Counter
@@ -20,11 +21,21 @@ import pyarrow as pa
 import pyarrow.acero as acero
 import pyarrow.compute as pc
 
+from s2d_ray.arms import LABELS, CoreArm
 from s2d_ray.evaluation.statistics import Interval
-from s2d_ray.experiment.assignment import ARMS, CLUSTERS, Arm
+from s2d_ray.experiment.assignment import CLUSTERS
 from s2d_ray.experiment.events import Outcome
-from s2d_ray.experiment.experiment import ALL_TO_SYSTEM2, ExperimentState
-from s2d_ray.experiment.sequences import Array, Moments, amount, difference, moments, quantile, rating, share
+from s2d_ray.experiment.sequences import (
+    Array,
+    Moments,
+    amount,
+    difference,
+    moments,
+    quantile,
+    rating,
+    share_sequence,
+)
+from s2d_ray.experiment.state import ALL_TO_TEACHER, ExperimentState
 from s2d_ray.experiment.store import Snapshot
 from s2d_ray.recipes.serve import Weights
 
@@ -79,31 +90,31 @@ class ArmSummary:
     cost_per_1000: float | None
     """Of a thousand answers, in the currency of the prices."""
     escalated: float | None
-    """Share of the answers that System 2 had to give in this arm's place."""
+    """Share of the answers that the teacher had to give in this arm's place."""
     agreement: Interval | None
-    """Mean agreement of this arm's answers with those of System 2, or System 1 for System 2's; `n` shadows."""
+    """Mean agreement of this arm's answers with those of the teacher, or the student for the teacher's; `n` shadows."""
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class QualityPoint:
     """Quality over everything up to one moment."""
 
     at: float
     """In seconds since 1970."""
-    quality: Mapping[Arm, Interval]
+    quality: Mapping[CoreArm, Interval]
     """Arms with enough ratings by then."""
     difference: Interval | None
-    """System 1 minus System 2."""
+    """The student minus the teacher."""
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
     """Every arm, side by side."""
 
-    arms: Mapping[Arm, ArmSummary]
+    arms: Mapping[CoreArm, ArmSummary]
     difference: Interval | None
-    """Quality of System 1 minus that of System 2 at the same times; None while either has too few raters."""
-    over_time: Sequence[Point]
+    """Quality of the student minus that of the teacher at the same times; None while either has too few raters."""
+    over_time: Sequence[QualityPoint]
     """Oldest first, the last one now."""
 
 
@@ -130,11 +141,11 @@ class Tally:
 
 def summarise(snapshot: Snapshot, state: ExperimentState, margin: float, now: datetime) -> Summary:
     """Every arm of an experiment, from all that its store holds."""
-    tallies: dict[Arm, Tally] = {arm: Tally() for arm in ARMS}
+    tallies: dict[CoreArm, Tally] = {arm: Tally() for arm in LABELS}
     start = state.started.timestamp()
     end = max(now.timestamp(), start + 1)
-    by_version = [ALL_TO_SYSTEM2, *(event.weights for event in state.events)]
-    counts = {arm: np.array([_share_of_the_other(arm, weights) for weights in by_version]) for arm in ARMS}
+    by_version = [ALL_TO_TEACHER, *(revision.weights for revision in state.revisions)]
+    counts = {arm: np.array([_share_of_the_other(arm, weights) for weights in by_version]) for arm in LABELS}
     for batch in _requests(snapshot):
         for arm, own in _by_arm(batch):
             assigned = own.filter(pc.is_valid(own["version"]))
@@ -149,9 +160,9 @@ def summarise(snapshot: Snapshot, state: ExperimentState, margin: float, now: da
     return Summary(arms, over_time[-1].difference, over_time)
 
 
-def _share_of_the_other(arm: Arm, weights: Weights) -> float:
-    """What a rating of `arm` counts in the difference of System 1 and System 2, given under those weights."""
-    return {"system1": weights.system2, "system2": weights.system1, "base": 0.0}[arm]
+def _share_of_the_other(arm: CoreArm, weights: Weights) -> float:
+    """What a rating of `arm` counts in the difference of the student and the teacher, given under those weights."""
+    return {"student": weights.teacher, "teacher": weights.student, "base": 0.0}[arm]
 
 
 def _requests(snapshot: Snapshot) -> Iterator[pa.RecordBatch]:
@@ -166,8 +177,8 @@ def _requests(snapshot: Snapshot) -> Iterator[pa.RecordBatch]:
     yield from acero.Declaration("hashjoin", join, inputs=[scan, scores]).to_reader()
 
 
-def _by_arm(batch: pa.RecordBatch) -> Iterator[tuple[Arm, pa.RecordBatch]]:
-    for arm in ARMS:
+def _by_arm(batch: pa.RecordBatch) -> Iterator[tuple[CoreArm, pa.RecordBatch]]:
+    for arm in LABELS:
         own = batch.filter(pc.equal(batch["arm"], arm))
         if len(own):
             yield arm, own
@@ -208,17 +219,17 @@ def _histogram(seconds: pa.Array) -> Array:
     return np.histogram(known, EDGES)[0].astype(float)
 
 
-def _over_time(tallies: Mapping[Arm, Tally], margin: float, start: float, end: float) -> list[Point]:
+def _over_time(tallies: Mapping[CoreArm, Tally], margin: float, start: float, end: float) -> list[QualityPoint]:
     of_arm = {arm: _moments_so_far(tally.ratings, tally.scores) for arm, tally in tallies.items()}
     one, two = (
-        _moments_so_far(tallies[arm].weighted_ratings, tallies[arm].weighted_scores) for arm in ("system1", "system2")
+        _moments_so_far(tallies[arm].weighted_ratings, tallies[arm].weighted_scores) for arm in ("student", "teacher")
     )
     points = []
     for period in range(PERIODS):
         quality = {arm: interval for arm, so_far in of_arm.items() if (interval := rating(so_far[period], margin))}
-        n = int(of_arm["system1"][period].count + of_arm["system2"][period].count)
+        n = int(of_arm["student"][period].count + of_arm["teacher"][period].count)
         at = start + (end - start) * (period + 1) / PERIODS
-        points.append(Point(at, quality, difference(one[period], two[period], margin, n)))
+        points.append(QualityPoint(at, quality, difference(one[period], two[period], margin, n)))
     return points
 
 
@@ -233,7 +244,7 @@ def _summary(tally: Tally, margin: float) -> ArmSummary:
         requests=tally.outcomes.total(),
         outcomes={outcome: tally.outcomes[outcome] for outcome in get_args(Outcome)},
         asked_by_name=tally.asked_by_name,
-        errors=share(failed, answered + failed) if answered + failed else None,
+        errors=share_sequence(failed, answered + failed) if answered + failed else None,
         quality=rating(ratings, margin),
         ratings=int(ratings.count),
         raters=int(ratings.clusters),

@@ -12,7 +12,7 @@ TURNS_TO_FIRST_CALL = 5
 """Turns of the event loop in which a row that was let in makes its first calls, so that they are seen."""
 
 
-class Admission:
+class Backpressure:
     """Lets rows in, one after the other, while the engine's queue is short.
 
     Short is less than `max_sequences` waiting: then even if all that it works on ends in one step, the next step is

@@ -1,44 +1,54 @@
-"""The section of a recipe that serving reads: arms, limits, access and the experiment."""
+"""The section of a recipe that serving reads: arms, limits, access and the experiment.
 
+The teacher is System 2, a method on the base model; the student is the model distilled from its answers.
+"""
+
+from collections.abc import Mapping
 from ipaddress import ip_address
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from s2d_ray.recipes.strict import Named, Strict
 
+RENAMED_ARMS: Mapping[str, str] = {"system1": "student", "system2": "teacher"}
+
 
 class Weights(Strict):
-    """Shares of the experiment's users by arm. System 2 answers the rest."""
+    """Shares of the experiment's users by arm. The teacher answers the rest."""
 
-    system1: float = Field(0.5, ge=0, le=1)
-    """Answered by the distilled System 1."""
+    renamed_keys: ClassVar[Mapping[str, str]] = RENAMED_ARMS
+
+    student: float = Field(0.5, ge=0, le=1)
+    """Answered by the distilled model."""
     base: float = Field(0.0, ge=0, le=1)
     """Answered by the model as it was before, asked plainly."""
 
     @property
-    def system2(self) -> float:
+    def teacher(self) -> float:
         """Answered by System 2."""
-        return round(max(0.0, 1 - self.system1 - self.base), 12)
+        return round(max(0.0, 1 - self.student - self.base), 12)
 
     @model_validator(mode="after")
     def _at_most_all(self) -> Self:
-        if self.system1 + self.base > 1 + 1e-9:
-            raise ValueError(f"system1 {self.system1:g} and base {self.base:g} add up to more than 1")
+        if self.student + self.base > 1 + 1e-9:
+            raise ValueError(f"student {self.student:g} and base {self.base:g} add up to more than 1")
         return self
 
 
 class RampStep(Strict):
-    """A while in which System 1 gets less than its weight."""
+    """A while in which the student gets less than its weight."""
 
-    system1: float = Field(ge=0, le=1)
-    """Share of the users that System 1 answers meanwhile; those that it lacks go to System 2."""
+    renamed_keys: ClassVar[Mapping[str, str]] = RENAMED_ARMS
+
+    student: float = Field(ge=0, le=1)
+    """Share of the users that the student answers meanwhile; those that it lacks go to the teacher."""
     hours: float = Field(gt=0)
     """How long, in hours."""
 
 
 class Guardrails(Strict):
-    """Limits that no arm may pass in the experiment: past one, every user goes back to System 2 at once."""
+    """Limits that no arm may pass in the experiment: past one, every user goes back to the teacher at once."""
 
     error_rate: float | None = Field(0.05, gt=0, lt=0.5)
     """Share of an arm's requests that may fail; `null` does not look."""
@@ -47,14 +57,14 @@ class Guardrails(Strict):
 
 
 class Cascade(Strict):
-    """System 1 answers, and what it is not confident about goes on to System 2."""
+    """The student answers, and what it is not confident about goes on to the teacher."""
 
     target: float = Field(0.95, gt=0, lt=1)
-    """Share of all answers that are to be System 2's or agree with it; sets the threshold, at evaluation."""
+    """Share of all answers that are to be the teacher's or agree with it; sets the threshold, at evaluation."""
     confidence: Literal["logprob", "votes"] = "logprob"
-    """Mean log-probability of System 1's tokens, or the share of its `samples` that give the same answer."""
+    """Mean log-probability of the student's tokens, or the share of its `samples` that give the same answer."""
     samples: int = Field(3, ge=2)
-    """Answers of System 1 to each request, for `votes`."""
+    """Answers of the student to each request, for `votes`."""
 
 
 class ServedArm(Strict):
@@ -69,7 +79,7 @@ class ServedArm(Strict):
 
 
 class ScaledArm(ServedArm):
-    """An arm with copies of its model. The base model is System 2's."""
+    """An arm with copies of its model. The base model is the teacher's."""
 
     min_replicas: int = Field(1, ge=0)
     """Copies of the model kept when nobody asks."""
@@ -106,7 +116,9 @@ EnvironmentVariable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
 
 class Serve(Strict):
-    """A finished run behind one OpenAI-compatible address, and the experiment of System 1 against System 2."""
+    """A finished run behind one OpenAI-compatible address, and the experiment of the student against the teacher."""
+
+    renamed_keys: ClassVar[Mapping[str, str]] = RENAMED_ARMS
 
     host: str = "127.0.0.1"
     """Address to listen at. One that other machines reach needs `admin_token_env`."""
@@ -119,11 +131,11 @@ class Serve(Strict):
     weights: Weights = Weights()
     """The experiment's arms. Changed while it runs, the change stays until this entry changes."""
     ramp: tuple[RampStep, ...] = ()
-    """Smaller shares for System 1 first, in order, before `weights` hold."""
+    """Smaller shares for the student first, in order, before `weights` hold."""
     salt: str = "s2d"
     """Users are assigned by a hash of this and their name; another salt is another experiment."""
     margin: float = Field(0.05, gt=0, lt=1)
-    """How much lower System 1's mean rating (0 to 1) may be and still replace System 2."""
+    """How much lower the student's mean rating (0 to 1) may be and still replace the teacher."""
     guardrails: Guardrails = Guardrails()
     shadow_share: float = Field(0.0, ge=0, le=1)
     """Share of requests that the other arm is asked too, in the background, to compare."""
@@ -131,14 +143,14 @@ class Serve(Strict):
     """Such requests in the background at most; more are left out."""
     shadow_judge: Named | None = None
     """Method by which the base model judges the pairs that the task finds different: `direct`, `cot` or `bsm`. A pair
-    agrees where System 1's answer is not worse in both orders. Unset: only answers that are the same agree."""
+    agrees where the student's answer is not worse in both orders. Unset: only answers that are the same agree."""
     cascade: Cascade | None = None
-    """Unset: System 1 answers all that it is asked."""
-    system1: ScaledArm = ScaledArm()
-    system2: ScaledArm = ScaledArm(concurrent_requests=32)
+    """Unset: the student answers all that it is asked."""
+    student: ScaledArm = ScaledArm()
+    teacher: ScaledArm = ScaledArm(concurrent_requests=32)
     base: ServedArm = ServedArm()
     shared_engine: bool | None = None
-    """One engine for both models: the base model, and its weights with the adapter for System 1 (vLLM's LoRA).
+    """One engine for both models: the base model, and its weights with the adapter for the student (vLLM's LoRA).
     Unset: where there is a GPU and the training left an adapter. On CPU an adapter takes five times as long."""
     gateways: int = Field(1, ge=1)
     """Copies of what takes in the requests, each with its share of every arm's limits."""
@@ -171,8 +183,8 @@ class Serve(Strict):
 
     @model_validator(mode="after")
     def _rising(self) -> Self:
-        shares = [*(step.system1 for step in self.ramp), self.weights.system1]
+        shares = [*(step.student for step in self.ramp), self.weights.student]
         if shares != sorted(shares):
             way = " → ".join(f"{share:g}" for share in shares)
-            raise ValueError(f"the ramp must rise step by step up to weights.system1, not go {way}")
+            raise ValueError(f"the ramp must rise step by step up to weights.student, not go {way}")
         return self

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from inspect import isclass, isfunction
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
@@ -17,6 +17,8 @@ class Strict(BaseModel):
     """Base of all configuration: frozen, documented under each field, unknown keys refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+    renamed_keys: ClassVar[Mapping[str, str]] = {}
+    """Key of an older version → what it is called now."""
 
 
 class Named(BaseModel):
@@ -66,24 +68,32 @@ def parse(model: type[M], raw: Mapping[str, Any], where: str) -> M:
 def _explain(model: type[BaseModel], error: ValidationError) -> str:
     problems = []
     for item in error.errors():
-        key = ".".join(str(part) for part in item["loc"])
         if item["type"] == "extra_forbidden":
-            known = _known_keys(model, item["loc"][:-1])
-            near = get_close_matches(str(item["loc"][-1]), known, 1, cutoff=0.5)
-            hint = f"did you mean {near[0]}?" if near else f"known keys: {', '.join(known)}"
-            problems.append(f"unknown key {key}: {hint}")
-        else:
-            message = item["msg"].removeprefix("Value error, ")
-            problems.append(f"{key}: {message}" if key else message)
+            problems.append(_unknown_key(model, item["loc"]))
+            continue
+        key, message = ".".join(map(str, item["loc"])), item["msg"].removeprefix("Value error, ")
+        problems.append(f"{key}: {message}" if key else message)
     return "; ".join(problems)
 
 
-def _known_keys(model: type[BaseModel], loc: Sequence[int | str]) -> list[str]:
-    for part in loc:
-        inner = model.model_fields.get(str(part))
+def _unknown_key(model: type[BaseModel], loc: Sequence[int | str]) -> str:
+    *sections, key = map(str, loc)
+    section = _model_at(model, sections)
+    path = ".".join((*sections, key))
+    if issubclass(section, Strict) and key in section.renamed_keys:
+        return f"{path} is now {'.'.join((*sections, section.renamed_keys[key]))}"
+    known = list(section.model_fields)
+    near = get_close_matches(key, known, 1, cutoff=0.5)
+    hint = f"did you mean {near[0]}?" if near else f"known keys: {', '.join(known)}"
+    return f"unknown key {path}: {hint}"
+
+
+def _model_at(model: type[BaseModel], sections: Sequence[str]) -> type[BaseModel]:
+    for section in sections:
+        inner = model.model_fields.get(section)
         candidates = [] if inner is None else [inner.annotation, *getattr(inner.annotation, "__args__", ())]
         for annotation in candidates:
             if isinstance(annotation, type) and issubclass(annotation, BaseModel):
                 model = annotation
                 break
-    return list(model.model_fields)
+    return model

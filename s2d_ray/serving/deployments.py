@@ -1,6 +1,6 @@
 """The experiment on Ray Serve: engines, one controller, and gateways that take in the requests.
 
-client → gateway (assigns, admits, runs the arm's method, stores) → engine of the base or the distilled model
+client → gateway (assigns, admits, runs the arm's method, stores) → engine of the base model or the student
                             └─ every second: what has ended → controller (weights, guardrails, page)
 """
 
@@ -24,7 +24,7 @@ from s2d_ray.data.folders import RunFolders
 from s2d_ray.data.records import Completion, Message
 from s2d_ray.experiment.controller import Controller, events_folder
 from s2d_ray.experiment.events import RequestEvent
-from s2d_ray.experiment.experiment import ExperimentState
+from s2d_ray.experiment.state import ExperimentState
 from s2d_ray.inference.engine import EngineDied, RunningEngine
 from s2d_ray.inference.start import start_engine
 from s2d_ray.methods.direct import direct
@@ -32,12 +32,12 @@ from s2d_ray.methods.registry import load_method
 from s2d_ray.recipes.recipe import Recipe
 from s2d_ray.recipes.sections import Sampling
 from s2d_ray.recipes.serve import ScaledArm
+from s2d_ray.serving.answer_judge import AnswerJudge
 from s2d_ray.serving.auth import Access
-from s2d_ray.serving.desk import Desk
+from s2d_ray.serving.gateway import Gateway
 from s2d_ray.serving.http import build_app
-from s2d_ray.serving.judge import AnswerJudge
-from s2d_ray.serving.metrics import RayMetrics
-from s2d_ray.serving.responders import Arms, Confidence, Responder
+from s2d_ray.serving.prometheus import RayMetrics
+from s2d_ray.serving.responders import Confidence, Responder, Responders
 from s2d_ray.tasks.registry import load_task
 
 UNLIMITED = 100_000
@@ -53,12 +53,14 @@ class Served:
     recipe: Recipe
     folders: RunFolders
     base: Path
-    distilled: Path
+    """The base model's folder."""
+    student: Path
+    """The distilled model's folder."""
     access: Access
     confidence: Confidence | None = None
     """None without a cascade."""
     adapter: Path | None = None
-    """Of the distilled model over the base model, where the training left one."""
+    """Of the student over the base model, where the training left one."""
 
 
 def application(served: Served) -> serve.Application:
@@ -66,12 +68,12 @@ def application(served: Served) -> serve.Application:
     settings = served.recipe.serve
     controller = _deployment("controller", ControllerReplica, served).bind(served.recipe, served.folders)
     if _shares(served):
-        base = distilled = _engine("engine", served, settings.system2).bind(served, served.base, served.adapter)
+        base = student = _engine("engine", served, settings.teacher).bind(served, served.base, served.adapter)
     else:
-        distilled = _engine("distilled", served, settings.system1).bind(served, served.distilled)
-        base = _engine("base", served, settings.system2).bind(served, served.base)
-    gateway = _deployment("gateway", serve.ingress()(Gateway), served).options(num_replicas=settings.gateways)
-    app: serve.Application = gateway.bind(served, distilled, base, controller, _shares(served))
+        student = _engine("student", served, settings.student).bind(served, served.student)
+        base = _engine("base", served, settings.teacher).bind(served, served.base)
+    gateway = _deployment("gateway", serve.ingress()(GatewayReplica), served).options(num_replicas=settings.gateways)
+    app: serve.Application = gateway.bind(served, student, base, controller, _shares(served))
     return app
 
 
@@ -104,7 +106,7 @@ def _engine(name: str, served: Served, arm: ScaledArm) -> Any:
 
 def _deployment(name: str, replica: type, served: Served) -> Any:
     settings = served.recipe.serve
-    longest = max(arm.deadline_seconds for arm in (settings.system1, settings.system2, settings.base))
+    longest = max(arm.deadline_seconds for arm in (settings.student, settings.teacher, settings.base))
     return serve.deployment(
         name=name,
         ray_actor_options={"num_cpus": 0},
@@ -217,7 +219,7 @@ class ControllerReplica:
         return await asyncio.to_thread(self._controller.page, nonce)
 
 
-class RemoteOffice:
+class RemoteController:
     """The controller, from a gateway."""
 
     def __init__(self, handle: DeploymentHandle[Any]) -> None:
@@ -245,14 +247,14 @@ class RemoteOffice:
             raise (error.cause if isinstance(error.cause, Exception) else error) from None
 
 
-class Gateway:
+class GatewayReplica:
     """Takes in the requests."""
 
     # Ray Serve awaits it.
     async def __init__(  # type: ignore[misc]
         self,
         served: Served,
-        distilled: DeploymentHandle[Any],
+        student: DeploymentHandle[Any],
         base: DeploymentHandle[Any],
         controller: DeploymentHandle[Any],
         shared: bool,
@@ -261,7 +263,7 @@ class Gateway:
         logging.getLogger("s2d_ray").setLevel(logging.INFO)
         recipe = served.recipe
         # No request is taken in before it can be answered; a gateway that this one replaces goes on until then.
-        for engines, arm in ((distilled, recipe.serve.system1), (base, recipe.serve.system2)):
+        for engines, arm in ((student, recipe.serve.student), (base, recipe.serve.teacher)):
             if arm.min_replicas:
                 await engines.started.remote()
         task, of_base = load_task(recipe.task), RemoteEngine(base)
@@ -269,20 +271,20 @@ class Gateway:
         if recipe.serve.shadow_judge is not None:
             sampling = recipe.evaluate.sampling.model_copy(update={"max_tokens": recipe.serve.max_tokens})
             judge = AnswerJudge(load_method(recipe.serve.shadow_judge), of_base, sampling)
-        arms = Arms(
+        responders = Responders(
             task,
             {
-                "system1": Responder(direct, RemoteEngine(distilled, adapted=shared), streams=True),
-                "system2": Responder(load_method(recipe.method), of_base, streams=False),
                 "base": Responder(direct, of_base, streams=True),
+                "teacher": Responder(load_method(recipe.method), of_base, streams=False),
+                "student": Responder(direct, RemoteEngine(student, adapted=shared), streams=True),
             },
             served.confidence,
             judge,
         )
         events = events_folder(served.folders)
-        self._desk = Desk(recipe, task, arms, RemoteOffice(controller), events, RayMetrics())
+        self._gateway = Gateway(recipe, task, responders, RemoteController(controller), events, RayMetrics())
         self._served = served
 
     def __serve_build_asgi_app__(self) -> Starlette:
         settings = self._served.recipe.serve
-        return build_app(self._desk, self._served.access, settings.max_body_kib * 1024)
+        return build_app(self._gateway, self._served.access, settings.max_body_kib * 1024)

@@ -1,4 +1,4 @@
-"""The HTTP side of a desk: OpenAI's API, and the experiment's page with its buttons and its feedback."""
+"""The HTTP side of a gateway: OpenAI's API, and the experiment's page with its buttons and its feedback."""
 
 import asyncio
 import json
@@ -21,18 +21,20 @@ from s2d_ray.experiment.page import content_security_policy
 from s2d_ray.recipes.strict import parse
 from s2d_ray.serving.admission import Refused
 from s2d_ray.serving.auth import Access, Denied
-from s2d_ray.serving.desk import Desk, Failed, NoSuchModel, Turn
+from s2d_ray.serving.context import RequestContext
+from s2d_ray.serving.gateway import Gateway
 from s2d_ray.serving.protocol import (
-    Asked,
     ChatRequest,
+    CompletionRequest,
     TextRequest,
     chunk,
     completion_body,
     error_body,
     last_chunks,
     models_body,
+    sent_event,
 )
-from s2d_ray.serving.protocol import event as sent_event
+from s2d_ray.serving.router import Failed, NoSuchModel, Router
 
 USER_HEADER = "x-s2d-user"
 COOKIE = "s2d_user"
@@ -52,15 +54,15 @@ class NotJson(UserError):
     """The body is not what the content type must say."""
 
 
-def build_app(desk: Desk, access: Access, max_body: int) -> Starlette:
-    """The ASGI application. It opens the desk when it starts and closes it when it ends."""
+def build_app(gateway: Gateway, access: Access, max_body: int) -> Starlette:
+    """The ASGI application. It opens the gateway when it starts and closes it when it ends."""
     created = int(time.time())
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        await desk.open()
+        await gateway.open()
         yield
-        await desk.close()
+        await gateway.close()
 
     async def healthz(_: Request) -> Response:
         return JSONResponse({"status": "ok"})
@@ -69,12 +71,12 @@ def build_app(desk: Desk, access: Access, max_body: int) -> Starlette:
         access.check_ask(request.headers)
         return JSONResponse(models_body(created))
 
-    async def answer(request: Request, body: type[Asked]) -> Response:
+    async def answer(request: Request, body: type[CompletionRequest]) -> Response:
         access.check_ask(request.headers)
         asked = parse(body, await _json(request, max_body), where="request")
         user, is_new = _user(request, asked)
-        turn = desk.turn(asked, user)
-        response = await (_streamed if asked.stream else _whole)(desk, turn)
+        context = gateway.router.assign(asked, user)
+        response = await (_streamed if asked.stream else _whole)(gateway.router, context)
         if is_new:
             response.set_cookie(COOKIE, user, COOKIE_SECONDS, httponly=True, samesite="lax")
         return response
@@ -87,7 +89,7 @@ def build_app(desk: Desk, access: Access, max_body: int) -> Starlette:
 
     async def feedback(request: Request) -> Response:
         access.check_ask(request.headers)
-        desk.feedback(parse(Feedback, await _json(request, max_body), where="feedback"))
+        gateway.recorder.feedback(parse(Feedback, await _json(request, max_body), where="feedback"))
         return JSONResponse({"status": "stored"})
 
     async def page(request: Request) -> Response:
@@ -99,14 +101,14 @@ def build_app(desk: Desk, access: Access, max_body: int) -> Starlette:
             "referrer-policy": "no-referrer",
             "cache-control": "no-store",
         }
-        return HTMLResponse(await desk.page(nonce), headers=headers)
+        return HTMLResponse(await gateway.experiment.page(nonce), headers=headers)
 
     async def change(request: Request) -> Response:
         try:
             access.check_change(request.headers)
         except Denied as denied:
             return _error(str(denied), "permission_error", 403)
-        state = await desk.change(await _json(request, max_body))
+        state = await gateway.experiment.change(await _json(request, max_body))
         return JSONResponse({"version": state.version, "status": state.status})
 
     return Starlette(
@@ -124,14 +126,14 @@ def build_app(desk: Desk, access: Access, max_body: int) -> Starlette:
     )
 
 
-async def _whole(desk: Desk, turn: Turn) -> Response:
-    answer = await desk.answer(turn)
-    return JSONResponse(completion_body(turn.request_id, turn.request, int(turn.received), answer))
+async def _whole(router: Router, context: RequestContext) -> Response:
+    answer = await router.answer(context)
+    return JSONResponse(completion_body(context.request_id, context.request, int(context.received), answer))
 
 
-async def _streamed(desk: Desk, turn: Turn) -> Response:
+async def _streamed(router: Router, context: RequestContext) -> Response:
     pieces: asyncio.Queue[str | None] = asyncio.Queue()
-    answering = asyncio.ensure_future(desk.answer(turn, pieces.put_nowait))
+    answering = asyncio.ensure_future(router.answer(context, pieces.put_nowait))
     answering.add_done_callback(lambda _: pieces.put_nowait(None))
     try:
         # What goes wrong before the first text still has a status of its own.
@@ -143,7 +145,7 @@ async def _streamed(desk: Desk, turn: Turn) -> Response:
         raise
 
     async def events() -> AsyncIterator[bytes]:
-        named = turn.request_id, turn.request, int(turn.received)
+        named = context.request_id, context.request, int(context.received)
         piece = first
         try:
             yield chunk(*named, piece or "", first=True)
@@ -165,7 +167,7 @@ async def _streamed(desk: Desk, turn: Turn) -> Response:
     return StreamingResponse(events(), media_type="text/event-stream", headers=headers)
 
 
-def _user(request: Request, asked: Asked) -> tuple[str, bool]:
+def _user(request: Request, asked: CompletionRequest) -> tuple[str, bool]:
     """Who asks, and whether the browser has to be told its name."""
     known = asked.user or request.headers.get(USER_HEADER) or request.cookies.get(COOKIE)
     return (known, False) if known else (uuid4().hex, True)

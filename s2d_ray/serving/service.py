@@ -3,9 +3,7 @@
 import os
 import signal
 import socket
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Sequence
 from typing import Any
 
 from ray import serve
@@ -13,6 +11,7 @@ from ray import serve
 from s2d_ray.data.folders import RunFolders
 from s2d_ray.data.storage import location
 from s2d_ray.errors import UserError
+from s2d_ray.experiment.controller import refuse_older
 from s2d_ray.methods.registry import load_method
 from s2d_ray.models import resolve_model
 from s2d_ray.recipes.load import load_recipe
@@ -24,6 +23,7 @@ from s2d_ray.runs.graph import find_distilled
 from s2d_ray.serving.auth import load_access
 from s2d_ray.serving.deployments import Served, application
 from s2d_ray.serving.responders import Confidence
+from s2d_ray.signals import interrupted_by_sigterm
 from s2d_ray.stages.cluster import joined
 from s2d_ray.terminal import console
 
@@ -31,7 +31,8 @@ from s2d_ray.terminal import console
 def resolve(recipe: Recipe, folders: RunFolders) -> Served:
     """All that serving needs, checked before Ray starts.
 
-    Raises UserError where the run has no distilled model of this recipe, or a secret that it names is missing.
+    Raises UserError where the run has no distilled model of this recipe, a secret that it names is missing, or its
+    experiment is of an older version.
     """
     access = load_access(recipe.serve, os.environ)
     recipe = with_dtype(recipe, folders)
@@ -41,6 +42,7 @@ def resolve(recipe: Recipe, folders: RunFolders) -> Served:
         raise UserError(f"{folders.base} has no distilled model to serve: run `s2d run {recipe.name}` first")
     if distilled.changes:
         raise UserError(f"{folders.base} was made by a different recipe ({distilled.changes}): serve that one")
+    refuse_older(folders)
     adapter = folders.model / "adapter" if (folders.model / "adapter").is_dir() else None
     if recipe.serve.shared_engine and adapter is None:
         raise UserError(f"{folders.model} has no adapter to share an engine with: leave serve.shared_engine out")
@@ -69,7 +71,7 @@ def serve_until_stopped(served: Served) -> None:
     recipe, settings = served.recipe, served.recipe.serve
     _refuse_taken(settings.host, settings.port)
     # Before anything is served: whoever finds it healthy may end it at once.
-    with joined(served.folders.logs), _interrupted_by_sigterm():
+    with joined(served.folders.logs), interrupted_by_sigterm():
         serve.start(http_options={"host": settings.host, "port": settings.port})
         try:
             serve.run(application(served), name=recipe.name, route_prefix="/")
@@ -86,20 +88,6 @@ def _refuse_taken(host: str, port: int) -> None:
             return
     except OSError as error:
         raise UserError(f"cannot listen at {host}:{port} ({error.strerror}): choose another with --port") from error
-
-
-@contextmanager
-def _interrupted_by_sigterm() -> Iterator[None]:
-    """SIGTERM, which Ray would end the process on without a word, is as Ctrl-C while the block runs."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 class AppArgs(Strict):

@@ -19,7 +19,7 @@ from ray.data import ActorPoolStrategy, Dataset
 
 from s2d_ray.data.records import Completion, Message, Row
 from s2d_ray.data.shards import Part, commit_part, read_part, remaining, rows_of
-from s2d_ray.inference.backpressure import Admission
+from s2d_ray.inference.backpressure import Backpressure
 from s2d_ray.inference.engine import Activity, EngineDied, RunningEngine
 from s2d_ray.inference.start import start_engine
 from s2d_ray.recipes.sections import Engine, Sampling
@@ -177,7 +177,7 @@ class EngineActor:
                 first = job.passes[0].model
                 engine = await start_engine(job.engine, first, job.trust_remote_code)
                 self._engine = _Metered(engine, self._meter, first)
-                self._admission = Admission(engine, job.max_rows, job.engine.max_sequences)
+                self._backpressure = Backpressure(engine, job.max_rows, job.engine.max_sequences)
                 self._functions = [turn.build() for turn in job.passes]
                 self._meter.add(ready=1)
                 self._meter.flush()
@@ -186,12 +186,12 @@ class EngineActor:
         answers: list[asyncio.Task[list[Row]]] = []
         # One part after the other, so that none is read before the engine has room for its rows.
         async with self._turn:
-            await self._admission.room()
+            await self._backpressure.room()
             rows = read_part(part)
             for turn, function in zip(self._job.passes, self._functions, strict=True):
                 await self._load(turn.model)
                 for row in rows:
-                    await self._admission.enter()
+                    await self._backpressure.enter()
                     answers.append(asyncio.create_task(self._answer(function, row)))
                 if len(self._job.passes) > 1:
                     await asyncio.wait(answers)
@@ -211,7 +211,7 @@ class EngineActor:
             # Leave at once: Ray starts a new actor, with a new engine, and gives it these rows again.
             os._exit(1)
         finally:
-            self._admission.leave()
+            self._backpressure.leave()
         self._meter.add(rows=1)
         return answer
 

@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 
 from s2d_ray.errors import UserError
-from s2d_ray.experiment.experiment import Change, Experiment, ExperimentState, OutOfDate, read_state
+from s2d_ray.experiment.experiment import Experiment, OutOfDate
+from s2d_ray.experiment.state import Change, ExperimentState, read_state
 from s2d_ray.recipes.serve import RampStep, Serve, Weights
 from s2d_ray.recipes.strict import parse
 from tests.experiment.traffic import START
 
-RAMP = (RampStep(system1=0.01, hours=1), RampStep(system1=0.1, hours=24))
-SERVE = Serve(weights=Weights(system1=0.5, base=0.05))
+RAMP = (RampStep(student=0.01, hours=1), RampStep(student=0.1, hours=24))
+SERVE = Serve(weights=Weights(student=0.5, base=0.05))
 RAMPED = SERVE.model_copy(update={"ramp": RAMP})
 HOUR = timedelta(hours=1)
 
@@ -37,26 +38,26 @@ def test_it_starts_with_the_weights_of_the_recipe(path: Path) -> None:
 
 def test_a_change_is_in_force_and_on_disk_with_who_when_and_why(path: Path) -> None:
     experiment = Experiment(path, SERVE, START)
-    state = experiment.apply(change("weights", 1, weights={"system1": 0.2}), START + HOUR)
+    state = experiment.apply(change("weights", 1, weights={"student": 0.2}), START + HOUR)
     assert state == experiment.state == read_state(path)
-    assert (state.weights, state.status) == (Weights(system1=0.2), "running")
-    event = state.events[-1]
-    assert (event.version, event.who, event.why, event.at) == (2, "ada", "a try", START + HOUR)
-    assert (event.action, event.weights) == ("weights", state.weights)
+    assert (state.weights, state.status) == (Weights(student=0.2), "running")
+    revision = state.revisions[-1]
+    assert (revision.version, revision.who, revision.why, revision.at) == (2, "ada", "a try", START + HOUR)
+    assert (revision.action, revision.weights) == ("weights", state.weights)
 
 
 def test_a_restart_goes_on_with_the_weights_in_force(path: Path) -> None:
     experiment = Experiment(path, SERVE, START)
-    before = experiment.apply(change("weights", 1, weights={"system1": 0.2}), START + HOUR)
+    before = experiment.apply(change("weights", 1, weights={"student": 0.2}), START + HOUR)
     assert Experiment(path, SERVE, START + 2 * HOUR).state == before
 
 
 def test_weights_changed_in_the_recipe_come_into_force_at_a_restart(path: Path) -> None:
     Experiment(path, SERVE, START).roll_back("guardrail", "errors", START + HOUR)
-    other = SERVE.model_copy(update={"weights": Weights(system1=0.3)})
+    other = SERVE.model_copy(update={"weights": Weights(student=0.3)})
     state = Experiment(path, other, START + 2 * HOUR).state
-    assert (state.status, state.weights, state.version) == ("running", Weights(system1=0.3), 3)
-    assert [event.who for event in state.events] == ["recipe", "guardrail", "recipe"]
+    assert (state.status, state.weights, state.version) == ("running", Weights(student=0.3), 3)
+    assert [revision.who for revision in state.revisions] == ["recipe", "guardrail", "recipe"]
     assert state.started == START
 
 
@@ -65,7 +66,7 @@ def test_the_ramp_climbs_by_the_clock_and_keeps_the_base_arm(path: Path) -> None
     seen = {}
     for hours in (0, 0.9, 1, 24.9, 25, 100):
         state = experiment.advance(START + hours * HOUR)
-        seen[hours] = (state.weights.system1, state.weights.base)
+        seen[hours] = (state.weights.student, state.weights.base)
     assert seen == {
         0: (0.01, 0.05),
         0.9: (0.01, 0.05),
@@ -74,9 +75,9 @@ def test_the_ramp_climbs_by_the_clock_and_keeps_the_base_arm(path: Path) -> None
         25: (0.5, 0.05),
         100: (0.5, 0.05),
     }
-    assert [event.why for event in experiment.state.events[1:]] == [
-        "System 1 to 10%",
-        "System 1 to 50%, the end of the ramp",
+    assert [revision.why for revision in experiment.state.revisions[1:]] == [
+        "Distilled System 1 to 10%",
+        "Distilled System 1 to 50%, the end of the ramp",
     ]
     assert experiment.state.ramp_from is None
 
@@ -84,14 +85,14 @@ def test_the_ramp_climbs_by_the_clock_and_keeps_the_base_arm(path: Path) -> None
 def test_the_ramp_goes_on_after_a_restart_where_it_would_be(path: Path) -> None:
     Experiment(path, RAMPED, START)
     state = Experiment(path, RAMPED, START + 3 * HOUR).advance(START + 3 * HOUR)
-    assert state.weights.system1 == 0.1
-    assert Experiment(path, RAMPED, START + 30 * HOUR).advance(START + 30 * HOUR).weights.system1 == 0.5
+    assert state.weights.student == 0.1
+    assert Experiment(path, RAMPED, START + 30 * HOUR).advance(START + 30 * HOUR).weights.student == 0.5
 
 
 @pytest.mark.parametrize("action", ["weights", "stop", "roll back"])
 def test_whoever_takes_over_ends_the_ramp(path: Path, action: str) -> None:
     experiment = Experiment(path, RAMPED, START)
-    state = experiment.apply(change(action, 1, weights={"system1": 0.02}), START)
+    state = experiment.apply(change(action, 1, weights={"student": 0.02}), START)
     assert experiment.advance(START + 50 * HOUR) == state
 
 
@@ -100,19 +101,19 @@ def test_stop_keeps_the_weights_and_roll_back_does_not(path: Path) -> None:
     stopped = experiment.apply(change("stop", 1), START)
     assert (stopped.status, stopped.weights) == ("stopped", SERVE.weights)
     back = experiment.apply(change("roll back", 2), START)
-    assert (back.status, back.weights.system2) == ("rolled back", 1)
-    again = experiment.apply(change("weights", 3, weights={"system1": 0.1}), START)
-    assert (again.status, again.weights.system1) == ("running", 0.1)
+    assert (back.status, back.weights.teacher) == ("rolled back", 1)
+    again = experiment.apply(change("weights", 3, weights={"student": 0.1}), START)
+    assert (again.status, again.weights.student) == ("running", 0.1)
 
 
 def test_a_change_made_from_an_old_page_is_refused_but_a_roll_back_never_is(path: Path) -> None:
     experiment = Experiment(path, SERVE, START)
-    experiment.apply(change("weights", 1, weights={"system1": 0.2}), START)
-    for late in (change("weights", 1, weights={"system1": 0.9}), change("stop", 1)):
+    experiment.apply(change("weights", 1, weights={"student": 0.2}), START)
+    for late in (change("weights", 1, weights={"student": 0.9}), change("stop", 1)):
         with pytest.raises(OutOfDate, match=r"ada has changed the experiment since \(a try\): reload the page"):
             experiment.apply(late, START)
     assert experiment.state.version == 2
-    assert experiment.apply(change("roll back", 1), START).weights.system2 == 1
+    assert experiment.apply(change("roll back", 1), START).weights.teacher == 1
 
 
 @pytest.mark.parametrize(
@@ -120,8 +121,8 @@ def test_a_change_made_from_an_old_page_is_refused_but_a_roll_back_never_is(path
     [
         ({"who": "  "}, "who: String should have at least 1 character"),
         ({"why": "x" * 301}, "why: String should have at most 300 characters"),
-        ({"weights": {"system1": 0.7, "base": 0.4}}, "weights: system1 0.7 and base 0.4 add up to more than 1"),
-        ({"weights": {"system3": 0.7}}, "unknown key weights.system3: did you mean system1?"),
+        ({"weights": {"student": 0.7, "base": 0.4}}, "weights: student 0.7 and base 0.4 add up to more than 1"),
+        ({"weights": {"studnet": 0.7}}, "unknown key weights.studnet: did you mean student?"),
         ({"action": "delete"}, "action: Input should be 'weights', 'stop' or 'roll back'"),
     ],
 )

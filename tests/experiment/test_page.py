@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from s2d_ray.experiment.assignment import Arm
-from s2d_ray.experiment.decision import decide
-from s2d_ray.experiment.experiment import Change, Experiment
+from s2d_ray.arms import CoreArm
+from s2d_ray.experiment.experiment import Experiment
 from s2d_ray.experiment.page import ab_page, content_security_policy
+from s2d_ray.experiment.recommendation import recommend
+from s2d_ray.experiment.state import Change
 from s2d_ray.experiment.store import EventStore, Snapshot
 from s2d_ray.experiment.summary import summarise
 from s2d_ray.recipes.load import load_recipe
@@ -20,7 +21,7 @@ from s2d_ray.recipes.serve import Guardrails, Prices, RampStep, Serve, Weights
 from tests.experiment.traffic import BEHAVIOURS, START, Behaviour, fill
 
 NOW = START + timedelta(hours=60)
-SERVE = Serve(weights=Weights(system1=0.5))
+SERVE = Serve(weights=Weights(student=0.5))
 HOSTILE = """<script>alert(1)</script><img src=x onerror=alert(2)>"'--></style></div>{{ 7 * 7 }}"""
 NONCE = "bm9uY2U"
 
@@ -29,7 +30,7 @@ def page(
     folder: Path,
     serve: Serve = SERVE,
     count: int = 0,
-    behaviours: Mapping[Arm, Behaviour] = BEHAVIOURS,
+    behaviours: Mapping[CoreArm, Behaviour] = BEHAVIOURS,
     text: str = "",
     change: Change | None = None,
     guardrail: str = "",
@@ -41,8 +42,8 @@ def page(
         experiment.roll_back("guardrail", guardrail, NOW)
     fill(EventStore(folder), count, serve.weights, behaviours)
     summary = summarise(Snapshot(folder), experiment.state, serve.margin, NOW)
-    decision = decide(summary.difference, serve.margin)
-    return ab_page(recipe(serve, text), experiment.state, summary, decision, NOW, NONCE)
+    recommendation = recommend(summary.difference, serve.margin)
+    return ab_page(recipe(serve, text), experiment.state, summary, recommendation, NOW, NONCE)
 
 
 def recipe(serve: Serve, text: str) -> Recipe:
@@ -71,27 +72,29 @@ class Elements(HTMLParser):
 
 @pytest.mark.parametrize(
     ("quality", "heading", "tone"),
-    [(0.87, "Promote System 1", "good"), (0.6, "Keep System 2", "bad"), (0.82, "Keep testing", "mixed")],
+    [(0.87, "Promote Distilled System 1", "good"), (0.6, "Keep System 2", "bad"), (0.82, "Keep testing", "mixed")],
 )
-def test_the_decision_stands_first_with_its_reason(tmp_path: Path, quality: float, heading: str, tone: str) -> None:
-    html = page(tmp_path, count=12_000, behaviours={**BEHAVIOURS, "system1": Behaviour(quality, 0.2, 3)})
+def test_the_recommendation_stands_first_with_its_reason(
+    tmp_path: Path, quality: float, heading: str, tone: str
+) -> None:
+    html = page(tmp_path, count=12_000, behaviours={**BEHAVIOURS, "student": Behaviour(quality, 0.2, 3)})
     assert f'<section class="card verdict {tone}">\n<strong>{heading}</strong>' in html
     assert "ratings can tell." in words(html)
     assert html.count("<polygon") == 3
 
 
 def test_figures_of_both_arms_are_there(tmp_path: Path) -> None:
-    said = words(page(tmp_path, Serve(weights=Weights(system1=0.5), prices=Prices(prompt=1, completion=1)), 12_000))
+    said = words(page(tmp_path, Serve(weights=Weights(student=0.5), prices=Prices(prompt=1, completion=1)), 12_000))
     for figure in (
         "System 2: 2.9",
         " as long",
         " as many",
         "12 000",
         "Cost of 1000",
-        "System 1, distilled 50%",
+        "Distilled System 1 50%",
     ):
         assert figure in said
-    assert "Base" not in said.split("Latest changes")[0]
+    assert "(base)" not in said.split("Latest changes")[0]
 
 
 def test_before_any_request_it_says_what_is_missing(tmp_path: Path) -> None:
@@ -115,10 +118,10 @@ def test_a_roll_back_says_why_and_who(tmp_path: Path) -> None:
 
 
 def test_ramp_and_guardrails_are_explained(tmp_path: Path) -> None:
-    ramp = (RampStep(system1=0.01, hours=2), RampStep(system1=0.1, hours=24))
+    ramp = (RampStep(student=0.01, hours=2), RampStep(student=0.1, hours=24))
     serve = Serve(ramp=ramp, guardrails=Guardrails(error_rate=0.02, p95_seconds=None))
     said = words(page(tmp_path, serve))
-    assert "On the ramp: 1% for 2 h, 10% for 24 h, then 50% for System 1." in said
+    assert "On the ramp: 1% for 2 h, 10% for 24 h, then 50% for Distilled System 1." in said
     assert "once an arm fails more than 2% of its requests." in said
 
 

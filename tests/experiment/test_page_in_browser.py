@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
-from s2d_ray.experiment.decision import decide
-from s2d_ray.experiment.experiment import Change, Experiment
+from s2d_ray.experiment.experiment import Experiment
 from s2d_ray.experiment.page import ADMIN_HEADER, ab_page, content_security_policy
+from s2d_ray.experiment.recommendation import recommend
+from s2d_ray.experiment.state import Change
 from s2d_ray.experiment.store import EventStore, Snapshot
 from s2d_ray.experiment.summary import summarise
 from s2d_ray.recipes.serve import Serve, Weights
@@ -26,10 +27,10 @@ from tests.experiment.traffic import START, fill
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")]
 
-SERVE = Serve(weights=Weights(system1=0.5), admin_token_env="TOKEN")
+SERVE = Serve(weights=Weights(student=0.5), admin_token_env="TOKEN")
 PRESS = """
 const fill = (name, value) => { document.querySelector(`[name=${name}]`).value = value; };
-fill("system1", "12.5"); fill("base", "2"); fill("who", "ada"); fill("why", "a try"); fill("token", "the token");
+fill("student", "12.5"); fill("base", "2"); fill("who", "ada"); fill("why", "a try"); fill("token", "the token");
 document.querySelector("button[value=BUTTON]").click();
 """
 
@@ -48,7 +49,9 @@ class Site:
         now = START + timedelta(hours=60)
         state = self.experiment.state
         summary = summarise(self.snapshot, state, SERVE.margin, now)
-        html = ab_page(recipe(SERVE, self.text), state, summary, decide(summary.difference, SERVE.margin), now, NONCE)
+        html = ab_page(
+            recipe(SERVE, self.text), state, summary, recommend(summary.difference, SERVE.margin), now, NONCE
+        )
         return html + (f'<script nonce="{NONCE}">{self.user}</script>' if self.user else "")
 
     def change(self, headers: Any, body: bytes) -> None:
@@ -96,7 +99,7 @@ def looked_at(site: Site) -> str:
 def test_a_button_changes_the_experiment_and_the_page_shows_it(tmp_path: Path, button: str) -> None:
     site = Site(tmp_path, "", PRESS.replace("BUTTON", f"'{button}'"))
     html = looked_at(site)
-    weights = {"weights": {"system1": 0.125, "base": 0.02}} if button == "weights" else {}
+    weights = {"weights": {"student": 0.125, "base": 0.02}} if button == "weights" else {}
     expected = {"action": button, "who": "ada", "why": "a try", "version": 1, **weights}
     assert site.sent == [{"token": "the token", "type": "application/json", **expected}]
     assert site.asked.count("/ab") >= 2

@@ -17,7 +17,7 @@ from s2d_ray.experiment.sequences import (
     quantile,
     radius,
     rating,
-    share,
+    share_sequence,
 )
 
 RUNS, STEPS = 1000, 2500
@@ -35,7 +35,7 @@ def ever(hits: Array, moments_: Moments) -> float:
 
 
 @pytest.mark.parametrize(
-    ("system1", "system2", "margin"),
+    ("student", "teacher", "margin"),
     [
         (0.45, 0.5, 0.05),
         (0.75, 0.8, 0.05),
@@ -46,12 +46,12 @@ def ever(hits: Array, moments_: Moments) -> float:
     ],
 )
 def test_peeking_at_every_step_goes_wrong_in_at_most_one_run_of_twenty(
-    system1: float, system2: float, margin: float
+    student: float, teacher: float, margin: float
 ) -> None:
     """At the margin itself, promoting and keeping are both wrong."""
     random = np.random.default_rng(0)
-    first, second = (steps_of((random.random((RUNS, STEPS)) < p).astype(float)) for p in (system1, system2))
-    error = np.abs(first.mean - second.mean - (system1 - system2))
+    first, second = (steps_of((random.random((RUNS, STEPS)) < p).astype(float)) for p in (student, teacher))
+    error = np.abs(first.mean - second.mean - (student - teacher))
     variance = first.with_doubt().variance + second.with_doubt().variance
     assert ever(error > radius(variance, margin), first) <= 0.05
     # The textbook interval, looked at as often, is wrong far more often: the simulation can tell.
@@ -173,21 +173,21 @@ def test_shares_are_covered_at_every_step(truth: float) -> None:
     n = np.arange(1, STEPS + 1)
     evidence = sequences._evidence_against(truth, successes, n)
     assert (evidence > np.log(20)).any(-1).mean() <= 0.05
-    # The ends of `share` are where that evidence is reached.
+    # The ends of `share_sequence` are where that evidence is reached.
     for run in range(20):
-        found = share(int(successes[run, -1]), STEPS)
+        found = share_sequence(int(successes[run, -1]), STEPS)
         assert (found.low <= truth <= found.high) == bool(evidence[run, -1] <= np.log(20))
 
 
 def test_shares_of_none_and_of_all() -> None:
-    none, every = share(0, 50), share(50, 50)
+    none, every = share_sequence(0, 50), share_sequence(50, 50)
     assert (none.value, none.low, every.value, every.high) == (0, 0, 1, 1)
     assert none.high == pytest.approx(1 - every.low)
     # Nothing seen in n: the mixture's (n + 1) (1 - p)^n reaches 1/20.
     assert 51 * (1 - none.high) ** 50 == pytest.approx(1 / 20)
     for successes, n in ((0, 0), (3, 2), (-1, 2)):
         with pytest.raises(ValueError, match="no share"):
-            share(successes, n)
+            share_sequence(successes, n)
 
 
 @pytest.mark.parametrize("q", [0.5, 0.95])

@@ -22,7 +22,7 @@ TIME = 1_795_000_000.123456
 
 
 def request(number: int) -> RequestEvent:
-    return RequestEvent(f"s2d-{number}", TIME + number, "system1", 1, number % 1024, "answered", 0.25)
+    return RequestEvent(f"s2d-{number}", TIME + number, "student", 1, number % 1024, "answered", 0.25)
 
 
 def ids(folder: Path) -> Counter[str]:
@@ -67,7 +67,7 @@ def test_every_field_of_every_kind_comes_back(tmp_path: Path) -> None:
             answer="</p>",
         ),
         "feedback": FeedbackEvent("s2d-é\n1", TIME, 0.5),
-        "shadows": ShadowEvent("s2d-é\n1", TIME, "system1", "system2", 3, None, 2.5, 30, "late"),
+        "shadows": ShadowEvent("s2d-é\n1", TIME, "student", "teacher", 3, None, 2.5, 30, "late"),
     }
     for event in events.values():
         store.add(event)

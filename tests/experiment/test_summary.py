@@ -9,20 +9,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from s2d_ray.experiment.assignment import ARMS, CLUSTERS, Arm
+from s2d_ray.arms import LABELS, CoreArm
+from s2d_ray.experiment.assignment import CLUSTERS
 from s2d_ray.experiment.events import FeedbackEvent, RequestEvent, ShadowEvent
-from s2d_ray.experiment.experiment import Change, Experiment
+from s2d_ray.experiment.experiment import Experiment
 from s2d_ray.experiment.sequences import difference, moments, rating
+from s2d_ray.experiment.state import Change
 from s2d_ray.experiment.store import EventStore, Snapshot
 from s2d_ray.experiment.summary import Summary, summarise
 from s2d_ray.recipes.serve import Serve, Weights
 from tests.experiment.traffic import START, requests
 
 MARGIN = 0.05
-WEIGHTS = Weights(system1=0.4, base=0.1)
+WEIGHTS = Weights(student=0.4, base=0.1)
 TRAFFIC = requests(3000, WEIGHTS, users=600)
 NOW = START + timedelta(hours=60)
-REQUEST = RequestEvent("s2d-1", START.timestamp() + 60, "system1", 1, 5, "answered", 0.25)
+REQUEST = RequestEvent("s2d-1", START.timestamp() + 60, "student", 1, 5, "answered", 0.25)
 
 
 def summary_of(folder: Path) -> Summary:
@@ -49,8 +51,8 @@ def summary(tmp_path_factory: pytest.TempPathFactory) -> Summary:
     return found
 
 
-@pytest.mark.parametrize("arm", ARMS)
-def test_counts_and_means_are_those_of_the_events(summary: Summary, arm: Arm) -> None:
+@pytest.mark.parametrize("arm", LABELS)
+def test_counts_and_means_are_those_of_the_events(summary: Summary, arm: CoreArm) -> None:
     found = summary.arms[arm]
     own = [(request, feedback) for request, feedback, _ in TRAFFIC if request.arm == arm]
     answered = [request for request, _ in own if request.outcome == "answered"]
@@ -69,8 +71,8 @@ def test_counts_and_means_are_those_of_the_events(summary: Summary, arm: Arm) ->
     assert found.agreement is None or found.agreement.value == pytest.approx(np.mean(agreements))
 
 
-@pytest.mark.parametrize("arm", ARMS)
-def test_latencies_are_quantiles_of_the_answered(summary: Summary, arm: Arm) -> None:
+@pytest.mark.parametrize("arm", LABELS)
+def test_latencies_are_quantiles_of_the_answered(summary: Summary, arm: CoreArm) -> None:
     found = summary.arms[arm]
     answered = [request for request, _, _ in TRAFFIC if request.arm == arm and request.outcome == "answered"]
     assert found.seconds is not None
@@ -82,12 +84,12 @@ def test_latencies_are_quantiles_of_the_answered(summary: Summary, arm: Arm) -> 
 
 
 def test_quality_and_difference_are_those_of_the_ratings_by_cluster(summary: Summary) -> None:
-    of = {arm: moments(*ratings(arm, NOW.timestamp())) for arm in ARMS}
-    for arm in ARMS:
+    of = {arm: moments(*ratings(arm, NOW.timestamp())) for arm in LABELS}
+    for arm in LABELS:
         assert summary.arms[arm].quality == rating(of[arm], MARGIN)
     # The weights never changed, so that every rating counts alike.
-    found, n = summary.difference, summary.arms["system1"].ratings + summary.arms["system2"].ratings
-    expected = difference(of["system1"], of["system2"], MARGIN, n)
+    found, n = summary.difference, summary.arms["student"].ratings + summary.arms["teacher"].ratings
+    expected = difference(of["student"], of["teacher"], MARGIN, n)
     assert found is not None
     assert expected is not None
     assert (found.value, found.low, found.high) == pytest.approx((expected.value, expected.low, expected.high))
@@ -99,7 +101,7 @@ def test_quality_over_time_counts_what_had_come_in_by_then(summary: Summary) -> 
     assert summary.over_time[-1].at == NOW.timestamp()
     assert summary.over_time[0].quality == {}
     middle = summary.over_time[len(summary.over_time) // 2]
-    for arm in ("system1", "system2"):
+    for arm in ("student", "teacher"):
         assert middle.quality[arm] == rating(moments(*ratings(arm, middle.at)), MARGIN)
 
 
@@ -121,21 +123,21 @@ def stored(folder: Path, *events: RequestEvent | FeedbackEvent | ShadowEvent) ->
 
 
 def test_a_hard_day_is_not_held_against_the_arm_that_had_more_of_it(tmp_path: Path) -> None:
-    """Both arms are rated 0.9, then 0.5; System 1 gets a tenth of the first ratings and half of the second."""
+    """Both arms are rated 0.9, then 0.5; the student gets a tenth of the first ratings and half of the second."""
     random = np.random.default_rng(0)
     store = EventStore(tmp_path)
     for number in range(12_000):
         version, quality, share = (1, 0.9, 0.1) if number < 6000 else (2, 0.5, 0.5)
-        arm: Arm = "system1" if random.random() < share else "system2"
+        arm: CoreArm = "student" if random.random() < share else "teacher"
         request = replace(
             REQUEST, request_id=f"s2d-{number}", arm=arm, version=version, cluster=int(random.integers(CLUSTERS))
         )
         store.add(request)
         store.add(FeedbackEvent(request.request_id, request.time, float(random.random() < quality)))
-    experiment = Experiment(tmp_path / "experiment.json", Serve(weights=Weights(system1=0.1)), START)
+    experiment = Experiment(tmp_path / "experiment.json", Serve(weights=Weights(student=0.1)), START)
     experiment.apply(Change(action="weights", weights=Weights(), who="ada", why="more", version=1), START)
     found = summarise(Snapshot(tmp_path), experiment.state, MARGIN, NOW)
-    one, two = (found.arms[arm].quality for arm in ("system1", "system2"))
+    one, two = (found.arms[arm].quality for arm in ("student", "teacher"))
     assert found.difference is not None
     assert one is not None
     assert two is not None
@@ -147,11 +149,11 @@ def test_a_hard_day_is_not_held_against_the_arm_that_had_more_of_it(tmp_path: Pa
 
 def test_a_version_that_is_newer_than_the_state_read_counts_like_the_latest(tmp_path: Path) -> None:
     found = stored(tmp_path, replace(REQUEST, version=7), FeedbackEvent("s2d-1", 20.0, 1.0))
-    assert found.arms["system1"].ratings == 1
+    assert found.arms["student"].ratings == 1
 
 
 def test_a_summary_can_be_written_as_json(summary: Summary) -> None:
-    assert json.loads(json.dumps(asdict(summary), allow_nan=False))["arms"]["system1"]["ratings"] > 0
+    assert json.loads(json.dumps(asdict(summary), allow_nan=False))["arms"]["student"]["ratings"] > 0
 
 
 def test_an_empty_store_has_a_summary(tmp_path: Path) -> None:
@@ -167,7 +169,7 @@ def test_only_the_latest_feedback_to_a_request_counts(tmp_path: Path) -> None:
     others = [replace(REQUEST, request_id=f"s2d-other-{cluster}", cluster=cluster) for cluster in range(100, 200)]
     zeros = [FeedbackEvent(other.request_id, 30.0, 0.0) for other in others]
     later, earlier = FeedbackEvent("s2d-1", 20.0, 1.0), FeedbackEvent("s2d-1", 10.0, 0.5)
-    found = stored(tmp_path, later, earlier, REQUEST, *others, *zeros).arms["system1"]
+    found = stored(tmp_path, later, earlier, REQUEST, *others, *zeros).arms["student"]
     assert (found.ratings, found.raters) == (101, 101)
     assert found.quality is not None
     assert found.quality.value == pytest.approx(1 / 101)
@@ -175,11 +177,11 @@ def test_only_the_latest_feedback_to_a_request_counts(tmp_path: Path) -> None:
 
 def test_feedback_to_unknown_requests_is_not_counted(tmp_path: Path) -> None:
     found = stored(tmp_path, FeedbackEvent("s2d-9", 20.0, 1.0), REQUEST)
-    assert (found.arms["system1"].requests, found.arms["system1"].ratings) == (1, 0)
+    assert (found.arms["student"].requests, found.arms["student"].ratings) == (1, 0)
 
 
 def test_a_request_that_asked_for_its_arm_is_not_part_of_the_comparison(tmp_path: Path) -> None:
-    found = stored(tmp_path, replace(REQUEST, version=None), FeedbackEvent("s2d-1", 20.0, 1.0)).arms["system1"]
+    found = stored(tmp_path, replace(REQUEST, version=None), FeedbackEvent("s2d-1", 20.0, 1.0)).arms["student"]
     assert (found.requests, found.asked_by_name, found.ratings) == (0, 1, 0)
     assert found.seconds is None
 
@@ -188,7 +190,7 @@ def test_refused_and_cancelled_requests_are_counted_but_neither_as_errors_nor_as
     events = [
         replace(REQUEST, request_id=outcome, outcome=outcome, seconds=50.0) for outcome in ("refused", "cancelled")
     ]
-    found = stored(tmp_path, REQUEST, *events).arms["system1"]
+    found = stored(tmp_path, REQUEST, *events).arms["student"]
     assert found.outcomes == {"answered": 1, "failed": 0, "refused": 1, "cancelled": 1}
     assert found.errors is not None
     assert (found.errors.value, found.errors.n) == (0, 1)
@@ -200,12 +202,12 @@ def test_refused_and_cancelled_requests_are_counted_but_neither_as_errors_nor_as
 def test_an_escalated_answer_counts_for_the_arm_that_passed_it_on(tmp_path: Path) -> None:
     escalated = replace(REQUEST, request_id="s2d-2", escalated=True, completion_tokens=40)
     found = stored(tmp_path, REQUEST, escalated).arms
-    assert (found["system1"].requests, found["system1"].escalated) == (2, 0.5)
-    assert found["system2"].requests == 0
+    assert (found["student"].requests, found["student"].escalated) == (2, 0.5)
+    assert found["teacher"].requests == 0
 
 
 def test_a_shadow_that_failed_says_nothing_about_agreement(tmp_path: Path) -> None:
-    shadows = [ShadowEvent(f"s2d-{i}", 1.0, "system1", "system2", i, 0.5 if i < 60 else None, 1.0) for i in range(100)]
-    agreement = stored(tmp_path, *shadows).arms["system1"].agreement
+    shadows = [ShadowEvent(f"s2d-{i}", 1.0, "student", "teacher", i, 0.5 if i < 60 else None, 1.0) for i in range(100)]
+    agreement = stored(tmp_path, *shadows).arms["student"].agreement
     assert agreement is not None
     assert (agreement.value, agreement.n) == (0.5, 60)

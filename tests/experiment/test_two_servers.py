@@ -7,7 +7,7 @@ from threading import Barrier
 import pytest
 
 from s2d_ray.data.storage import RemotePath
-from s2d_ray.experiment.experiment import Experiment, OutOfDate, read_state
+from s2d_ray.experiment.experiment import Experiment, OutOfDate
 from tests.experiment.test_experiment import HOUR, RAMPED, SERVE, change
 from tests.experiment.traffic import START
 

@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from s2d_ray.experiment.assignment import Arm, arm_at, place
+from s2d_ray.arms import CoreArm
+from s2d_ray.experiment.assignment import arm_at, hash_user
 from s2d_ray.experiment.events import FeedbackEvent, RequestEvent, ShadowEvent
 from s2d_ray.experiment.store import EventStore
 from s2d_ray.recipes.serve import Weights
@@ -24,23 +25,27 @@ class Behaviour:
     errors: float = 0.0
 
 
-BEHAVIOURS: Mapping[Arm, Behaviour] = {
-    "system1": Behaviour(0.86, 0.21, 3, 0.002),
-    "system2": Behaviour(0.87, 2.9, 35, 0.004),
+BEHAVIOURS: Mapping[CoreArm, Behaviour] = {
+    "student": Behaviour(0.86, 0.21, 3, 0.002),
+    "teacher": Behaviour(0.87, 2.9, 35, 0.004),
     "base": Behaviour(0.55, 0.4, 18),
 }
 
 
 def requests(
-    count: int, weights: Weights, users: int = 4000, behaviours: Mapping[Arm, Behaviour] = BEHAVIOURS, hours: float = 60
+    count: int,
+    weights: Weights,
+    users: int = 4000,
+    behaviours: Mapping[CoreArm, Behaviour] = BEHAVIOURS,
+    hours: float = 60,
 ) -> list[tuple[RequestEvent, FeedbackEvent | None, ShadowEvent | None]]:
     """That many requests over some hours, a third of them rated and a tenth shadowed."""
     random = np.random.default_rng(count)
     tastes = random.beta(2, 2, users) - 0.5
     traffic: list[tuple[RequestEvent, FeedbackEvent | None, ShadowEvent | None]] = []
     for number, user in enumerate(random.integers(0, users, count)):
-        where = place("test", f"user {user}")
-        arm = arm_at(where.point, weights)
+        user_hash = hash_user("test", f"user {user}")
+        arm = arm_at(user_hash.point, weights)
         does = behaviours[arm]
         time = START.timestamp() + 3600 * hours * number / count + 1
         failed = bool(random.random() < does.errors)
@@ -49,7 +54,7 @@ def requests(
             time=time,
             arm=arm,
             version=1,
-            cluster=where.cluster,
+            cluster=user_hash.cluster,
             outcome="failed" if failed else "answered",
             seconds=float(does.seconds * random.lognormal(0, 0.4)),
             first_token_seconds=None if failed else 0.8 * does.seconds,
@@ -59,10 +64,10 @@ def requests(
         )
         good = random.random() < np.clip(does.quality + 0.3 * tastes[user], 0, 1)
         feedback = FeedbackEvent(request.request_id, time + 30, float(good)) if random.random() < 0.33 else None
-        other: Arm = "system1" if arm == "system2" else "system2"
+        other: CoreArm = "student" if arm == "teacher" else "teacher"
         agrees = float(random.random() < 0.93)
         shadow = (
-            ShadowEvent(request.request_id, time, arm, other, where.cluster, agrees, 1.0)
+            ShadowEvent(request.request_id, time, arm, other, user_hash.cluster, agrees, 1.0)
             if random.random() < 0.1
             else None
         )
@@ -70,7 +75,7 @@ def requests(
     return traffic
 
 
-def fill(store: EventStore, count: int, weights: Weights, behaviours: Mapping[Arm, Behaviour] = BEHAVIOURS) -> None:
+def fill(store: EventStore, count: int, weights: Weights, behaviours: Mapping[CoreArm, Behaviour] = BEHAVIOURS) -> None:
     """All of these requests, with what belongs to them, into a store."""
     for events in requests(count, weights, behaviours=behaviours):
         for event in events:

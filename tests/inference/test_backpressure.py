@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 from s2d_ray.data.records import Message, user
-from s2d_ray.inference.backpressure import TURNS_TO_FIRST_CALL, Admission
+from s2d_ray.inference.backpressure import TURNS_TO_FIRST_CALL, Backpressure
 from s2d_ray.inference.engine import EngineDied, EngineError
 from s2d_ray.inference.scripted import ScriptedEngine
 from s2d_ray.inference.timed import TimedEngine
@@ -30,7 +30,7 @@ async def ask(engine: ScriptedEngine | TimedEngine, seconds: float, n: int = 1) 
     return answers[0].text
 
 
-async def through(engine: ScriptedEngine, admission: Admission, calls: int) -> tuple[int, int]:
+async def through(engine: ScriptedEngine, backpressure: Backpressure, calls: int) -> tuple[int, int]:
     """Of 40 rows, of so many calls each: the most rows that were inside at once, and the most of their calls."""
     inside, most_inside, most_calls = 0, 0, 0
 
@@ -38,11 +38,11 @@ async def through(engine: ScriptedEngine, admission: Admission, calls: int) -> t
         nonlocal inside
         await ask(engine, 0.05, calls)
         inside -= 1
-        admission.leave()
+        backpressure.leave()
 
     rows = []
     for _ in range(40):
-        await admission.enter()
+        await backpressure.enter()
         inside += 1
         rows.append(asyncio.create_task(row()))
         for _ in range(TURNS_TO_FIRST_CALL):
@@ -56,14 +56,14 @@ async def through(engine: ScriptedEngine, admission: Admission, calls: int) -> t
 @pytest.mark.parametrize("calls", [1, 4])
 async def test_rows_enter_until_a_whole_batch_waits(calls: int) -> None:
     engine = engine_of(max_sequences=4)
-    _, most_calls = await through(engine, Admission(engine, max_rows=100, max_sequences=4), calls)
+    _, most_calls = await through(engine, Backpressure(engine, max_rows=100, max_sequences=4), calls)
     # 4 that run and 4 that wait.
     assert most_calls == 8
 
 
 async def test_rows_are_never_more_than_allowed() -> None:
     engine = engine_of(max_sequences=4)
-    most_inside, _ = await through(engine, Admission(engine, max_rows=3, max_sequences=4), calls=1)
+    most_inside, _ = await through(engine, Backpressure(engine, max_rows=3, max_sequences=4), calls=1)
     assert most_inside == 3
 
 

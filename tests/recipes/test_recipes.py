@@ -207,21 +207,28 @@ def test_a_method_of_ones_own_is_taken_from_its_module() -> None:
         ("name=../elsewhere", "name: String should match pattern"),
         ("train.epochs=many", "train.epochs: Input should be a valid number"),
         ("curate.rules=[]", "curate.rules: "),
-        ("serve.weights={system1: 0.7, base: 0.4}", "serve.weights: system1 0.7 and base 0.4 add up to more than 1"),
+        ("serve.weights={student: 0.7, base: 0.4}", "serve.weights: student 0.7 and base 0.4 add up to more than 1"),
         ("serve.host=0.0.0.0", "serve: host 0.0.0.0 is reached by other machines: set admin_token_env"),
         ("serve.host=example.org", "serve: host example.org is reached by other machines: set admin_token_env"),
         ("serve.admin_token_env=my-secret", "serve.admin_token_env: String should match pattern"),
-        ("serve.ramp=[{system1: 0.1, hours: 0}]", "serve.ramp.0.hours: Input should be greater than 0"),
+        ("serve.ramp=[{student: 0.1, hours: 0}]", "serve.ramp.0.hours: Input should be greater than 0"),
         (
-            "serve.ramp=[{system1: 0.2, hours: 1}, {system1: 0.1, hours: 1}]",
-            "serve: the ramp must rise step by step up to weights.system1, not go 0.2 → 0.1 → 0.5",
+            "serve.ramp=[{student: 0.2, hours: 1}, {student: 0.1, hours: 1}]",
+            "serve: the ramp must rise step by step up to weights.student, not go 0.2 → 0.1 → 0.5",
         ),
         (
             "serve.cascade={confidence: votes}",
             "serve.cascade votes over 3 samples and is calibrated at evaluation, which",
         ),
-        ("serve.system1.min_replicas=2", "serve.system1: min_replicas 2 is more than max_replicas 1"),
+        ("serve.student.min_replicas=2", "serve.student: min_replicas 2 is more than max_replicas 1"),
         ("serve.margin=0", "serve.margin: Input should be greater than 0"),
+        ("serve.system1.queued_requests=9", "serve.system1 is now serve.student"),
+        ("serve.system2={max_replicas: 2}", "serve.system2 is now serve.teacher"),
+        ("serve.weights={system1: 0.1}", "serve.weights.system1 is now serve.weights.student"),
+        (
+            "serve.ramp=[{student: 0.1, hours: 1}, {system1: 0.2, student: 0.2, hours: 1}]",
+            "serve.ramp.1.system1 is now serve.ramp.1.student",
+        ),
     ],
 )
 def test_a_value_out_of_range_is_refused_by_its_key(minimal: str, override: str, problem: str) -> None:
@@ -238,10 +245,10 @@ def test_other_machines_are_served_with_the_name_of_a_token(minimal: str) -> Non
     assert not serve.loopback
 
 
-def test_system2_answers_whom_nobody_else_does(minimal: str) -> None:
-    weights = load_recipe(minimal, ["serve.weights={system1: 0.1, base: 0.2}"]).serve.weights
-    assert weights.system2 == pytest.approx(0.7)
-    assert load_recipe(minimal, ["serve.weights={system1: 0.7, base: 0.3}"]).serve.weights.system2 == 0
+def test_the_teacher_answers_whom_nobody_else_does(minimal: str) -> None:
+    weights = load_recipe(minimal, ["serve.weights={student: 0.1, base: 0.2}"]).serve.weights
+    assert weights.teacher == pytest.approx(0.7)
+    assert load_recipe(minimal, ["serve.weights={student: 0.7, base: 0.3}"]).serve.weights.teacher == 0
 
 
 def test_a_micro_batch_larger_than_a_workers_share_is_fine(minimal: str) -> None:

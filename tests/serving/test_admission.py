@@ -1,4 +1,4 @@
-"""The door of an arm."""
+"""The limits of an arm."""
 
 import asyncio
 
@@ -6,10 +6,10 @@ from s2d_ray.serving.admission import Admission
 
 
 async def test_the_time_to_come_again_grows_with_the_queue() -> None:
-    admission, done = Admission(concurrent=2, queued=9), asyncio.Event()
+    admission, done = Admission(concurrent=2, queued=9, deadline_seconds=60), asyncio.Event()
 
     async def request() -> None:
-        async with admission.slot():
+        async with admission.admit():
             await done.wait()
 
     requests = [asyncio.create_task(request()) for _ in range(2)]

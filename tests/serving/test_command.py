@@ -16,7 +16,7 @@ import yaml
 from s2d_ray.data.folders import RunFolders
 from s2d_ray.experiment.store import Snapshot
 from s2d_ray.serving.ray_settings import SERVING_SETTINGS
-from tests.serving.desks import ask, replicas
+from tests.serving.gateways import ask, replicas
 from tests.stages.runs import COMMAND, REPOSITORY, exit_code, run, write_corpus, write_recipe
 
 pytestmark = pytest.mark.train
@@ -66,7 +66,7 @@ def test_a_finished_run_is_served_by_the_command_that_it_prints(tiny_model: Path
         sockets = Path(gateway.environ()["RAY_SERVE_HAPROXY_SOCKET_PATH"]).parent
         assert stat.S_IMODE(sockets.stat().st_mode) == 0o700
         assert list(sockets.glob("*/admin.sock"))
-        answers = [ask(ADDRESS, model) for model in ("s2d", "s2d:system1", "s2d:system2")]
+        answers = [ask(ADDRESS, model) for model in ("s2d", "s2d:student", "s2d:teacher")]
         assert all(answer.choices[0].message.content for answer in answers)
         with urllib.request.urlopen(f"{ADDRESS}/ab", timeout=60) as response:
             assert "Side by side" in response.read().decode()

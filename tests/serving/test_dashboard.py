@@ -16,7 +16,7 @@ def drawn() -> set[str]:
 
 
 def test_every_metric_of_the_dashboard_is_one_that_is_counted() -> None:
-    source = ast.parse((REPOSITORY / "s2d_ray/serving/metrics.py").read_text())
+    source = ast.parse((REPOSITORY / "s2d_ray/serving/prometheus.py").read_text())
     calls = [node for node in ast.walk(source) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
     kinds = {
         str(ast.literal_eval(call.args[0])): call.func.id

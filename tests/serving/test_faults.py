@@ -13,7 +13,7 @@ import openai
 import pytest
 
 from s2d_ray.recipes.recipe import Recipe
-from tests.serving.desks import ask, replicas, served_recipe
+from tests.serving.gateways import ask, replicas, served_recipe
 from tests.serving.test_serve import ADDRESS, deployed, events
 from tests.serving.test_web import GREEDY
 
@@ -28,13 +28,13 @@ GROWTH = 64 * 2**20
 
 def recipe() -> Recipe:
     """Both arms answer eight requests at once, of a fifth of a second for each call."""
-    engine = {"kind": "scripted", "script": "tests.serving.desks:slow"}
+    engine = {"kind": "scripted", "script": "tests.serving.gateways:slow"}
     limits = {"concurrent_requests": AT_ONCE // 2, "queued_requests": AT_ONCE // 2, "deadline_seconds": 20}
     return served_recipe(
         name=f"trial-{uuid4().hex[:8]}",
         engine=engine | {"token_seconds": TOKEN_SECONDS, "max_sequences": AT_ONCE // 2},
         evaluate={"sampling": GREEDY},
-        serve={"weights": {"system1": 0.5}, "system1": limits, "system2": limits, "flush_seconds": 5},
+        serve={"weights": {"student": 0.5}, "student": limits, "teacher": limits, "flush_seconds": 5},
     )
 
 
@@ -84,7 +84,7 @@ def test_ten_minutes_at_twice_the_capacity(local_ray: None, tmp_path: Path) -> N
     with deployed(served, tmp_path):
         load = Load()
         load.keep_asking(4 * AT_ONCE, 30)
-        processes = [p for d in ("gateway", "controller", "base", "distilled") for p in replicas(served.name, d)]
+        processes = [p for d in ("gateway", "controller", "base", "student") for p in replicas(served.name, d)]
         assert len(processes) == 4
         before = {process: process.memory_info().rss for process in processes}
         load.keep_asking(4 * AT_ONCE, SOAK_SECONDS)
@@ -104,7 +104,7 @@ def test_ten_minutes_at_twice_the_capacity(local_ray: None, tmp_path: Path) -> N
     } == {}
 
 
-@pytest.mark.parametrize("deployment", ["distilled", "gateway", "controller"])
+@pytest.mark.parametrize("deployment", ["student", "gateway", "controller"])
 def test_a_killed_replica_loses_what_was_in_flight_on_it_and_no_event(
     local_ray: None, tmp_path: Path, deployment: str
 ) -> None:

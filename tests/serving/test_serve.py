@@ -23,7 +23,7 @@ from s2d_ray.recipes.serve import Cascade
 from s2d_ray.serving.auth import load_access
 from s2d_ray.serving.ray_settings import SERVING_SETTINGS
 from s2d_ray.serving.responders import Confidence
-from tests.serving.desks import QUESTION, ask, client, replicas, served_recipe
+from tests.serving.gateways import QUESTION, ask, client, replicas, served_recipe
 from tests.serving.test_dashboard import drawn
 from tests.serving.test_web import GREEDY, get, post
 from tests.stages.runs import REPOSITORY
@@ -66,16 +66,16 @@ def until(true: Callable[[], bool], seconds: float = 60) -> None:
 
 def test_both_arms_answer_through_serve_and_weights_change_live(local_ray: None, tmp_path: Path) -> None:
     recipe = served_recipe()
-    change = {"action": "weights", "weights": {"system1": 0}, "who": "ada", "why": "a try", "version": 1}
+    change = {"action": "weights", "weights": {"student": 0}, "who": "ada", "why": "a try", "version": 1}
     with deployed(recipe, tmp_path):
-        answers = {name: ask(ADDRESS, name, seed=1) for name in ("s2d", "s2d:system1", "s2d:system2", "base")}
+        answers = {name: ask(ADDRESS, name, seed=1) for name in ("s2d", "s2d:student", "s2d:teacher", "s2d:base")}
         assert answers["s2d"].choices[0].message.content.startswith("answer")
-        steps = ask(ADDRESS, "s2d:system2", extra_body=TRACE).s2d["steps"]
+        steps = ask(ADDRESS, "s2d:teacher", extra_body=TRACE).s2d["steps"]
         assert [step["name"] for step in steps] == ["rewrite", "respond"]
 
         assert post(ADDRESS, "/ab/feedback", {"request_id": answers["s2d"].id, "score": 1})[0] == 200
         assert post(ADDRESS, "/ab/change", change, {ADMIN_HEADER: ""}) == (200, {"version": 2, "status": "running"})
-        assert ask(ADDRESS, extra_body=TRACE).s2d["arm"] == "system2"
+        assert ask(ADDRESS, extra_body=TRACE).s2d["arm"] == "teacher"
         status, page = get(ADDRESS, "/ab")
         assert (status, "a try" in page) == (200, True)
     stored = events(tmp_path)
@@ -88,7 +88,7 @@ def test_both_arms_answer_through_serve_and_weights_change_live(local_ray: None,
 def test_prometheus_finds_what_the_dashboard_draws(local_ray: None, tmp_path: Path) -> None:
     import ray
 
-    # A script knows no log-probabilities: System 2 has to answer in System 1's place.
+    # A script knows no log-probabilities: the teacher has to answer in the student's place.
     never_sure = Confidence(Cascade(), threshold=-0.5)
     messages: Any = [{"role": "user", "content": QUESTION}]
 
@@ -99,15 +99,15 @@ def test_prometheus_finds_what_the_dashboard_draws(local_ray: None, tmp_path: Pa
     with deployed(served_recipe(), tmp_path, never_sure):
         assert ask(ADDRESS, extra_body=TRACE).s2d["escalated"]
         with client(ADDRESS) as asking:
-            list(asking.chat.completions.create(model="base", messages=messages, stream=True))
+            list(asking.chat.completions.create(model="s2d:base", messages=messages, stream=True))
         until(lambda: scraped() >= drawn(), seconds=180)
 
 
 def test_streams_and_clients_that_go_away(local_ray: None, tmp_path: Path) -> None:
     recipe = served_recipe(
-        engine={"kind": "scripted", "script": "tests.serving.desks:slow", "token_seconds": 2, "max_sequences": 1},
+        engine={"kind": "scripted", "script": "tests.serving.gateways:slow", "token_seconds": 2, "max_sequences": 1},
         evaluate={"sampling": GREEDY},
-        serve={"weights": {"system1": 1}},
+        serve={"weights": {"student": 1}},
     )
     messages: Any = [{"role": "user", "content": QUESTION}]
     with deployed(recipe, tmp_path):
@@ -129,7 +129,7 @@ def test_a_redeploy_fails_no_request(local_ray: None, tmp_path: Path) -> None:
 
     from s2d_ray.serving.deployments import Served, application
 
-    engine = {"kind": "scripted", "script": "tests.serving.desks:slow", "token_seconds": 0.02}
+    engine = {"kind": "scripted", "script": "tests.serving.gateways:slow", "token_seconds": 0.02}
     recipe = served_recipe(engine=engine, evaluate={"sampling": GREEDY})
     served = Served(recipe, RunFolders(tmp_path), tmp_path, tmp_path, load_access(recipe.serve, {}))
     replaced = Event()
@@ -159,9 +159,9 @@ def test_a_redeploy_fails_no_request(local_ray: None, tmp_path: Path) -> None:
 def test_an_arm_grows_with_what_is_asked_and_shrinks_to_nothing(local_ray: None, tmp_path: Path) -> None:
     scaled = {"concurrent_requests": 2, "queued_requests": 99, "max_replicas": 2, "scale_down_seconds": 5}
     recipe = served_recipe(
-        engine={"kind": "scripted", "script": "tests.serving.desks:slow", "token_seconds": 0.05},
+        engine={"kind": "scripted", "script": "tests.serving.gateways:slow", "token_seconds": 0.05},
         evaluate={"sampling": GREEDY},
-        serve={"weights": {"system1": 1}, "system1": {**scaled, "min_replicas": 0}},
+        serve={"weights": {"student": 1}, "student": {**scaled, "min_replicas": 0}},
     )
     grown = Event()
 
@@ -170,7 +170,7 @@ def test_an_arm_grows_with_what_is_asked_and_shrinks_to_nothing(local_ray: None,
             ask(ADDRESS)
 
     def copies() -> int:
-        return len(replicas(recipe.name, "distilled"))
+        return len(replicas(recipe.name, "student"))
 
     with deployed(recipe, tmp_path):
         assert copies() == 0

@@ -18,7 +18,7 @@ from s2d_ray.data.files import read_json
 from s2d_ray.experiment.store import EventStore
 from s2d_ray.recipes.serve import Weights
 from tests.experiment.traffic import fill
-from tests.serving.desks import make_desk, served_recipe, serving
+from tests.serving.gateways import make_gateway, served_recipe, serving
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")]
@@ -92,27 +92,27 @@ async def tab(profile: Path, address: str) -> AsyncIterator[Tab]:
 
 
 def test_a_person_changes_and_rolls_back_the_experiment(tmp_path: Path) -> None:
-    serve = {"weights": {"system1": 0.5}, "admin_token_env": "TOKEN"}
+    serve = {"weights": {"student": 0.5}, "admin_token_env": "TOKEN"}
     recipe = served_recipe(name="trial", description=HOSTILE, serve=serve)
     state = tmp_path / "serving" / "experiment.json"
 
     async def person(address: str) -> None:
         async with tab(tmp_path / "profile", f"{address}/ab") as page:
             assert "Keep testing" in await page.evaluate("document.body.innerText")
-            await page.press("weights", system1="12.5", base="2", who="ada", why="a try", token="wrong" * 5)
+            await page.press("weights", student="12.5", base="2", who="ada", why="a try", token="wrong" * 5)
             await page.until("document.getElementById('said').textContent === 'wrong admin token'")
             await page.press("weights", token=TOKEN)
             await page.until("document.body.innerText.includes('12.5%')")
-            assert read_json(state)["weights"] == {"system1": 0.125, "base": 0.02}
+            assert read_json(state)["weights"] == {"student": 0.125, "base": 0.02}
             await page.press("roll back", why=HOSTILE)
             await page.until("document.body.innerText.includes('Rolled back: System 2 answers everyone')")
             assert read_json(state)["status"] == "rolled back"
-            assert await page.evaluate("document.title") == "trial · System 1 against System 2"
+            assert await page.evaluate("document.title") == "trial · Distilled System 1 against System 2"
             shot = await page.ask("Page.captureScreenshot", captureBeyondViewport=True)
             (tmp_path / "ab.png").write_bytes(base64.b64decode(shot["data"]))
 
-    desk = make_desk(recipe, tmp_path)
-    fill(EventStore(tmp_path / "serving" / "events"), 3000, Weights(system1=0.5))
-    with serving(desk, recipe, {"TOKEN": TOKEN}) as address:
+    gateway = make_gateway(recipe, tmp_path)
+    fill(EventStore(tmp_path / "serving" / "events"), 3000, Weights(student=0.5))
+    with serving(gateway, recipe, {"TOKEN": TOKEN}) as address:
         asyncio.run(person(address))
-    assert [event["who"] for event in read_json(state)["events"]] == ["recipe", "ada", "ada"]
+    assert [event["who"] for event in read_json(state)["revisions"]] == ["recipe", "ada", "ada"]

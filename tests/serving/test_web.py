@@ -17,15 +17,15 @@ from s2d_ray.data.folders import RunFolders
 from s2d_ray.data.records import Row
 from s2d_ray.experiment.controller import Controller
 from s2d_ray.experiment.events import RequestEvent
-from s2d_ray.experiment.experiment import ExperimentState
 from s2d_ray.experiment.page import ADMIN_HEADER
+from s2d_ray.experiment.state import ExperimentState
 from s2d_ray.experiment.store import Snapshot
 from s2d_ray.recipes.recipe import Recipe
 from s2d_ray.recipes.strict import parse
 from s2d_ray.serving.admission import Refused
 from s2d_ray.serving.protocol import ChatRequest
 from s2d_ray.serving.responders import Confidence
-from tests.serving.desks import QUESTION, Office, ask, client, make_desk, served_recipe, serving
+from tests.serving.gateways import QUESTION, LocalController, ask, client, make_gateway, served_recipe, serving
 
 ANSWER = "answer"
 HOSTILE = "<script>alert(1)</script>"
@@ -70,13 +70,13 @@ def slow_recipe(token_seconds: float = 0.005, **serve: object) -> Recipe:
     """One sequence at once, of 40 words."""
     engine = {
         "kind": "scripted",
-        "script": "tests.serving.desks:slow",
+        "script": "tests.serving.gateways:slow",
         "max_sequences": 1,
         "token_seconds": token_seconds,
     }
     return served_recipe(
         engine=engine,
-        serve={"weights": {"system1": 1}, **serve},
+        serve={"weights": {"student": 1}, **serve},
         evaluate={"sampling": GREEDY},
     )
 
@@ -86,42 +86,42 @@ GREEDY = {"temperature": 0, "top_p": 1, "max_tokens": 64}
 
 def test_every_model_answers_and_each_answer_is_stored_once(tmp_path: Path) -> None:
     recipe = served_recipe()
-    with serving(make_desk(recipe, tmp_path), recipe) as address:
+    with serving(make_gateway(recipe, tmp_path), recipe) as address:
         with client(address) as asking:
             names = [model.id for model in asking.models.list()]
-        assert names == ["s2d", "s2d:system1", "s2d:system2", "base"]
+        assert names == ["s2d", "s2d:student", "s2d:teacher", "s2d:base"]
         answers = {name: ask(address, name, seed=1, temperature=0.5) for name in names}
         assert get(address, "/healthz")[0] == 200
-    assert answers["s2d"].choices[0].message.content == answers["s2d:system1"].choices[0].message.content
+    assert answers["s2d"].choices[0].message.content == answers["s2d:student"].choices[0].message.content
     assert all(answer.model == name for name, answer in answers.items())
-    assert answers["s2d:system2"].usage.completion_tokens > answers["s2d:system1"].usage.completion_tokens
+    assert answers["s2d:teacher"].usage.completion_tokens > answers["s2d:student"].usage.completion_tokens
     rows = {row["request_id"]: row for row in stored(tmp_path)}
     assert {answer.id for answer in answers.values()} == rows.keys()
     assert len(stored(tmp_path)) == 4
     assert {row[column] for row in rows.values() for column in ("prompt", "answer")} == {None}
     arms = {name: rows[answer.id]["arm"] for name, answer in answers.items()}
-    assert arms == {"s2d": "system1", "s2d:system1": "system1", "s2d:system2": "system2", "base": "base"}
+    assert arms == {"s2d": "student", "s2d:student": "student", "s2d:teacher": "teacher", "s2d:base": "base"}
     versions = {name: rows[answer.id]["version"] for name, answer in answers.items()}
-    assert versions == {"s2d": 1, "s2d:system1": None, "s2d:system2": None, "base": None}
-    system2 = rows[answers["s2d:system2"].id]
-    assert (system2["outcome"], system2["prompt"], system2["first_token_seconds"]) == ("answered", None, None)
-    assert system2["completion_tokens"] == answers["s2d:system2"].usage.completion_tokens
+    assert versions == {"s2d": 1, "s2d:student": None, "s2d:teacher": None, "s2d:base": None}
+    teacher = rows[answers["s2d:teacher"].id]
+    assert (teacher["outcome"], teacher["prompt"], teacher["first_token_seconds"]) == ("answered", None, None)
+    assert teacher["completion_tokens"] == answers["s2d:teacher"].usage.completion_tokens
 
 
-def test_steps_of_system_2_are_told_where_asked_for(tmp_path: Path) -> None:
+def test_steps_of_the_teacher_are_told_where_asked_for(tmp_path: Path) -> None:
     recipe = served_recipe()
-    with serving(make_desk(recipe, tmp_path), recipe) as address:
-        traced = ask(address, "s2d:system2", extra_body={"s2d": {"trace": True}})
-        assert "s2d" not in ask(address, "s2d:system2").model_dump()
+    with serving(make_gateway(recipe, tmp_path), recipe) as address:
+        traced = ask(address, "s2d:teacher", extra_body={"s2d": {"trace": True}})
+        assert "s2d" not in ask(address, "s2d:teacher").model_dump()
     trace = traced.model_dump()["s2d"]
     assert [step["name"] for step in trace["steps"]] == ["rewrite", "respond"]
     assert trace["steps"][0]["text"] == "What is the number of case 12?"
-    assert (trace["arm"], trace["escalated"]) == ("system2", False)
+    assert (trace["arm"], trace["escalated"]) == ("teacher", False)
 
 
 def test_a_stream_comes_piece_by_piece_and_says_the_same(tmp_path: Path) -> None:
     recipe = slow_recipe()
-    with serving(make_desk(recipe, tmp_path), recipe) as address, client(address) as asking:
+    with serving(make_gateway(recipe, tmp_path), recipe) as address, client(address) as asking:
         times, pieces, usage = [], [], None
         messages: Any = [{"role": "user", "content": QUESTION}]
         options: Any = {"stream": True, "stream_options": {"include_usage": True}}
@@ -142,7 +142,7 @@ def test_a_stream_comes_piece_by_piece_and_says_the_same(tmp_path: Path) -> None
 
 def test_completions_ask_what_a_chat_of_one_message_does(tmp_path: Path) -> None:
     recipe = slow_recipe()
-    with serving(make_desk(recipe, tmp_path), recipe) as address, client(address) as asking:
+    with serving(make_gateway(recipe, tmp_path), recipe) as address, client(address) as asking:
         asked: dict[str, Any] = {"model": "s2d", "prompt": QUESTION, "seed": 1, "max_tokens": 3}
         whole = asking.completions.create(**asked)
         assert (whole.object, whole.choices[0].finish_reason) == ("text_completion", "length")
@@ -160,17 +160,17 @@ def test_tokens_are_limited_by_either_name(tmp_path: Path) -> None:
     recipe = slow_recipe()
     one, other = {"max_tokens": 2}, {"max_completion_tokens": 2}
     limits: list[dict[str, Any]] = [one, other, {"max_tokens": 9} | other]
-    with serving(make_desk(recipe, tmp_path), recipe) as address:
+    with serving(make_gateway(recipe, tmp_path), recipe) as address:
         for limit in limits:
             assert ask(address, **limit).usage.completion_tokens == 2
 
 
-def test_system_2_can_be_streamed_too(tmp_path: Path) -> None:
+def test_the_teacher_can_be_streamed_too(tmp_path: Path) -> None:
     recipe = served_recipe()
-    with serving(make_desk(recipe, tmp_path), recipe) as address, client(address) as asking:
+    with serving(make_gateway(recipe, tmp_path), recipe) as address, client(address) as asking:
         messages: Any = [{"role": "user", "content": QUESTION}]
-        parts = list(asking.chat.completions.create(model="s2d:system2", messages=messages, stream=True, seed=3))
-        whole = ask(address, "s2d:system2", seed=3)
+        parts = list(asking.chat.completions.create(model="s2d:teacher", messages=messages, stream=True, seed=3))
+        whole = ask(address, "s2d:teacher", seed=3)
     texts = [choice.delta.content or "" for part in parts for choice in part.choices]
     assert "".join(texts) == whole.choices[0].message.content
     assert parts[-1].choices[0].finish_reason == "stop"
@@ -180,9 +180,9 @@ def test_system_2_can_be_streamed_too(tmp_path: Path) -> None:
 
 
 def test_a_user_keeps_the_arm_by_field_header_or_cookie(tmp_path: Path) -> None:
-    recipe = served_recipe(serve={"weights": {"system1": 0.5}})
+    recipe = served_recipe(serve={"weights": {"student": 0.5}})
     trace = {"s2d": {"trace": True}}
-    with serving(make_desk(recipe, tmp_path), recipe) as address:
+    with serving(make_gateway(recipe, tmp_path), recipe) as address:
         users = [str(number) for number in range(8)]
         by_field = {u: {ask(address, user=u, extra_body=trace).s2d["arm"] for _ in range(3)} for u in users}
         by_header = {u: ask(address, extra_headers={"x-s2d-user": u}, extra_body=trace).s2d["arm"] for u in users}
@@ -195,14 +195,14 @@ def test_a_user_keeps_the_arm_by_field_header_or_cookie(tmp_path: Path) -> None:
                 for _ in range(3)
             }
     assert {len(arms) for arms in by_field.values()} == {1}
-    assert {arm for arms in by_field.values() for arm in arms} == {"system1", "system2"}
+    assert {arm for arms in by_field.values() for arm in arms} == {"student", "teacher"}
     assert {u: {arm} for u, arm in by_header.items()} == by_field
     assert arms == {first.parse().model_dump()["s2d"]["arm"]}
 
 
 def test_past_the_queue_a_request_is_refused_with_a_time_to_come_again(tmp_path: Path) -> None:
-    recipe = slow_recipe(0.05, system1={"concurrent_requests": 1, "queued_requests": 1})
-    with serving(make_desk(recipe, tmp_path), recipe) as address, ThreadPoolExecutor(6) as pool:
+    recipe = slow_recipe(0.05, student={"concurrent_requests": 1, "queued_requests": 1})
+    with serving(make_gateway(recipe, tmp_path), recipe) as address, ThreadPoolExecutor(6) as pool:
 
         def one(_: int) -> object:
             try:
@@ -220,32 +220,32 @@ def test_past_the_queue_a_request_is_refused_with_a_time_to_come_again(tmp_path:
 
 
 def test_a_deadline_ends_an_answer_that_takes_too_long(tmp_path: Path) -> None:
-    recipe = slow_recipe(0.5, system1={"deadline_seconds": 0.2})
+    recipe = slow_recipe(0.5, student={"deadline_seconds": 0.2})
     late = pytest.raises(openai.InternalServerError, match=r"no answer within 0\.2 s")
-    with serving(make_desk(recipe, tmp_path), recipe) as address, late as error:
+    with serving(make_gateway(recipe, tmp_path), recipe) as address, late as error:
         ask(address)
     assert error.value.status_code == 504
     assert [row["outcome"] for row in stored(tmp_path)] == ["failed"]
 
 
 async def test_a_deadline_ends_the_wait_for_a_slot(tmp_path: Path) -> None:
-    desk = make_desk(slow_recipe(system1={"concurrent_requests": 1, "deadline_seconds": 0.2}), tmp_path)
-    await desk.open()
-    async with desk._admission["system1"].slot():
+    gateway = make_gateway(slow_recipe(student={"concurrent_requests": 1, "deadline_seconds": 0.2}), tmp_path)
+    await gateway.open()
+    async with gateway.admission["student"].slot():
         with pytest.raises(Refused, match="too many requests wait") as refused:
-            await desk.answer(desk.turn(question("s2d"), "ada"))
-    await desk.close()
+            await gateway.router.answer(gateway.router.assign(question("s2d"), "ada"))
+    await gateway.close()
     assert refused.value.status == 503
     assert [row["outcome"] for row in stored(tmp_path)] == ["refused"]
 
 
 def test_a_client_that_goes_away_frees_its_slot(tmp_path: Path) -> None:
     recipe = served_recipe(
-        engine={"kind": "scripted", "script": "tests.serving.desks:slow", "token_seconds": 1, "max_sequences": 1},
+        engine={"kind": "scripted", "script": "tests.serving.gateways:slow", "token_seconds": 1, "max_sequences": 1},
         evaluate={"sampling": GREEDY},
-        serve={"weights": {"system1": 1}, "system1": {"concurrent_requests": 1, "queued_requests": 0}},
+        serve={"weights": {"student": 1}, "student": {"concurrent_requests": 1, "queued_requests": 0}},
     )
-    with serving(make_desk(recipe, tmp_path), recipe) as address:
+    with serving(make_gateway(recipe, tmp_path), recipe) as address:
         with client(address) as asking:
             messages: Any = [{"role": "user", "content": QUESTION}]
             stream = asking.chat.completions.create(model="s2d", messages=messages, stream=True)
@@ -266,6 +266,14 @@ def test_a_client_that_goes_away_frees_its_slot(tmp_path: Path) -> None:
         (b"{", 400, "not JSON"),
         (b"[]", 400, "not a JSON object"),
         ({"model": "gpt", "messages": [{"role": "user", "content": "?"}]}, 404, "no model gpt"),
+        *(
+            (
+                {"model": name, "messages": [{"role": "user", "content": "?"}]},
+                404,
+                f"no model {name}: there are s2d, s2d:student, s2d:teacher, s2d:base",
+            )
+            for name in ("s2d:system1", "s2d:system2", "base")
+        ),
         ({"model": "s2d", "messages": []}, 400, "messages"),
         ({"model": "s2d", "messages": [{"role": "user", "content": "?"}], "tools": []}, 400, "unknown key tools"),
         ({"model": "s2d", "messages": [{"role": "user", "content": "?"}], "n": 2}, 400, "n:"),
@@ -277,7 +285,7 @@ def test_what_cannot_be_answered_is_said_as_openai_does(
     tmp_path: Path, body: object, status: int, message: str
 ) -> None:
     recipe = served_recipe(serve={"max_body_kib": 1})
-    with serving(make_desk(recipe, tmp_path), recipe) as address:
+    with serving(make_gateway(recipe, tmp_path), recipe) as address:
         given, content = post(address, "/v1/chat/completions", body)
     assert given == status
     assert message in content["error"]["message"]
@@ -285,8 +293,8 @@ def test_what_cannot_be_answered_is_said_as_openai_does(
 
 
 def test_a_failing_engine_is_an_answer_with_a_status(tmp_path: Path) -> None:
-    recipe = served_recipe(engine={"kind": "scripted", "script": "tests.serving.desks:fails"})
-    with serving(make_desk(recipe, tmp_path), recipe) as address:
+    recipe = served_recipe(engine={"kind": "scripted", "script": "tests.serving.gateways:fails"})
+    with serving(make_gateway(recipe, tmp_path), recipe) as address:
         with pytest.raises(openai.InternalServerError, match="the script is broken"):
             ask(address)
         with pytest.raises(openai.InternalServerError, match="the script is broken"), client(address) as asking:
@@ -297,10 +305,10 @@ def test_a_failing_engine_is_an_answer_with_a_status(tmp_path: Path) -> None:
 
 def test_no_prompt_is_kept_by_way_of_an_error(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     recipe = served_recipe(
-        engine={"kind": "scripted", "script": "tests.serving.desks:quotes"},
-        serve={"weights": {"system1": 1}},
+        engine={"kind": "scripted", "script": "tests.serving.gateways:quotes"},
+        serve={"weights": {"student": 1}},
     )
-    with serving(make_desk(recipe, tmp_path), recipe) as address, pytest.raises(openai.InternalServerError):
+    with serving(make_gateway(recipe, tmp_path), recipe) as address, pytest.raises(openai.InternalServerError):
         ask(address)
     assert [row["error"] for row in stored(tmp_path)] == ["RuntimeError"]
     assert "failed: RuntimeError" in caplog.text
@@ -309,25 +317,25 @@ def test_no_prompt_is_kept_by_way_of_an_error(tmp_path: Path, caplog: pytest.Log
 
 def test_weights_change_at_once_and_outlast_the_server(tmp_path: Path) -> None:
     recipe = served_recipe()
-    change = {"action": "weights", "weights": {"system1": 0}, "who": "ada", "why": "a try", "version": 1}
+    change = {"action": "weights", "weights": {"student": 0}, "who": "ada", "why": "a try", "version": 1}
     trace = {"s2d": {"trace": True}}
-    with serving(make_desk(recipe, tmp_path), recipe) as address:
-        assert ask(address, user="u", extra_body=trace).s2d["arm"] == "system1"
+    with serving(make_gateway(recipe, tmp_path), recipe) as address:
+        assert ask(address, user="u", extra_body=trace).s2d["arm"] == "student"
         assert post(address, "/ab/change", change)[0] == 403
         assert post(address, "/ab/change", change, {ADMIN_HEADER: ""}) == (200, {"version": 2, "status": "running"})
-        assert ask(address, user="u", extra_body=trace).s2d["arm"] == "system2"
+        assert ask(address, user="u", extra_body=trace).s2d["arm"] == "teacher"
         status, body = post(address, "/ab/change", change, {ADMIN_HEADER: ""})
         assert (status, "reload" in body["error"]["message"]) == (409, True)
         assert post(address, "/ab/change", {**change, "version": 2, "why": ""}, {ADMIN_HEADER: ""})[0] == 400
-    with serving(make_desk(recipe, tmp_path), recipe) as address:
-        assert ask(address, user="u", extra_body=trace).s2d["arm"] == "system2"
+    with serving(make_gateway(recipe, tmp_path), recipe) as address:
+        assert ask(address, user="u", extra_body=trace).s2d["arm"] == "teacher"
 
 
 def test_keys_and_the_admin_token_are_asked_for(tmp_path: Path) -> None:
     recipe = served_recipe(serve={"api_keys_env": "KEYS", "admin_token_env": "TOKEN"})
     secrets = {"KEYS": "k" * 16, "TOKEN": "t" * 16}
     stop = {"action": "stop", "who": "ada", "why": "enough", "version": 1}
-    with serving(make_desk(recipe, tmp_path), recipe, secrets) as address:
+    with serving(make_gateway(recipe, tmp_path), recipe, secrets) as address:
         with pytest.raises(openai.AuthenticationError), client(address, "wrong key of 16") as asking:
             asking.models.list()
         assert post(address, "/v1/chat/completions", {})[0] == 401
@@ -343,7 +351,7 @@ def test_keys_and_the_admin_token_are_asked_for(tmp_path: Path) -> None:
 def test_other_sites_get_nothing(tmp_path: Path) -> None:
     recipe = served_recipe()
     form = {"content-type": "text/plain"}
-    with serving(make_desk(recipe, tmp_path), recipe) as address:
+    with serving(make_gateway(recipe, tmp_path), recipe) as address:
         assert post(address, "/ab/feedback", {"request_id": "x", "score": 1}, form)[0] == 415
         for path in ("/ab", "/v1/models"):
             assert get(address, path, {"host": "evil.example"})[0] == 401
@@ -352,8 +360,8 @@ def test_other_sites_get_nothing(tmp_path: Path) -> None:
 
 
 def test_feedback_reaches_the_page_and_hostile_text_does_not_run(tmp_path: Path) -> None:
-    recipe = served_recipe(description=HOSTILE, serve={"weights": {"system1": 1}, "store_text": True})
-    with serving(make_desk(recipe, tmp_path), recipe) as address:
+    recipe = served_recipe(description=HOSTILE, serve={"weights": {"student": 1}, "store_text": True})
+    with serving(make_gateway(recipe, tmp_path), recipe) as address:
         answered = ask(address, text=HOSTILE + "?")
         assert post(address, "/ab/feedback", {"request_id": answered.id, "score": 0.5})[0] == 200
         assert post(address, "/ab/feedback", {"request_id": answered.id})[0] == 400
@@ -370,10 +378,10 @@ def test_feedback_reaches_the_page_and_hostile_text_does_not_run(tmp_path: Path)
 
 def test_a_guardrail_rolls_back_by_itself_and_says_why(tmp_path: Path) -> None:
     recipe = served_recipe(
-        engine={"kind": "scripted", "script": "tests.serving.desks:fails_but_for_system2"},
-        serve={"weights": {"system1": 1}, "guardrails": {"error_rate": 0.05}},
+        engine={"kind": "scripted", "script": "tests.serving.gateways:fails_but_for_the_teacher"},
+        serve={"weights": {"student": 1}, "guardrails": {"error_rate": 0.05}},
     )
-    with serving(make_desk(recipe, tmp_path), recipe) as address:
+    with serving(make_gateway(recipe, tmp_path), recipe) as address:
         for number in range(40):
             try:
                 ask(address, user=str(number))
@@ -384,14 +392,14 @@ def test_a_guardrail_rolls_back_by_itself_and_says_why(tmp_path: Path) -> None:
             assert time.monotonic() < deadline
             time.sleep(0.2)
         time.sleep(1.5)
-        assert ask(address, user="1", extra_body={"s2d": {"trace": True}}).s2d["arm"] == "system2"
+        assert ask(address, user="1", extra_body={"s2d": {"trace": True}}).s2d["arm"] == "teacher"
         assert "requests failed, above 5%" in get(address, "/ab")[1]
 
 
 def test_the_shadow_is_asked_and_compared_without_delaying_anyone(tmp_path: Path) -> None:
-    engine = {"kind": "scripted", "script": "tests.serving.desks:steady", "token_seconds": 0.05}
-    recipe = served_recipe(engine=engine, serve={"weights": {"system1": 1}, "shadow_share": 1, "shadow_concurrent": 1})
-    with serving(make_desk(recipe, tmp_path), recipe) as address:
+    engine = {"kind": "scripted", "script": "tests.serving.gateways:steady", "token_seconds": 0.05}
+    recipe = served_recipe(engine=engine, serve={"weights": {"student": 1}, "shadow_share": 1, "shadow_concurrent": 1})
+    with serving(make_gateway(recipe, tmp_path), recipe) as address:
         answered = [ask(address) for _ in range(2)]
         wait_for_shadow(tmp_path)
     requests, shadows = stored(tmp_path), stored(tmp_path, "shadows")
@@ -399,28 +407,28 @@ def test_the_shadow_is_asked_and_compared_without_delaying_anyone(tmp_path: Path
     # The second came while the first's shadow was on its way: more than one is not allowed.
     [shadow] = shadows
     assert shadow["request_id"] == answered[0].id
-    assert (shadow["arm"], shadow["shadow"], shadow["agreement"]) == ("system1", "system2", 1.0)
+    assert (shadow["arm"], shadow["shadow"], shadow["agreement"]) == ("student", "teacher", 1.0)
     assert shadow["seconds"] > 2 * requests[0]["seconds"]
 
 
 async def test_no_shadow_where_the_arm_was_asked_for_or_the_other_one_is_busy(tmp_path: Path) -> None:
-    serve = {"weights": {"system1": 1}, "shadow_share": 1, "system2": {"concurrent_requests": 1}}
-    desk = make_desk(served_recipe(serve=serve), tmp_path)
-    await desk.open()
-    await desk.answer(desk.turn(question("s2d:system1"), "ada"))
-    async with desk._admission["system2"].slot():
-        await desk.answer(desk.turn(question("s2d"), "ada"))
+    serve = {"weights": {"student": 1}, "shadow_share": 1, "teacher": {"concurrent_requests": 1}}
+    gateway = make_gateway(served_recipe(serve=serve), tmp_path)
+    await gateway.open()
+    await gateway.router.answer(gateway.router.assign(question("s2d:student"), "ada"))
+    async with gateway.admission["teacher"].slot():
+        await gateway.router.answer(gateway.router.assign(question("s2d"), "ada"))
     await asyncio.sleep(0.3)
     assert stored(tmp_path, "shadows") == []
-    turn = desk.turn(question("s2d"), "ada")
-    await desk.answer(turn)
+    context = gateway.router.assign(question("s2d"), "ada")
+    await gateway.router.answer(context)
     while not stored(tmp_path, "shadows"):
         await asyncio.sleep(0.05)
-    await desk.close()
-    assert [shadow["request_id"] for shadow in stored(tmp_path, "shadows")] == [turn.request_id]
+    await gateway.close()
+    assert [shadow["request_id"] for shadow in stored(tmp_path, "shadows")] == [context.request_id]
 
 
-class Restarting(Office):
+class Restarting(LocalController):
     """A controller that is not there the first time it is told something."""
 
     def __init__(self, controller: Controller) -> None:
@@ -439,19 +447,19 @@ class Restarting(Office):
 async def test_a_controller_that_comes_back_is_told_what_it_missed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("s2d_ray.serving.desk.SYNC_SECONDS", 0.05)
+    monkeypatch.setattr("s2d_ray.serving.gateway.SYNC_SECONDS", 0.05)
     recipe = served_recipe()
-    desk = make_desk(recipe, tmp_path)
-    desk._office = office = Restarting(Controller(recipe, RunFolders(tmp_path)))
-    await desk.open()
-    turns = [desk.turn(question("s2d"), "ada") for _ in range(3)]
-    for turn in turns:
-        await desk.answer(turn)
+    controller = Restarting(Controller(recipe, RunFolders(tmp_path)))
+    gateway = make_gateway(recipe, tmp_path, controller=controller)
+    await gateway.open()
+    contexts = [gateway.router.assign(question("s2d"), "ada") for _ in range(3)]
+    for context in contexts:
+        await gateway.router.answer(context)
     async with asyncio.timeout(20):
-        while len(office.told) < 3:
+        while len(controller.told) < 3:
             await asyncio.sleep(0.05)
-    await desk.close()
-    assert office.told == [turn.request_id for turn in turns]
+    await gateway.close()
+    assert controller.told == [context.request_id for context in contexts]
 
 
 def wait_for_shadow(base: Path) -> None:
@@ -461,7 +469,7 @@ def wait_for_shadow(base: Path) -> None:
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize("system1", [1, 0])
+@pytest.mark.parametrize("student", [1, 0])
 @pytest.mark.parametrize(
     ("script", "judge", "agreement", "error"),
     [
@@ -474,11 +482,11 @@ def wait_for_shadow(base: Path) -> None:
     ],
 )
 def test_a_judge_compares_answers_that_differ(
-    tmp_path: Path, script: str, judge: object, agreement: float | None, error: str, system1: int
+    tmp_path: Path, script: str, judge: object, agreement: float | None, error: str, student: int
 ) -> None:
-    serve = {"weights": {"system1": system1}, "shadow_share": 1, "shadow_judge": judge}
-    recipe = served_recipe(engine={"kind": "scripted", "script": f"tests.serving.desks:{script}"}, serve=serve)
-    with serving(make_desk(recipe, tmp_path), recipe) as address:
+    serve = {"weights": {"student": student}, "shadow_share": 1, "shadow_judge": judge}
+    recipe = served_recipe(engine={"kind": "scripted", "script": f"tests.serving.gateways:{script}"}, serve=serve)
+    with serving(make_gateway(recipe, tmp_path), recipe) as address:
         ask(address)
         wait_for_shadow(tmp_path)
     [shadow] = stored(tmp_path, "shadows")
@@ -486,20 +494,20 @@ def test_a_judge_compares_answers_that_differ(
 
 
 @pytest.mark.parametrize(("threshold", "escalated"), [(0.5, False), (None, True)])
-def test_a_cascade_asks_system_2_where_system_1_is_not_sure(
+def test_a_cascade_asks_the_teacher_where_the_student_is_not_sure(
     tmp_path: Path, threshold: float | None, escalated: bool
 ) -> None:
     recipe = served_recipe(
-        engine={"kind": "scripted", "script": "tests.serving.desks:steady"},
+        engine={"kind": "scripted", "script": "tests.serving.gateways:steady"},
         evaluate={"samples": 3, "sampling": {"temperature": 0.5}},
-        serve={"weights": {"system1": 1}, "cascade": {"confidence": "votes", "samples": 3}},
+        serve={"weights": {"student": 1}, "cascade": {"confidence": "votes", "samples": 3}},
     )
     assert recipe.serve.cascade is not None
-    desk = make_desk(recipe, tmp_path, Confidence(recipe.serve.cascade, threshold))
-    with serving(desk, recipe) as address:
+    gateway = make_gateway(recipe, tmp_path, Confidence(recipe.serve.cascade, threshold))
+    with serving(gateway, recipe) as address:
         answer = ask(address, extra_body={"s2d": {"trace": True}}).model_dump()
     names = [step["name"] for step in answer["s2d"]["steps"]]
     assert names == ["answer"] * 3 + (["rewrite", "respond"] if escalated else [])
-    assert answer["s2d"]["arm"] == ("system2" if escalated else "system1")
+    assert answer["s2d"]["arm"] == ("teacher" if escalated else "student")
     [row] = stored(tmp_path)
-    assert (row["arm"], row["escalated"], row["confidence"]) == ("system1", escalated, 1.0)
+    assert (row["arm"], row["escalated"], row["confidence"]) == ("student", escalated, 1.0)

@@ -1,4 +1,4 @@
-"""A desk over the scripted engine behind a real HTTP server, without Ray."""
+"""A gateway over the scripted engine behind a real HTTP server, without Ray."""
 
 import socket
 import time
@@ -16,16 +16,17 @@ from s2d_ray.data.folders import RunFolders
 from s2d_ray.data.records import Message
 from s2d_ray.experiment.controller import Controller, events_folder
 from s2d_ray.experiment.events import RequestEvent
-from s2d_ray.experiment.experiment import ExperimentState
+from s2d_ray.experiment.state import ExperimentState
 from s2d_ray.inference.scripted import ScriptedEngine
 from s2d_ray.methods.registry import load_method
 from s2d_ray.recipes.recipe import Recipe
 from s2d_ray.recipes.strict import Named, parse
+from s2d_ray.serving.answer_judge import AnswerJudge
 from s2d_ray.serving.auth import load_access
-from s2d_ray.serving.desk import Desk
+from s2d_ray.serving.experiment_sync import ControllerClient
+from s2d_ray.serving.gateway import Gateway
 from s2d_ray.serving.http import build_app
-from s2d_ray.serving.judge import AnswerJudge
-from s2d_ray.serving.responders import Arms, Confidence, Responder
+from s2d_ray.serving.responders import Confidence, Responder, Responders
 from s2d_ray.tasks.registry import load_task
 
 QUESTION = "I think the answer is 7. What is the number of case 12?"
@@ -46,7 +47,7 @@ def quotes(messages: Sequence[Message], random: object) -> str:
     raise RuntimeError(messages[-1]["content"])
 
 
-def fails_but_for_system2(messages: Sequence[Message], random: object) -> str:
+def fails_but_for_the_teacher(messages: Sequence[Message], random: object) -> str:
     """A text only where the opinion was taken out, or is to be."""
     text = messages[-1]["content"]
     if text.startswith("I think"):
@@ -60,7 +61,7 @@ def steady(messages: Sequence[Message], random: object) -> str:
 
 
 def longer_and_likes_it(messages: Sequence[Message], random: object) -> str:
-    """System 1 gives a short answer and System 2 a long one; the judge wants the long one."""
+    """The student gives a short answer and the teacher a long one; the judge wants the long one."""
     text = messages[-1]["content"]
     if text.startswith("Rewrite"):
         return QUESTION.partition(". ")[2]
@@ -81,7 +82,7 @@ def gives_no_verdict(messages: Sequence[Message], random: object) -> str:
     return "hm" if said in ("A", "B") else said
 
 
-class Office:
+class LocalController:
     """A controller in the same process."""
 
     def __init__(self, controller: Controller) -> None:
@@ -98,34 +99,40 @@ class Office:
 
 
 def served_recipe(**sections: object) -> Recipe:
-    """A recipe whose System 2 rewrites first, over scripts of the tests."""
+    """A recipe whose teacher rewrites first, over scripts of the tests."""
     raw: dict[str, Any] = {
         "name": "trial",
         "model": "none",
         "task": {"name": "prompts", "path": "none.jsonl"},
         "method": {"name": "s2a", "prompts": "few_shot"},
         "engine": {"kind": "scripted", "script": "tests.scripts:oracle"},
-        "serve": {"weights": {"system1": 1}},
+        "serve": {"weights": {"student": 1}},
     }
     return parse(Recipe, raw | sections, where="recipe")
 
 
-def make_desk(recipe: Recipe, base: Path, confidence: Confidence | None = None) -> Desk:
-    """A desk with one engine for all arms."""
+def make_gateway(
+    recipe: Recipe,
+    base: Path,
+    confidence: Confidence | None = None,
+    controller: ControllerClient | None = None,
+) -> Gateway:
+    """A gateway with one engine for all arms."""
     engine, task = ScriptedEngine(recipe.engine), load_task(recipe.task)
     direct = Responder(load_method(Named(name="direct")), engine, streams=True)
-    system2 = Responder(load_method(recipe.method), engine, streams=False)
+    teacher = Responder(load_method(recipe.method), engine, streams=False)
     judging = recipe.serve.shadow_judge
     judge = AnswerJudge(load_method(judging), engine, recipe.evaluate.sampling) if judging else None
-    arms = Arms(task, {"system1": direct, "system2": system2, "base": direct}, confidence, judge)
+    responders = Responders(task, {"base": direct, "teacher": teacher, "student": direct}, confidence, judge)
     folders = RunFolders(base)
-    return Desk(recipe, task, arms, Office(Controller(recipe, folders)), events_folder(folders))
+    controller = controller or LocalController(Controller(recipe, folders))
+    return Gateway(recipe, task, responders, controller, events_folder(folders))
 
 
 @contextmanager
-def serving(desk: Desk, recipe: Recipe, environment: Mapping[str, str] | None = None) -> Iterator[str]:
-    """The desk's address while the block runs."""
-    app = build_app(desk, load_access(recipe.serve, environment or {}), recipe.serve.max_body_kib * 1024)
+def serving(gateway: Gateway, recipe: Recipe, environment: Mapping[str, str] | None = None) -> Iterator[str]:
+    """The gateway's address while the block runs."""
+    app = build_app(gateway, load_access(recipe.serve, environment or {}), recipe.serve.max_body_kib * 1024)
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="on"))

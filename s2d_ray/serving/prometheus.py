@@ -2,7 +2,7 @@
 
 from ray.util.metrics import Counter, Gauge, Histogram
 
-from s2d_ray.experiment.assignment import Arm
+from s2d_ray.arms import CoreArm
 from s2d_ray.experiment.events import RequestEvent
 
 SECONDS = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60]
@@ -18,7 +18,7 @@ class RayMetrics:
         self._seconds = Histogram("s2d_seconds", "Seconds to an answer", SECONDS, by_arm)
         self._first = Histogram("s2d_first_token_seconds", "Seconds to the first token of a stream", SECONDS, by_arm)
         self._tokens = Counter("s2d_tokens", "Tokens of answers, in all calls", ("arm", "kind"))
-        self._escalated = Counter("s2d_escalated", "Answers that System 2 had to give in an arm's place", by_arm)
+        self._escalated = Counter("s2d_escalated", "Answers that the teacher had to give in an arm's place", by_arm)
         self._answering = Gauge("s2d_answering", "Requests being answered", by_arm)
         self._waiting = Gauge("s2d_waiting", "Requests waiting for a slot", by_arm)
         self._weight = Gauge("s2d_weight", "Share of the users", by_arm)
@@ -39,7 +39,7 @@ class RayMetrics:
         if event.escalated:
             self._escalated.inc(1, arm)
 
-    def load(self, arm: Arm, answering: int, waiting: int, weight: float) -> None:
+    def load(self, arm: CoreArm, answering: int, waiting: int, weight: float) -> None:
         """How busy an arm is on this gateway, and its share of the users."""
         self._answering.set(answering, {"arm": arm})
         self._waiting.set(waiting, {"arm": arm})

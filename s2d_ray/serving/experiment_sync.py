@@ -1,0 +1,69 @@
+"""A gateway's side of the experiment: it reports what has ended to the controller, and learns the weights in force."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from s2d_ray.experiment.events import RequestEvent
+from s2d_ray.experiment.state import ExperimentState
+
+log = logging.getLogger(__name__)
+REPORTED_AT_MOST = 10_000
+"""Requests kept for a report that cannot be made, the latest ones."""
+
+
+class ControllerClient(Protocol):
+    """The experiment's controller, wherever it runs."""
+
+    async def observe(self, events: Sequence[RequestEvent]) -> ExperimentState:
+        """Report requests that have ended; the state in force."""
+        ...
+
+    async def change(self, body: Mapping[str, Any]) -> ExperimentState:
+        """Change the experiment; the state in force after that."""
+        ...
+
+    async def page(self, nonce: str) -> str:
+        """The page that shows it."""
+        ...
+
+
+class ExperimentSync:
+    """The experiment as this gateway knows it. Lives in one event loop."""
+
+    def __init__(self, controller: ControllerClient) -> None:
+        self._controller = controller
+        self._state: ExperimentState | None = None
+        self._ended: list[RequestEvent] = []
+
+    @property
+    def state(self) -> ExperimentState:
+        """As last learnt; there is none before `open`."""
+        assert self._state is not None
+        return self._state
+
+    async def open(self) -> None:
+        """Learn the weights. Raises what the controller raises."""
+        self._state = await self._controller.observe(())
+
+    def report(self, event: RequestEvent) -> None:
+        """Keep a request that has ended for the next `sync`."""
+        self._ended.append(event)
+
+    async def sync(self) -> None:
+        """Report what has ended and learn the weights; where that fails, they stay and the report is made later."""
+        ended, self._ended = self._ended, []
+        try:
+            self._state = await self._controller.observe(ended)
+        except Exception:  # The boundary to the controller: whatever keeps it from answering, requests go on.
+            log.warning("the experiment's controller does not answer", exc_info=True)
+            self._ended = [*ended, *self._ended][-REPORTED_AT_MOST:]
+
+    async def change(self, body: Mapping[str, Any]) -> ExperimentState:
+        """Change the experiment, for this gateway at once and for others within a second."""
+        self._state = await self._controller.change(body)
+        return self._state
+
+    async def page(self, nonce: str) -> str:
+        """The page that shows the experiment."""
+        return await self._controller.page(nonce)

@@ -1,0 +1,24 @@
+"""SIGTERM, by which clusters and supervisors stop a process, as an interruption that code can clean up after."""
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def interrupted_by_sigterm(first: Callable[[], None] | None = None) -> Iterator[None]:
+    """While the block runs SIGTERM leaves it by KeyboardInterrupt as Ctrl-C does, once `first` was called.
+
+    Ray's own handler would end the process without a word. To be entered in the main thread.
+    """
+
+    def stop(*_: object) -> None:
+        if first is not None:
+            first()
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

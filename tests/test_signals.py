@@ -1,0 +1,27 @@
+"""SIGTERM interrupts a block as Ctrl-C does, and nothing beyond it."""
+
+import os
+import signal
+
+import pytest
+
+from s2d_ray.signals import interrupted_by_sigterm
+
+
+def test_the_block_is_left_once_what_comes_first_is_done() -> None:
+    before, done = signal.getsignal(signal.SIGTERM), list[str]()
+    with pytest.raises(KeyboardInterrupt), interrupted_by_sigterm(first=lambda: done.append("first")):
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            signal.pause()
+        finally:
+            done.append("cleaned up")
+    assert done == ["first", "cleaned up"]
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_block_that_nobody_stops_leaves_the_handler_as_it_was() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with interrupted_by_sigterm():
+        assert signal.getsignal(signal.SIGTERM) != before
+    assert signal.getsignal(signal.SIGTERM) == before
