@@ -8,6 +8,7 @@ import pytest
 
 from s2d_ray.data.storage import RemotePath
 from s2d_ray.experiment.experiment import Experiment, OutOfDate
+from s2d_ray.experiment.state import read_state
 from tests.experiment.test_experiment import HOUR, RAMPED, SERVE, change
 from tests.experiment.traffic import START
 

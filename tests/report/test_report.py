@@ -16,6 +16,7 @@ import pytest
 
 from s2d_ray.curation.data_card import count_outcomes
 from s2d_ray.data.artifacts import Artifact
+from s2d_ray.data.files import write_json
 from s2d_ray.data.folders import RunFolders
 from s2d_ray.data.manifests import DistilledManifest, EvaluationManifest, Manifest, ModelManifest
 from s2d_ray.data.records import (
