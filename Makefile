@@ -12,7 +12,10 @@ demo: install ## the whole of the recipe s2a-geonames, from prompts to report
 	$(bin)/s2d run s2a-geonames
 
 test: install ## every test but the long ones and those that need a GPU
-	$(bin)/pytest -m "not long and not gpu"
+	$(bin)/python .ci/test.py
+
+# Where compiled files are not kept, each process that a test starts would compile the package again.
+test test-fast: export PYTHONDONTWRITEBYTECODE :=
 
 test-fast: install ## the tests that need no Ray, engine, training or browser, on every core
 	$(bin)/pytest -n auto --dist worksteal -m "not (ray or engine or train or browser or slow or long or gpu)"
