@@ -76,7 +76,7 @@ class RemotePath(PosixPath):
 
     def is_file(self) -> bool:
         try:
-            return bool(self.name_in_bucket and self.about())
+            return bool(self.name_in_bucket and self.metadata())
         except FileNotFoundError:
             return False
 
@@ -86,7 +86,7 @@ class RemotePath(PosixPath):
             # An empty object `folder/` stands for a folder that some tools show; its name here is `folder`.
             return any(file["size"] or self._beside(file["path"]).is_file() for file in found)
 
-    def about(self) -> "ObjectMeta":
+    def metadata(self) -> "ObjectMeta":
         """A file's size, time and version. Raises FileNotFoundError where there is none."""
         with storage_errors(self):
             return self.store.head(self.name_in_bucket)
@@ -271,7 +271,7 @@ def local_copy(path: Path) -> Path:
     if not isinstance(path, RemotePath):
         return path
     is_file = path.is_file()
-    files = [path.about()] if is_file else path.files()
+    files = [path.metadata()] if is_file else path.files()
     state = "\n".join(sorted(f"{f['path']} {f['size']} {f['last_modified']} {f['e_tag']}" for f in files))
     copies = cache_dir() / "copies" / _digest(str(path))
     copy = copies / _digest(state)
