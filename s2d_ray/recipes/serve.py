@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 from s2d_ray.recipes.strict import Named, Strict
 
 RENAMED_ARMS: Mapping[str, str] = {"system1": "student", "system2": "teacher"}
+"""Arm of older versions → what it is called now."""
 
 
 class Weights(Strict):

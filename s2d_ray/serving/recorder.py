@@ -47,8 +47,8 @@ class RequestRecorder:
                 escalated=answer.escalated,
             )
         self._add(self._with_text(event, context, answer) if self._serve.store_text else event)
-        for told in self._listeners:
-            told(event)
+        for listener in self._listeners:
+            listener(event)
 
     def shadow(self, event: ShadowEvent) -> None:
         """A shadow has ended."""
