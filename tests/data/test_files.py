@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 
 from s2d_ray.data.files import read_json, read_rows, remove_partials, replacing, write_json, write_table, write_text
-from s2d_ray.data.lease import attempting
+from s2d_ray.data.status import attempting
 from s2d_ray.experiment.store import EventStore
 
 WRITERS = 4
