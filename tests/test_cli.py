@@ -293,6 +293,9 @@ def test_each_job_is_the_command_of_its_name(stage: str, recipe: Path) -> None:
 
 def test_a_stage_whose_predecessor_has_not_run_is_refused_before_ray_starts(recipe: Path, tmp_path: Path) -> None:
     told = refused_before_ray("train", recipe, "--root", tmp_path / "runs")
+    assert "prompts is not finished: run the stage that makes it first" in told
+    assert s2d("ingest", recipe, "--root", tmp_path / "runs").exit_code == 0
+    told = refused_before_ray("train", recipe, "--root", tmp_path / "runs")
     assert "candidates is not finished: run the stage that makes it first" in told
 
 
@@ -332,5 +335,6 @@ def test_a_part_that_cannot_run_is_refused_in_one_line(mixture: Path, override: 
 
 
 def test_a_stage_of_a_mixture_whose_predecessor_has_not_run_is_refused(mixture: Path, tmp_path: Path) -> None:
+    assert s2d("ingest", mixture, "--root", tmp_path / "runs").exit_code == 0
     told = refused_before_ray("train", mixture, "--root", tmp_path / "runs")
     assert told.startswith(f"{tmp_path / 'runs/several/parts/one/candidates'} is not finished")

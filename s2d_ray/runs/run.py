@@ -27,8 +27,6 @@ from s2d_ray.errors import UserError
 from s2d_ray.inference.engine import EngineDied
 from s2d_ray.recipes.load import load_any, overridden
 from s2d_ray.recipes.recipe import AnyRecipe, Mixture, Recipe
-from s2d_ray.report.ledger import ledger_table
-from s2d_ray.report.schema import Report, read_report
 from s2d_ray.runs import pipeline
 from s2d_ray.runs.ask import Reply, arms_of, prompt_of, replies_of
 from s2d_ray.runs.dtypes import with_dtype
@@ -39,6 +37,7 @@ from s2d_ray.terminal import console, quiet
 if TYPE_CHECKING:
     from datasets import Dataset
 
+    from s2d_ray.report.schema import Report
     from s2d_ray.runs.graph import Plan
 
 T = TypeVar("T")
@@ -132,16 +131,19 @@ class Run:
         return self.recipe
 
     @property
-    def report(self) -> Report:
+    def report(self) -> "Report":
         """What report.json says. Raises UserError where there is none yet, and for a mixture."""
         self.single_recipe  # noqa: B018 # A mixture is refused.
         return self.reports()[""]
 
-    def reports(self) -> Mapping[str, Report]:
+    def reports(self) -> Mapping[str, "Report"]:
         """Part of a mixture (empty for the only one) → its report, of the first round."""
         return {name: self._report(name) for name in self.recipe.recipes()}
 
-    def _report(self, part: str) -> Report:
+    def _report(self, part: str) -> "Report":
+        # Statistics take a second to import, which commands that only look can do without.
+        from s2d_ray.report.schema import read_report
+
         path = self.folders.part(part).report / "report.json"
         if not path.exists():
             raise UserError(f"{path} is not there: run the stages up to report first (`s2d run` runs them all)")
@@ -199,6 +201,9 @@ class Run:
 
     def print_ledgers(self) -> None:
         """Show what each part and round cost, where it has been reported."""
+        from s2d_ray.report.ledger import ledger_table
+        from s2d_ray.report.schema import read_report
+
         for number in range(1, self.recipe.rounds + 1):
             for part in self.recipe.recipes():
                 report = self.folders.round(number).part(part).report / "report.json"

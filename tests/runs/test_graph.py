@@ -304,7 +304,7 @@ def test_an_evaluation_with_arms_of_an_earlier_version_is_refused_until_it_is_ma
 ) -> None:
     folders = RunFolders(tmp_path / "run")
     recipe = with_dtype(recipe, choose=lambda: Choice("float32", "this machine", "said so"))
-    [plan] = make_plans(recipe, folders)
+    [plan] = plans_of(recipe, tmp_path)
     finish(plan, [GAIN])
     manifest = folders.evaluation / "manifest.json"
     for path in (manifest, folders.evaluation / "inputs.json"):
