@@ -22,9 +22,9 @@ from s2d_ray.report.schema import Report
 from s2d_ray.runs import pipeline
 from s2d_ray.runs.dtypes import with_dtype
 from s2d_ray.runs.graph import Plan, base_arms, make_plans
-from tests.report.test_report import ARMS as REPORTED_ARMS
-from tests.report.test_report import RECIPE as REPORTED
-from tests.report.test_report import Toy, write_run
+from tests.report.toy_run import ARMS as REPORTED_ARMS
+from tests.report.toy_run import RECIPE as REPORTED
+from tests.report.toy_run import Toy, write_run
 
 GAIN = paired([True] * 20, [False] * 20)
 NO_GAIN = paired([True] * 20, [True] * 19 + [False])
