@@ -302,9 +302,8 @@ def test_an_evaluation_with_arms_of_an_earlier_version_is_refused_until_it_is_ma
     recipe = with_dtype(recipe, choose=lambda: Choice("float32", "this machine", "said so"))
     [plan] = make_plans(recipe, folders)
     finish(plan, [GAIN])
-    manifest = folders.evaluation / "manifest.json"
-    for path in (manifest, folders.evaluation / "inputs.json"):
-        path.write_text(path.read_text().replace('"base": {', '"system1": {').replace('"teacher": {', '"system2": {'))
+    manifest, inputs = (folders.evaluation / name for name in ("manifest.json", "inputs.json"))
+    inputs.write_text(inputs.read_text().replace('"base": {', '"system1": {').replace('"teacher": {', '"system2": {'))
     said = r"system1, system2.*run `s2d evaluate trial --overwrite`, then `s2d report trial`"
     for stages in (["report"], ["evaluate"], list(pipeline.STAGES)):
         with pytest.raises(UserError, match=said):
