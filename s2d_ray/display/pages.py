@@ -9,7 +9,7 @@ from s2d_ray.display.formatting import FILTERS, times
 def environment(escape: bool = True) -> Environment:
     """All templates by their path in this package, such as `report/report.html.j2`.
 
-    `escape` for HTML, whatever a text comes from. A name that a template is not given is an error.
+    `escape` where HTML comes out, so that whatever is filled in stays text. A name that is not given is an error.
     """
     found = Environment(
         loader=PackageLoader("s2d_ray", ""),

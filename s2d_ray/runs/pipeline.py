@@ -15,7 +15,8 @@ from typing import Any
 
 from s2d_ray.arms import refuse_former
 from s2d_ray.curation.registry import load_rules
-from s2d_ray.data.artifacts import Artifact
+from s2d_ray.data.artifacts import INPUTS, Artifact
+from s2d_ray.data.files import read_json
 from s2d_ray.data.folders import RunFolders
 from s2d_ray.devices import Choice, choose_dtype
 from s2d_ray.imports import import_object
@@ -154,8 +155,9 @@ def _choose_dtype(recipe: AnyRecipe, folders: RunFolders) -> Choice:
 def _refuse_former_arms(plans: Sequence[Plan]) -> None:
     for plan in plans:
         for part in plan.parts:
-            if part.evaluation.finished:
-                refuse_former(part.evaluation.manifest.inputs["methods"], part.evaluation.path, plan.recipe.name)
+            inputs = part.evaluation.path / INPUTS
+            if inputs.exists():
+                refuse_former(read_json(inputs).get("methods", ()), part.evaluation.path, plan.recipe.name)
 
 
 def prepare(recipe: AnyRecipe, folders: RunFolders, stages: Sequence[str], overwrite: bool = False) -> list[Plan]:

@@ -32,7 +32,7 @@ from s2d_ray.report.report import write_report
 from s2d_ray.tasks.registry import load_task
 from tests.manifests import candidates_manifest
 from tests.object_storage import SECRET
-from tests.report.test_report import ARMS, RECIPE, Toy, write_run
+from tests.report.toy_run import ARMS, RECIPE, Toy, write_run
 
 
 def test_an_address_is_a_path_like_any_other() -> None:

@@ -11,7 +11,7 @@ from s2d_ray.recipes.recipe import AnyRecipe, Mixture, Recipe
 from s2d_ray.report.overview import gained, reports_of, write_overview
 from s2d_ray.report.report import write_report
 from s2d_ray.report.schema import Overview
-from tests.report.test_report import ARMS, RECIPE, Toy, write_run
+from tests.report.toy_run import ARMS, RECIPE, Toy, write_run
 
 PARTS = {"cities": {"task": "toy", "method": "s2a"}, "letters": {"task": "toy", "method": "rar2"}}
 MIXTURE = Mixture.model_validate({"name": "both", "description": "two <tasks>", "model": "tiny", "parts": PARTS})

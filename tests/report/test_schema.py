@@ -11,7 +11,7 @@ from s2d_ray.recipes.recipe import Recipe
 from s2d_ray.report.overview import write_overview
 from s2d_ray.report.report import write_report
 from s2d_ray.report.schema import SCHEMAS, json_schema
-from tests.report.test_report import RECIPE, Toy, write_run
+from tests.report.toy_run import RECIPE, Toy, write_run
 
 
 def schema(name: str) -> Any:

@@ -26,9 +26,9 @@ from s2d_ray.runs.graph import Plan, base_arms, make_plans
 from s2d_ray.runs.names import STAGES
 from tests.manifests import MODEL
 from tests.manifests import finish as finish_artifact
-from tests.report.test_report import ARMS as REPORTED_ARMS
-from tests.report.test_report import RECIPE as REPORTED
-from tests.report.test_report import Toy, write_run
+from tests.report.toy_run import ARMS as REPORTED_ARMS
+from tests.report.toy_run import RECIPE as REPORTED
+from tests.report.toy_run import Toy, write_run
 
 GAIN = paired([True] * 20, [False] * 20)
 NO_GAIN = paired([True] * 20, [True] * 19 + [False])
@@ -306,9 +306,8 @@ def test_an_evaluation_with_arms_of_an_earlier_version_is_refused_until_it_is_ma
     recipe = with_dtype(recipe, choose=lambda: Choice("float32", "this machine", "said so"))
     [plan] = plans_of(recipe, tmp_path)
     finish(plan, [GAIN])
-    manifest = folders.evaluation / "manifest.json"
-    for path in (manifest, folders.evaluation / "inputs.json"):
-        path.write_text(path.read_text().replace('"base": {', '"system1": {').replace('"teacher": {', '"system2": {'))
+    manifest, inputs = (folders.evaluation / name for name in ("manifest.json", "inputs.json"))
+    inputs.write_text(inputs.read_text().replace('"base": {', '"system1": {').replace('"teacher": {', '"system2": {'))
     said = r"system1, system2.*run `s2d evaluate trial --overwrite`, then `s2d report trial`"
     for stages in (["report"], ["evaluate"], list(pipeline.STAGES)):
         with pytest.raises(UserError, match=said):
