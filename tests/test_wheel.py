@@ -44,7 +44,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable
     variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 
     def run(program: str, *arguments: str) -> str:
-        command = [environment / "bin" / program, *arguments]
+        command = [str(environment / "bin" / program), *arguments]
         ended = subprocess.run(command, cwd=elsewhere, env=variables, capture_output=True, text=True, timeout=120)
         assert (ended.returncode, ended.stderr) == (0, "")
         return ended.stdout
