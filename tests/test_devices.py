@@ -25,6 +25,7 @@ def pretend_gpu(monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int]) ->
         monkeypatch.setattr(torch.cuda, name, answer)
 
 
+@pytest.mark.slow
 def test_a_cpu_without_avx512_computes_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in SLOW_BFLOAT16.items():
         monkeypatch.setenv(name, value)
@@ -67,6 +68,7 @@ def test_without_torch_the_advice_is_one_line(monkeypatch: pytest.MonkeyPatch) -
         choose_dtype()
 
 
+@pytest.mark.slow
 def test_the_choice_leaves_torch_out_of_this_process() -> None:
     # What has used a GPU holds its memory until it ends: the driver must not.
     program = "import sys; from s2d_ray.devices import choose_dtype; choose_dtype(); print('torch' in sys.modules)"

@@ -28,6 +28,7 @@ for name in sys.argv[1:]:
 """
 
 
+@pytest.mark.slow
 def test_modules_outside_the_heavy_parts_import_neither_ray_nor_vllm_nor_torch() -> None:
     every = [module.name for module in pkgutil.walk_packages(s2d_ray.__path__, "s2d_ray.")]
     light = [name for name in every if not name.startswith(HEAVY_PARTS)]
