@@ -102,7 +102,7 @@ def through_ray(recipe: Recipe, model: Model, corpus: Artifact[CorpusManifest]) 
     """Tokens/s of one round through Ray Data, engine start-up left out."""
     with tempfile.TemporaryDirectory() as folder:
         made = candidates_artifact(recipe, recipe.method, model, corpus, Path(folder))
-        generate(recipe, recipe.method, model, corpus, made, "ours")
+        generate(recipe, load_task(recipe.task), load_method(recipe.method), model, corpus, made, "ours")
         return made.manifest.tokens_per_second or 0.0
 
 

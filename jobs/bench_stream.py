@@ -25,10 +25,12 @@ from random import Random
 
 import psutil
 
+from s2d_ray.curation.registry import load_rules
 from s2d_ray.data.artifacts import Artifact
 from s2d_ray.data.manifests import DistilledManifest
 from s2d_ray.data.records import LabelledPrompt, Message, Prompt, content_id, user
 from s2d_ray.data.shards import parts_done
+from s2d_ray.methods.registry import load_method
 from s2d_ray.models import Model
 from s2d_ray.recipes.recipe import Recipe
 from s2d_ray.runs.graph import candidates_artifact
@@ -36,6 +38,7 @@ from s2d_ray.stages.cluster import joined
 from s2d_ray.stages.curate import curate
 from s2d_ray.stages.generate import generate
 from s2d_ray.tasks.corpus import write_corpus
+from s2d_ray.tasks.registry import load_task
 from s2d_ray.tasks.task import Split, Task
 
 SAMPLES = 4
@@ -116,10 +119,11 @@ def worker(folder: Path, prompts: int, engines: int) -> None:
     with joined(folder / "logs"):
         say("ray")
         candidates = candidates_artifact(recipe, recipe.method, model, corpus, folder / "candidates")
-        generate(recipe, recipe.method, model, corpus, candidates, "generate")
+        task = load_task(recipe.task)
+        generate(recipe, task, load_method(recipe.method), model, corpus, candidates, "generate")
         say("generate")
         distilled = Artifact(folder / "distilled", {"candidates": candidates.fingerprint}, DistilledManifest)
-        curate(recipe, recipe.curate.rules, model, candidates, distilled, "curate")
+        curate(recipe, task, load_rules(recipe.curate.rules), model, candidates, distilled, "curate")
         say("curate")
 
 

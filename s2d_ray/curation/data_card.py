@@ -11,11 +11,11 @@ from typing import Any
 import yaml
 from jinja2 import Environment, StrictUndefined
 
+from s2d_ray.curation.rule import Rule
 from s2d_ray.data.files import write_text
 from s2d_ray.data.manifests import Outcomes, VoteShares, installed_versions, largest
 from s2d_ray.data.records import Row
 from s2d_ray.recipes.recipe import Recipe
-from s2d_ray.recipes.strict import Named
 
 STATUSES = ("kept", "rejected", "failed")
 NAMED_REASONS = 3
@@ -54,7 +54,7 @@ def _left_out(status: str, reasons: Mapping[str, int]) -> str:
 def write_data_card(
     folder: Path,
     recipe: Recipe,
-    rules: Sequence[Named],
+    rules: Sequence[Rule],
     outcomes: Outcomes,
     inputs: Mapping[str, Any],
     source: str,
@@ -76,7 +76,7 @@ def write_data_card(
             outcomes=outcomes,
             inputs=inputs,
             source=source,
-            rules=[rule.model_dump(mode="json") for rule in rules],
+            rules=[{"name": type(rule).__name__.lower(), **rule.model_dump(mode="json")} for rule in rules],
             versions=installed_versions(),
         ),
     )

@@ -127,7 +127,7 @@ def _measured(plan: Plan, part: Part, branch: Branch, gpu_seconds: float | None)
     curated = branch.distilled.manifest
     return Measured(
         arm=branch.arm,
-        method=_named(f"{part.name} {branch.method.name}".strip(), branch.arm),
+        method=_named(f"{part.name} {branch.method_name}".strip(), branch.arm),
         prompts=curated.rows,
         steps=step_tokens(branch.candidates.path) if branch.generates else {},
         rule_calls=step_tokens(branch.distilled.path),

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from s2d_ray.arms import further_arm
 from s2d_ray.curation.registry import load_rules
+from s2d_ray.curation.rule import Rule
 from s2d_ray.data.artifacts import Artifact, Json
 from s2d_ray.data.folders import RunFolders
 from s2d_ray.data.manifests import (
@@ -21,10 +22,14 @@ from s2d_ray.data.manifests import (
     EvaluationManifest,
     ModelManifest,
 )
+from s2d_ray.methods.method import Method
+from s2d_ray.methods.registry import load_method
 from s2d_ray.models import Model, resolve_model
 from s2d_ray.recipes.recipe import AnyRecipe, Mixture, Recipe
 from s2d_ray.recipes.strict import Named
 from s2d_ray.tasks.corpus import corpus_inputs, held_out, held_out_digest, ingested, task_inputs
+from s2d_ray.tasks.registry import load_task
+from s2d_ray.tasks.task import Task
 
 SYSTEM1 = Named(name="direct")
 UNFILTERED = (Named(name="unfiltered"),)
@@ -46,14 +51,19 @@ class Branch:
 
     arm: str
     """What the model that learns these pairs is in evaluation: `student` or a control."""
-    method: Named
-    rules: Sequence[Named]
+    method: Method
+    rules: Sequence[Rule]
     candidates: Artifact[CandidatesManifest]
     distilled: Artifact[DistilledManifest]
     generates: bool
     """False where it curates the candidates of another branch."""
     max_examples: int | None
     """Pairs that are trained on at most."""
+
+    @property
+    def method_name(self) -> str:
+        """Of the method, as the recipe names it."""
+        return str(self.candidates.inputs["method"]["name"])
 
 
 @dataclass(frozen=True)
@@ -63,10 +73,13 @@ class Part:
     name: str
     """Empty where the run has no other."""
     recipe: Recipe
+    task: Task
     folders: RunFolders
     corpus: Artifact[CorpusManifest]
     branches: Sequence[Branch]
     """The distillation itself, then the controls."""
+    base_arms: Mapping[str, Method]
+    """The arms of the base model in evaluation: itself, the teacher and further System 2 methods."""
     evaluation: Artifact[EvaluationManifest]
 
     def label(self, stage: str, arm: str = "student") -> str:
@@ -184,9 +197,11 @@ def _plan(
         Part(
             name,
             own,
+            load_task(own.task),
             folders.part(name),
             prompts[name].corpus,
             branches[name],
+            {arm: load_method(method) for arm, method in base_arms(own).items()},
             Artifact(
                 folders.part(name).evaluation,
                 _evaluation_inputs(own, base, trainings, prompts[name].held_out),
@@ -267,7 +282,8 @@ def _branches(recipe: Recipe, folders: RunFolders, base: Model, corpus: Artifact
     ) -> Branch:
         distilled = Artifact(own.distilled, _distilled_inputs(recipe, rules, candidates), DistilledManifest)
         generates = own.candidates == candidates.path
-        return Branch(arm, method, rules, candidates, distilled, generates, recipe.train.max_examples)
+        made = load_method(method), load_rules(rules)
+        return Branch(arm, *made, candidates, distilled, generates, recipe.train.max_examples)
 
     answers = candidates_artifact(recipe, recipe.method, base, corpus, folders.candidates)
     main = branch("student", folders, recipe.method, rules, answers)

@@ -20,11 +20,12 @@ from s2d_ray.data.files import read_json
 from s2d_ray.data.folders import RunFolders
 from s2d_ray.devices import Choice, choose_dtype
 from s2d_ray.imports import import_object
+from s2d_ray.methods.direct import direct
 from s2d_ray.methods.registry import load_method
 from s2d_ray.models import Model
 from s2d_ray.recipes.recipe import AnyRecipe
 from s2d_ray.runs.dtypes import with_dtype
-from s2d_ray.runs.graph import SYSTEM1, Plan, base_arms, make_plans
+from s2d_ray.runs.graph import Plan, base_arms, make_plans
 from s2d_ray.runs.names import STAGES as STAGE_NAMES
 from s2d_ray.tasks.corpus import write_corpus
 from s2d_ray.tasks.registry import load_task
@@ -45,7 +46,7 @@ def generate(plan: Plan) -> None:
         for branch in part.branches:
             if branch.generates:
                 label = part.label("generate", branch.arm)
-                run(part.recipe, branch.method, plan.base, part.corpus, branch.candidates, label)
+                run(part.recipe, part.task, branch.method, plan.base, part.corpus, branch.candidates, label)
 
 
 def curate(plan: Plan) -> None:
@@ -55,7 +56,7 @@ def curate(plan: Plan) -> None:
     for part in plan.parts:
         for branch in part.branches:
             label = part.label("curate", branch.arm)
-            run(part.recipe, branch.rules, plan.base, branch.candidates, branch.distilled, label)
+            run(part.recipe, part.task, branch.rules, plan.base, branch.candidates, branch.distilled, label)
 
 
 def train(plan: Plan) -> None:
@@ -72,10 +73,10 @@ def evaluate(plan: Plan) -> None:
     """Every arm answers the held-out prompts."""
     from s2d_ray.stages.evaluate import evaluate as run
 
-    trained = [(Model.local(t.arm, t.model.path), {t.arm: SYSTEM1}) for t in plan.trainings if t.made_model]
+    trained = [(Model.local(t.arm, t.model.path), {t.arm: direct}) for t in plan.trainings if t.made_model]
     for part in plan.parts:
-        models = [(plan.base, base_arms(part.recipe)), *trained]
-        run(part.recipe, models, part.evaluation, part.label("evaluate"))
+        models = [(plan.base, part.base_arms), *trained]
+        run(part.recipe, part.task, models, part.evaluation, part.label("evaluate"))
 
 
 def report(plan: Plan) -> None:
@@ -84,7 +85,7 @@ def report(plan: Plan) -> None:
     from s2d_ray.report.report import write_report
 
     for part in plan.parts:
-        write_report(part.recipe, load_task(part.recipe.task), part.folders)
+        write_report(part.recipe, part.task, part.folders)
     if plan.has_overview:
         rounds = [*plan.earlier, plan]
         write_overview(rounds[0].recipe, [earlier.part_folders for earlier in rounds], rounds[0].folders.report)

@@ -7,8 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from s2d_ray.curation.data_card import STATUSES, count_outcomes, write_data_card
-from s2d_ray.curation.registry import load_rules
-from s2d_ray.curation.rule import curate_prompt
+from s2d_ray.curation.rule import Rule, curate_prompt
 from s2d_ray.data.artifacts import Artifact
 from s2d_ray.data.files import read_rows
 from s2d_ray.data.manifests import CandidatesManifest, DistilledManifest
@@ -18,9 +17,8 @@ from s2d_ray.inference.engine import CompletionEngine, EngineDied
 from s2d_ray.inference.method_runs import Recorder
 from s2d_ray.models import Model
 from s2d_ray.recipes.recipe import Recipe
-from s2d_ray.recipes.strict import Named
 from s2d_ray.stages.row_jobs import Pass, RowFunction, RowJob, process_rows
-from s2d_ray.tasks.registry import load_task
+from s2d_ray.tasks.task import Task
 
 # Rows are cheap here; parts are large so that a big corpus does not become a million files.
 COMMIT_ROWS = 4096
@@ -28,7 +26,8 @@ COMMIT_ROWS = 4096
 
 def curate(
     recipe: Recipe,
-    rules: Sequence[Named],
+    task: Task,
+    rules: Sequence[Rule],
     model: Model,
     candidates: Artifact[CandidatesManifest],
     distilled: Artifact[DistilledManifest],
@@ -38,9 +37,9 @@ def curate(
     if distilled.open():
         return
     folder, start = distilled.path, time.monotonic()
-    needs_engine = any(rule.needs_engine for rule in load_rules(rules))
+    needs_engine = any(rule.needs_engine for rule in rules)
     job = RowJob(
-        passes=[Pass(model.folder, partial(_curate_row, recipe, rules))],
+        passes=[Pass(model.folder, partial(_curate_row, recipe, task, rules))],
         engine=recipe.engine if needs_engine else None,
         trust_remote_code=recipe.trust_remote_code,
         output=DECISIONS,
@@ -50,7 +49,7 @@ def curate(
     )
     process_rows(job, candidates.path, folder, label)
     outcomes = count_outcomes(outcome_rows(folder, ["reason", "vote_share"]))
-    write_data_card(folder, recipe, rules, outcomes, candidates.inputs, load_task(recipe.task).source)
+    write_data_card(folder, recipe, rules, outcomes, candidates.inputs, task.source)
     distilled.finish(DistilledManifest(**dict(outcomes), seconds=time.monotonic() - start))
     forget_checkpoint(folder)
 
@@ -62,9 +61,7 @@ def outcome_rows(folder: Path, columns: list[str]) -> Iterator[Row]:
             yield row | {"status": status}
 
 
-def _curate_row(recipe: Recipe, sections: Sequence[Named]) -> RowFunction:
-    rules, task = load_rules(sections), load_task(recipe.task)
-
+def _curate_row(recipe: Recipe, task: Task, rules: Sequence[Rule]) -> RowFunction:
     async def answer(row: Row, engine: CompletionEngine | None) -> list[Row]:
         candidates = candidates_from_row(row)
         seed = (str(recipe.seed), candidates.prompt.prompt_id, "curation")

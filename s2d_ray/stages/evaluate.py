@@ -17,15 +17,14 @@ from s2d_ray.data.records import ANSWERS, LABELLED, Row, labelled_from_row, labe
 from s2d_ray.data.shards import forget_checkpoint
 from s2d_ray.inference.engine import CompletionEngine, EngineDied
 from s2d_ray.inference.method_runs import run_on_all_forms
-from s2d_ray.methods.registry import load_method
+from s2d_ray.methods.method import Method
 from s2d_ray.models import Model
 from s2d_ray.recipes.recipe import Recipe
-from s2d_ray.recipes.strict import Named
 from s2d_ray.stages.row_jobs import Pass, RowFunction, RowJob, process_rows
 from s2d_ray.tasks.corpus import held_out
-from s2d_ray.tasks.registry import load_task
+from s2d_ray.tasks.task import Task
 
-Arms = Mapping[str, Named]
+Arms = Mapping[str, Method]
 """Arm name → method, for the arms of one model."""
 
 # All models pass over a part before the next one begins: large parts, few changes of the model.
@@ -33,7 +32,11 @@ COMMIT_ROWS = 1024
 
 
 def evaluate(
-    recipe: Recipe, models: Sequence[tuple[Model, Arms]], evaluation: Artifact[EvaluationManifest], label: str
+    recipe: Recipe,
+    task: Task,
+    models: Sequence[tuple[Model, Arms]],
+    evaluation: Artifact[EvaluationManifest],
+    label: str,
 ) -> None:
     """Every arm's answers to the held-out prompts; finished parts are not answered again."""
     if evaluation.open():
@@ -46,7 +49,7 @@ def evaluate(
     write_table(source / "part-0.parquet", table)
     job = RowJob(
         # One engine for all: a model takes a second to load into it, an engine half a minute to start.
-        passes=[Pass(model.folder, partial(_answer_row, recipe, dict(arms))) for model, arms in models],
+        passes=[Pass(model.folder, partial(_answer_row, recipe, task, arms)) for model, arms in models],
         engine=recipe.answering_engine,
         trust_remote_code=recipe.trust_remote_code,
         output=ANSWERS,
@@ -54,20 +57,19 @@ def evaluate(
         commit_rows=min(COMMIT_ROWS, max(1, ceil(len(items) / recipe.engine.max_engines))),
     )
     process_rows(job, source, folder, label)
-    arms = tuple(arm for _, arms in models for arm in arms)
-    evaluation.finish(EvaluationManifest(rows=len(items), arms=arms, seconds=time.monotonic() - start))
+    names = tuple(arm for _, arms in models for arm in arms)
+    evaluation.finish(EvaluationManifest(rows=len(items), arms=names, seconds=time.monotonic() - start))
     forget_checkpoint(folder)
 
 
-def _answer_row(recipe: Recipe, arms: Arms) -> RowFunction:
+def _answer_row(recipe: Recipe, task: Task, arms: Arms) -> RowFunction:
     """What an engine actor does with one held-out prompt: each arm of its model."""
-    methods = {arm: load_method(section) for arm, section in arms.items()}
-    task, settings = load_task(recipe.task), recipe.evaluate
+    settings = recipe.evaluate
 
     async def answer(row: Row, engine: CompletionEngine) -> list[Row]:
         prompt = labelled_from_row(row).prompt
         answers: list[Row] = []
-        for arm, method in methods.items():
+        for arm, method in arms.items():
             given: Row = {"arm": arm, "samples": [], "error": ""}
             try:
                 samples = await run_on_all_forms(

@@ -14,17 +14,17 @@ from s2d_ray.data.shards import forget_checkpoint
 from s2d_ray.errors import UserError
 from s2d_ray.inference.engine import CompletionEngine, EngineDied, EngineError
 from s2d_ray.inference.method_runs import run_on_all_forms
-from s2d_ray.methods.registry import load_method
+from s2d_ray.methods.method import Method
 from s2d_ray.models import Model
 from s2d_ray.recipes.recipe import Recipe
-from s2d_ray.recipes.strict import Named
 from s2d_ray.stages.row_jobs import Pass, RowFunction, RowJob, process_rows
-from s2d_ray.tasks.registry import load_task
+from s2d_ray.tasks.task import Task
 
 
 def generate(
     recipe: Recipe,
-    method: Named,
+    task: Task,
+    method: Method,
     model: Model,
     corpus: Artifact[CorpusManifest],
     candidates: Artifact[CandidatesManifest],
@@ -39,7 +39,7 @@ def generate(
     settings, folder = recipe.generate, candidates.path
     start = time.monotonic()
     job = RowJob(
-        passes=[Pass(model.folder, partial(_answer_row, recipe, method))],
+        passes=[Pass(model.folder, partial(_answer_row, recipe, task, method))],
         engine=recipe.engine,
         trust_remote_code=recipe.trust_remote_code,
         output=CANDIDATES,
@@ -79,9 +79,9 @@ def _failures(folder: Path) -> tuple[int, int, str]:
     return total, failed, first
 
 
-def _answer_row(recipe: Recipe, method_section: Named) -> RowFunction:
+def _answer_row(recipe: Recipe, task: Task, method: Method) -> RowFunction:
     """What an engine actor does with one prompt: the method, as often as the recipe says."""
-    method, task, settings = load_method(method_section), load_task(recipe.task), recipe.generate
+    settings = recipe.generate
 
     async def answer(row: Row, engine: CompletionEngine) -> list[Row]:
         prompt = prompt_from_row(row)

@@ -10,11 +10,11 @@ import yaml
 
 from s2d_ray.curation.data_card import STATUSES, count_outcomes, why_nothing_kept, write_data_card
 from s2d_ray.curation.majority import Majority
-from s2d_ray.curation.rule import curate_prompt
+from s2d_ray.curation.rule import Rule, curate_prompt
+from s2d_ray.curation.unfiltered import Unfiltered
 from s2d_ray.data.manifests import Outcomes, VoteShares
 from s2d_ray.data.records import DECISIONS, Candidates, Row, assistant, user
 from s2d_ray.recipes.recipe import Recipe
-from s2d_ray.recipes.strict import Named
 from tests.curation.parsed_samples import Words, candidates
 
 A, B = "it is a", "it is b"
@@ -39,7 +39,7 @@ async def decided(corpus: list[Candidates]) -> list[Row]:
     return [await curate_prompt(given, [Majority()], Words(), None) for given in corpus]
 
 
-async def distilled(folder: Path, corpus: list[Candidates], rules: Sequence[Named] = RECIPE.curate.rules) -> Outcomes:
+async def distilled(folder: Path, corpus: list[Candidates], rules: Sequence[Rule] = (Majority(),)) -> Outcomes:
     """A folder as the stage leaves it, a part per status and file; the counts that it wrote."""
     rows = await decided(corpus)
     columns = [DECISIONS.field(name) for name in DECISIONS.names if name != "status"]
@@ -111,7 +111,7 @@ async def test_the_card_says_how_it_was_made(tmp_path: Path) -> None:
 
 
 async def test_the_card_names_the_rules_that_were_applied_and_not_those_of_the_recipe(tmp_path: Path) -> None:
-    await distilled(tmp_path, CORPUS, [Named(name="unfiltered")])
+    await distilled(tmp_path, CORPUS, [Unfiltered()])
     [line] = [line for line in (tmp_path / "README.md").read_text().splitlines() if line.startswith("- Curation rules")]
     assert "unfiltered" in line
     assert "majority" not in line

@@ -16,7 +16,6 @@ from s2d_ray.data.files import read_json, read_rows
 from s2d_ray.data.folders import RunFolders
 from s2d_ray.recipes.load import load_recipe
 from s2d_ray.runs import pipeline
-from s2d_ray.runs.graph import base_arms
 from s2d_ray.stages.cluster import OBJECT_STORE_BYTES, SPARE_SLOTS, joined
 from s2d_ray.stages.evaluate import evaluate
 from tests.stages.runs import ids, run_here, write_corpus, write_recipe
@@ -130,7 +129,7 @@ def test_one_engine_holds_one_gpu_in_generation_in_curation_that_asks_the_model_
     [plan] = pipeline.prepare(loaded, RunFolders(base), ["generate"])
     [part] = plan.parts
     with watching() as held:
-        evaluate(part.recipe, [(plan.base, base_arms(part.recipe))], part.evaluation, "evaluate")
+        evaluate(part.recipe, part.task, [(plan.base, part.base_arms)], part.evaluation, "evaluate")
     assert max(held.seen) == 1
     answered = Counter(row["arm"] for row in read_rows(part.evaluation.path))
     held_out = part.evaluation.manifest.rows
