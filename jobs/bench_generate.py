@@ -128,7 +128,7 @@ def main() -> None:
         assert worker.stdin is not None
         answer_of(worker, "READY")
         model = resolve_model(recipe.model, recipe.model_revision)
-        corpus = write_corpus(recipe, Path(folder) / "prompts", overwrite=False)
+        corpus = write_corpus(recipe, load_task(recipe.task), Path(folder) / "prompts", overwrite=False)
         for number in range(options.rounds):
             ours = through_ray(recipe, model, corpus)
             print("go", file=worker.stdin, flush=True)

@@ -114,12 +114,12 @@ def worker(folder: Path, prompts: int, engines: int) -> None:
         print("STAGE", json.dumps({stage: time.monotonic() - clock}), flush=True)
         clock = time.monotonic()
 
-    corpus = write_corpus(recipe, folder / "prompts", overwrite=False)
+    task = load_task(recipe.task)
+    corpus = write_corpus(recipe, task, folder / "prompts")
     say("corpus")
     with joined(folder / "logs"):
         say("ray")
         candidates = candidates_artifact(recipe, recipe.method, model, corpus, folder / "candidates")
-        task = load_task(recipe.task)
         generate(recipe, task, load_method(recipe.method), model, corpus, candidates, "generate")
         say("generate")
         distilled = Artifact(folder / "distilled", {"candidates": candidates.fingerprint}, DistilledManifest)

@@ -34,6 +34,7 @@ from s2d_ray.report.ledger import Tokens, step_tokens
 from s2d_ray.runs import pipeline
 from s2d_ray.runs.dtypes import with_dtype
 from s2d_ray.runs.graph import Branch, Part, Plan, make_plans
+from s2d_ray.runs.resolved import resolve
 from s2d_ray.training.encoding import encode
 from s2d_ray.training.schedule import total_steps
 
@@ -85,7 +86,7 @@ def measure_run(recipe: AnyRecipe, folders: RunFolders) -> list[Measured]:
             f"no curated run of {recipe.name} in {folders.base} to measure: measure a sample of 32 prompts with "
             f"--measure 32, or first `s2d run {recipe.name} --until curate`"
         )
-    plan = make_plans(with_dtype(recipe, folders), folders)[0]
+    plan = make_plans(resolve(with_dtype(recipe, folders)), folders)[0]
     spent = time_spent(folders.base)
     measured = []
     for part in plan.parts:
@@ -102,8 +103,9 @@ def measure_sample(recipe: AnyRecipe) -> list[Measured]:
     with tempfile.TemporaryDirectory() as root:
         folders = RunFolders(Path(root) / recipe.name)
         stages = ("generate", "curate")
-        pipeline.ingest(recipe, folders)
-        plan = pipeline.prepare(recipe, folders, stages)[0]
+        resolved = resolve(recipe)
+        pipeline.ingest(resolved, folders)
+        plan = pipeline.prepare(resolved, folders, stages)[0]
         from s2d_ray.stages.cluster import has_gpus, joined
 
         with joined(folders.logs):

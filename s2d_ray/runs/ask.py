@@ -15,12 +15,11 @@ from s2d_ray.errors import UserError
 from s2d_ray.inference.engine import CompletionEngine, EngineDied, EngineError
 from s2d_ray.inference.method_runs import run_method
 from s2d_ray.inference.start import start_engine
-from s2d_ray.methods.registry import load_method
+from s2d_ray.methods.direct import direct
+from s2d_ray.methods.method import Method
 from s2d_ray.models import Model, resolve_model
-from s2d_ray.recipes.recipe import Recipe
-from s2d_ray.recipes.strict import Named
-from s2d_ray.runs.graph import SYSTEM1, base_arms, find_distilled
-from s2d_ray.tasks.registry import load_task
+from s2d_ray.runs.graph import find_distilled
+from s2d_ray.runs.resolved import SYSTEM1, ResolvedPart
 
 T = TypeVar("T")
 
@@ -31,7 +30,9 @@ class Arm:
 
     name: str
     model: Model
-    method: Named
+    method: Method
+    method_name: str
+    """As the recipe calls it."""
     note: str = ""
     """What to know about the model."""
 
@@ -57,12 +58,12 @@ class Reply:
     """From the prompt to the answer, without the engine's start; steps may overlap."""
 
 
-def prompt_of(recipe: Recipe, question: str | None) -> Prompt:
+def prompt_of(part: ResolvedPart, question: str | None) -> Prompt:
     """The prompt of a question; without one, the first held-out prompt of the recipe's task.
 
     Raises UserError where the task can make no prompt of it.
     """
-    task = load_task(recipe.task)
+    task, recipe = part.task, part.recipe
     if question is not None:
         if not question.strip():
             raise UserError("the question is empty: type one, or leave it out for a held-out prompt")
@@ -73,28 +74,28 @@ def prompt_of(recipe: Recipe, question: str | None) -> Prompt:
     return item.prompt
 
 
-def arms_of(recipe: Recipe, folders: RunFolders) -> list[Arm]:
+def arms_of(part: ResolvedPart, folders: RunFolders) -> list[Arm]:
     """System 1, System 2 and, where an earlier run left its model, distilled System 1.
 
     Raises UserError where there is no such base model.
     """
-    base = resolve_model(recipe.model, recipe.model_revision)
-    methods = base_arms(recipe)
-    arms = [Arm(name, base, methods[name]) for name in ("base", "teacher")]
-    if found := find_distilled(recipe, folders, base):
+    base = resolve_model(part.recipe.model, part.recipe.model_revision)
+    names = {"base": SYSTEM1.name, "teacher": part.recipe.method.name}
+    arms = [Arm(arm, base, part.base_arms[arm], name) for arm, name in names.items()]
+    if found := find_distilled(part, folders, base):
         note = f"trained on {found.examples} pairs"
         if found.changes:
             note += f", by another recipe than this one: {found.changes}"
-        arms.append(Arm("student", found.model, SYSTEM1, note))
+        arms.append(Arm("student", found.model, direct, SYSTEM1.name, note))
     return arms
 
 
-async def replies_of(recipe: Recipe, prompt: Prompt, arms: Sequence[Arm]) -> list[Reply]:
+async def replies_of(part: ResolvedPart, prompt: Prompt, arms: Sequence[Arm]) -> list[Reply]:
     """What each arm replies, sampled as in evaluation.
 
     Raises EngineDied where the engine does not start or ends on the way, and UserError where a method fails.
     """
-    replies, loaded = [], arms[0].model
+    recipe, replies, loaded = part.recipe, list[Reply](), arms[0].model
     engine = await _ready(start_engine(recipe.engine, loaded.folder, recipe.trust_remote_code))
     try:
         # One after the other: no arm's seconds hold another's calls.
@@ -102,7 +103,7 @@ async def replies_of(recipe: Recipe, prompt: Prompt, arms: Sequence[Arm]) -> lis
             if arm.model != loaded:
                 await _ready(engine.load(arm.model.folder))
                 loaded = arm.model
-            replies.append(await _reply(recipe, prompt, arm, engine))
+            replies.append(await _reply(part, prompt, arm, engine))
     finally:
         engine.close()
     return replies
@@ -118,23 +119,23 @@ async def _ready(start: Awaitable[T]) -> T:
         raise EngineDied(f"it did not start: {error}") from error
 
 
-async def _reply(recipe: Recipe, prompt: Prompt, arm: Arm, engine: CompletionEngine) -> Reply:
-    task, method = load_task(recipe.task), load_method(arm.method)
+async def _reply(part: ResolvedPart, prompt: Prompt, arm: Arm, engine: CompletionEngine) -> Reply:
+    recipe = part.recipe
     start = time.monotonic()
     try:
-        [sample] = await run_method(method, prompt, engine, recipe.evaluate.sampling, 1, recipe.seed)
+        [sample] = await run_method(arm.method, prompt, engine, recipe.evaluate.sampling, 1, recipe.seed)
         seconds = time.monotonic() - start
-        answer = None if sample.error else task.parse(sample.text, prompt)
+        answer = None if sample.error else part.task.parse(sample.text, prompt)
     except EngineError as error:
         sample, seconds, answer = Sample("", error=str(error)), time.monotonic() - start, None
     except (EngineDied, UserError):
         raise
     except Exception as error:  # A bug in a method or task of the user's own.
-        raise UserError(f"method {arm.method.name} failed ({type(error).__name__}: {error}); see --debug") from error
+        raise UserError(f"method {arm.method_name} failed ({type(error).__name__}: {error}); see --debug") from error
     return Reply(
         arm=arm.name,
         model=arm.model.name,
-        method=arm.method.name,
+        method=arm.method_name,
         note=arm.note,
         steps=sample.steps,
         text=sample.text,

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from s2d_ray.arms import further_arm
-from s2d_ray.curation.registry import load_rules
 from s2d_ray.curation.rule import Rule
+from s2d_ray.curation.unfiltered import Unfiltered
 from s2d_ray.data.artifacts import Artifact, Json
 from s2d_ray.data.folders import RunFolders
 from s2d_ray.data.manifests import (
@@ -22,17 +21,16 @@ from s2d_ray.data.manifests import (
     EvaluationManifest,
     ModelManifest,
 )
+from s2d_ray.methods.direct import direct
 from s2d_ray.methods.method import Method
-from s2d_ray.methods.registry import load_method
 from s2d_ray.models import Model, resolve_model
 from s2d_ray.recipes.recipe import AnyRecipe, Mixture, Recipe
 from s2d_ray.recipes.strict import Named
+from s2d_ray.runs.resolved import SYSTEM1, ResolvedPart, ResolvedRecipe, base_arms
 from s2d_ray.tasks.corpus import corpus_inputs, held_out, held_out_digest, ingested, task_inputs
-from s2d_ray.tasks.registry import load_task
 from s2d_ray.tasks.task import Task
 
-SYSTEM1 = Named(name="direct")
-UNFILTERED = (Named(name="unfiltered"),)
+UNFILTERED = Named(name="unfiltered")
 PLACEMENT = {
     "workers",
     "zero_stage",
@@ -156,22 +154,28 @@ class _Prompts(NamedTuple):
     """Digest of the held-out prompts."""
 
 
-def make_plans(recipe: AnyRecipe, folders: RunFolders) -> list[Plan]:
-    """A plan per round, over the corpus that ingest has left. Resolves and checks all that a recipe names.
+def make_plans(resolved: ResolvedRecipe, folders: RunFolders) -> list[Plan]:
+    """A plan per round, over the corpus that ingest has left.
 
     Writes nothing. Raises UserError for what does not exist or cannot be read, before Ray or an engine is started.
     """
+    recipe = resolved.recipe
     base = resolve_model(recipe.model, recipe.model_revision)
     prompts = {
-        name: _Prompts(ingested(own, folders.part(name).prompts), held_out_digest(held_out(own)))
-        for name, own in recipe.recipes().items()
+        name: _Prompts(
+            ingested(part.recipe, part.task, folders.part(name).prompts),
+            held_out_digest(held_out(part.recipe, part.task)),
+        )
+        for name, part in resolved.parts.items()
     }
     plans: list[Plan] = []
     for number in range(1, recipe.rounds + 1):
-        plan = _plan(number, recipe, folders.round(number), base, prompts, tuple(plans))
+        plan = _plan(number, resolved, folders.round(number), base, prompts, tuple(plans))
         plans.append(plan)
         model = plan.trainings[0].model
-        recipe = recipe.model_copy(update={"model": str(model.path), "model_revision": None})
+        resolved = resolved.with_settings(
+            resolved.recipe.model_copy(update={"model": str(model.path), "model_revision": None})
+        )
         # Not there yet: what it will be made from identifies it.
         base = Model(f"round-{number}", model.path, model.fingerprint)
     return plans
@@ -179,15 +183,16 @@ def make_plans(recipe: AnyRecipe, folders: RunFolders) -> list[Plan]:
 
 def _plan(
     number: int,
-    recipe: AnyRecipe,
+    resolved: ResolvedRecipe,
     folders: RunFolders,
     base: Model,
     prompts: Mapping[str, _Prompts],
     earlier: Sequence[Plan],
 ) -> Plan:
-    recipes = recipe.recipes()
+    recipe = resolved.recipe
     branches = {
-        name: _branches(own, folders.part(name), base, prompts[name].corpus) for name, own in sorted(recipes.items())
+        name: _branches(part, folders.part(name), base, prompts[name].corpus)
+        for name, part in sorted(resolved.parts.items())
     }
     trainings = [
         _training(recipe, folders, base, dict(zip(branches, of_parts, strict=True)))
@@ -196,19 +201,19 @@ def _plan(
     parts = [
         Part(
             name,
-            own,
-            load_task(own.task),
+            part.recipe,
+            part.task,
             folders.part(name),
             prompts[name].corpus,
             branches[name],
-            {arm: load_method(method) for arm, method in base_arms(own).items()},
+            part.base_arms,
             Artifact(
                 folders.part(name).evaluation,
-                _evaluation_inputs(own, base, trainings, prompts[name].held_out),
+                _evaluation_inputs(part.recipe, base, trainings, prompts[name].held_out),
                 EvaluationManifest,
             ),
         )
-        for name, own in recipes.items()
+        for name, part in resolved.parts.items()
     ]
     return Plan(number, recipe, folders, base, parts, trainings, earlier)
 
@@ -224,14 +229,14 @@ class Distilled:
     """How the recipe of that run differs from the one at hand; empty where it does not."""
 
 
-def find_distilled(recipe: Recipe, folders: RunFolders, base: Model) -> Distilled | None:
+def find_distilled(part: ResolvedPart, folders: RunFolders, base: Model) -> Distilled | None:
     """The finished model in a recipe's results folder, if there is one. Writes nothing, and reads no prompts."""
     prompts = Artifact(folders.prompts, {}, CorpusManifest)
     if not prompts.finished or not Artifact(folders.model, {}, ModelManifest).finished:
         return None
-    corpus = Artifact(folders.prompts, corpus_inputs(recipe, prompts.manifest.digest), CorpusManifest)
-    main, *_ = _branches(recipe, folders, base, corpus)
-    training = _training(recipe, folders, base, {"": main})
+    corpus = Artifact(folders.prompts, corpus_inputs(part.recipe, part.task, prompts.manifest.digest), CorpusManifest)
+    main, *_ = _branches(part, folders, base, corpus)
+    training = _training(part.recipe, folders, base, {"": main})
     if not training.made_model:
         return None
     # A stage's inputs hold the fingerprint of the one before: the first that differs is where they part.
@@ -241,13 +246,6 @@ def find_distilled(recipe: Recipe, folders: RunFolders, base: Model) -> Distille
     changes = next(filter(None, (stage.changes for stage in stages)), "")
     examples = training.model.manifest.examples
     return Distilled(Model.local(f"{base.name}, distilled", folders.model), examples, changes)
-
-
-def base_arms(recipe: Recipe) -> dict[str, Named]:
-    """The arms of the base model in evaluation, and the method of each."""
-    options = recipe.method.options | recipe.evaluate.method
-    further = {further_arm(method.name): method for method in recipe.evaluate.also}
-    return {"base": SYSTEM1, "teacher": Named(name=recipe.method.name, **options), **further}
 
 
 def candidates_artifact(
@@ -270,31 +268,33 @@ def candidates_artifact(
     )
 
 
-def _branches(recipe: Recipe, folders: RunFolders, base: Model, corpus: Artifact[CorpusManifest]) -> list[Branch]:
-    rules = recipe.curate.rules
+def _branches(part: ResolvedPart, folders: RunFolders, base: Model, corpus: Artifact[CorpusManifest]) -> list[Branch]:
+    recipe = part.recipe
 
     def branch(
         arm: str,
         own: RunFolders,
-        method: Named,
-        rules: Sequence[Named],
+        method: Method,
+        rules: Sequence[Rule],
+        sections: Sequence[Named],
         candidates: Artifact[CandidatesManifest],
     ) -> Branch:
-        distilled = Artifact(own.distilled, _distilled_inputs(recipe, rules, candidates), DistilledManifest)
+        names = [section.name for section in sections]
+        distilled = Artifact(own.distilled, _distilled_inputs(part, names, rules, candidates), DistilledManifest)
         generates = own.candidates == candidates.path
-        made = load_method(method), load_rules(rules)
-        return Branch(arm, *made, candidates, distilled, generates, recipe.train.max_examples)
+        return Branch(arm, method, rules, candidates, distilled, generates, recipe.train.max_examples)
 
+    rules = part.rules, recipe.curate.rules
     answers = candidates_artifact(recipe, recipe.method, base, corpus, folders.candidates)
-    main = branch("student", folders, recipe.method, rules, answers)
+    main = branch("student", folders, part.method, *rules, answers)
     if not recipe.evaluate.controls:
         return [main]
     votes, raw = folders.control("student_of_base"), folders.control("student_uncurated")
     own_answers = candidates_artifact(recipe, SYSTEM1, base, corpus, votes.candidates)
     return [
         main,
-        branch("student_of_base", votes, SYSTEM1, rules, own_answers),
-        branch("student_uncurated", raw, recipe.method, UNFILTERED, answers),
+        branch("student_of_base", votes, direct, *rules, own_answers),
+        branch("student_uncurated", raw, part.method, [Unfiltered()], [UNFILTERED], answers),
     ]
 
 
@@ -317,12 +317,14 @@ def _engine_inputs(recipe: Recipe) -> Json:
     }
 
 
-def _distilled_inputs(recipe: Recipe, sections: Sequence[Named], candidates: Artifact[CandidatesManifest]) -> Json:
-    named = zip(sections, load_rules(sections), strict=True)
+def _distilled_inputs(
+    part: ResolvedPart, names: Sequence[str], rules: Sequence[Rule], candidates: Artifact[CandidatesManifest]
+) -> Json:
+    named = zip(names, rules, strict=True)
     return {
         "candidates": candidates.fingerprint,
-        "rules": [{"name": section.name, **rule.model_dump(mode="json")} for section, rule in named],
-        "task": task_inputs(recipe),
+        "rules": [{"name": name, **rule.model_dump(mode="json")} for name, rule in named],
+        "task": task_inputs(part.recipe, part.task),
     }
 
 

@@ -14,28 +14,25 @@ from functools import partial
 from typing import Any
 
 from s2d_ray.arms import refuse_former
-from s2d_ray.curation.registry import load_rules
 from s2d_ray.data.artifacts import INPUTS, Artifact
 from s2d_ray.data.files import read_json
 from s2d_ray.data.folders import RunFolders
 from s2d_ray.devices import Choice, choose_dtype
-from s2d_ray.imports import import_object
 from s2d_ray.methods.direct import direct
-from s2d_ray.methods.registry import load_method
 from s2d_ray.models import Model
 from s2d_ray.recipes.recipe import AnyRecipe
 from s2d_ray.runs.dtypes import with_dtype
-from s2d_ray.runs.graph import Plan, base_arms, make_plans
+from s2d_ray.runs.graph import Plan, make_plans
 from s2d_ray.runs.names import STAGES as STAGE_NAMES
+from s2d_ray.runs.resolved import ResolvedRecipe
 from s2d_ray.tasks.corpus import write_corpus
-from s2d_ray.tasks.registry import load_task
 from s2d_ray.terminal import console
 
 
-def ingest(recipe: AnyRecipe, folders: RunFolders, overwrite: bool = False) -> None:
+def ingest(resolved: ResolvedRecipe, folders: RunFolders, overwrite: bool = False) -> None:
     """The unlabelled prompts of each part, read once and written with their ids."""
-    for name, own in recipe.recipes().items():
-        write_corpus(own, folders.part(name).prompts, overwrite)
+    for name, part in resolved.parts.items():
+        write_corpus(part.recipe, part.task, folders.part(name).prompts, overwrite)
 
 
 def generate(plan: Plan) -> None:
@@ -130,17 +127,6 @@ def _made_before(plan: Plan, stage: str) -> list[Artifact[Any]]:
     return [artifact for earlier in names[: names.index(stage)] for artifact in plan.artifacts(earlier)]
 
 
-def check(recipe: AnyRecipe) -> None:
-    """All that a recipe names, without writing anything or looking at the model. Raises UserError."""
-    for own in recipe.recipes().values():
-        for method in (own.method, *base_arms(own).values()):
-            load_method(method)
-        load_rules(own.curate.rules)
-        if own.engine.kind == "scripted":
-            import_object(own.engine.script)
-        next(load_task(own.task).items("train", own.seed), None)
-
-
 def _choose_dtype(recipe: AnyRecipe, folders: RunFolders) -> Choice:
     """For the machines that engines run on, and said."""
     if recipe.engine.kind == "vllm" and os.environ.get("RAY_ADDRESS"):
@@ -161,16 +147,17 @@ def _refuse_former_arms(plans: Sequence[Plan]) -> None:
                 refuse_former(read_json(inputs).get("methods", ()), part.evaluation.path, plan.recipe.name)
 
 
-def prepare(recipe: AnyRecipe, folders: RunFolders, stages: Sequence[str], overwrite: bool = False) -> list[Plan]:
+def prepare(
+    resolved: ResolvedRecipe, folders: RunFolders, stages: Sequence[str], overwrite: bool = False
+) -> list[Plan]:
     """The plans of a run, one a round, after all that can be checked without Ray or an engine. Raises UserError.
 
     The folders of `stages`, which come after `ingest`, are made ready: results of another recipe are refused, or
     removed if `overwrite`. In later rounds only those that are there already: a round may turn out to be the last.
     """
-    check(recipe)
-    anew = overwrite and stages[0] == next(iter(STAGES))
+    recipe, anew = resolved.recipe, overwrite and stages[0] == next(iter(STAGES))
     recipe = with_dtype(recipe, None if anew else folders, partial(_choose_dtype, recipe, folders))
-    plans = make_plans(recipe, folders)
+    plans = make_plans(resolved.with_settings(recipe), folders)
     if not (overwrite and "evaluate" in stages):
         _refuse_former_arms(plans)
     for artifact in _made_before(plans[0], stages[0]):

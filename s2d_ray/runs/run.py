@@ -31,6 +31,7 @@ from s2d_ray.runs import pipeline
 from s2d_ray.runs.ask import Reply, arms_of, prompt_of, replies_of
 from s2d_ray.runs.dtypes import with_dtype
 from s2d_ray.runs.names import STAGES
+from s2d_ray.runs.resolved import ResolvedRecipe, resolve
 from s2d_ray.runs.whole import whole_yaml
 from s2d_ray.terminal import console, quiet
 
@@ -74,7 +75,7 @@ class Run:
 
     def check(self) -> None:
         """Raises UserError where something that the recipe names does not exist or cannot be read."""
-        pipeline.check(self.recipe)
+        resolve(self.recipe)
 
     def execute(self, *stages: str, until: str | None = None, overwrite: bool = False) -> "Run":
         """Run stages, by default all, or all up to `until`; gives the run itself.
@@ -85,9 +86,9 @@ class Run:
         chosen = _chosen(stages, until)
         if ray_job() and not self._root.is_absolute():
             raise UserError(f"a Ray job's working folder is temporary: give --root as a path from /, not {self._root}")
-        pipeline.check(self.recipe)
+        resolved = resolve(self.recipe)
         begin = time.monotonic()
-        taken, plans = _run_stages(self.recipe, self.folders, chosen, overwrite)
+        taken, plans = _run_stages(resolved, self.folders, chosen, overwrite)
         for name, seconds in taken.items():
             console.print(f"  {name:10} {seconds:7.1f} s")
         console.print(f"  {'in all':10} {time.monotonic() - begin:7.1f} s")
@@ -188,14 +189,14 @@ class Run:
 
         Raises UserError where the task can make no prompt of it, or the engine does not start.
         """
-        pipeline.check(self.single_recipe)
-        prompt = prompt_of(self.single_recipe, question)
-        recipe = with_dtype(self.single_recipe, self.folders)
-        arms = arms_of(recipe, self.folders)
+        resolved = resolve(self.single_recipe)
+        prompt = prompt_of(resolved.parts[""], question)
+        part = resolved.with_settings(with_dtype(self.single_recipe, self.folders)).parts[""]
+        arms = arms_of(part, self.folders)
         log = self.folders.logs / "ask.log"
         try:
             with quiet(log):
-                return Asked(prompt, _finished(replies_of(recipe, prompt, arms)))
+                return Asked(prompt, _finished(replies_of(part, prompt, arms)))
         except EngineDied as error:
             raise UserError(f"the engine is gone ({error}): what it said is in {log}") from error
 
@@ -245,7 +246,7 @@ def _chosen(stages: Sequence[str], until: str | None) -> list[str]:
 
 
 def _run_stages(
-    recipe: AnyRecipe, folders: RunFolders, stages: Sequence[str], overwrite: bool
+    resolved: ResolvedRecipe, folders: RunFolders, stages: Sequence[str], overwrite: bool
 ) -> tuple[dict[str, float], list["Plan"]]:
     """The seconds of each stage, and the plans that were run."""
     taken: dict[str, float] = {}
@@ -253,15 +254,15 @@ def _run_stages(
         if "ingest" in stages:
             start = time.monotonic()
             with attempt.stage("ingest"):
-                pipeline.ingest(recipe, folders, overwrite)
+                pipeline.ingest(resolved, folders, overwrite)
             taken["ingest"] = time.monotonic() - start
         later = [name for name in stages if name != "ingest"]
         if not later:
             return taken, []
-        plans = pipeline.prepare(recipe, folders, later, overwrite)
+        plans = pipeline.prepare(resolved, folders, later, overwrite)
         write_text(folders.base / "recipe.yaml", whole_yaml(plans[0].recipe))
         logs = f"logs of Ray, vLLM and DeepSpeed: {folders.logs}"
-        console.print(f"{recipe.name} in {folders.base}, attempt {attempt.number} ({logs})")
+        console.print(f"{resolved.recipe.name} in {folders.base}, attempt {attempt.number} ({logs})")
         # Ray takes seconds to import: not before everything is known to be right.
         from s2d_ray.stages.cluster import gpus_counted, joined
 

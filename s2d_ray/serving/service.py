@@ -20,6 +20,7 @@ from s2d_ray.recipes.strict import Strict
 from s2d_ray.report.schema import read_report
 from s2d_ray.runs.dtypes import with_dtype
 from s2d_ray.runs.graph import find_distilled
+from s2d_ray.runs.resolved import resolve as resolve_recipe
 from s2d_ray.serving.auth import load_access
 from s2d_ray.serving.deployments import Served, application
 from s2d_ray.serving.responders import Confidence
@@ -37,7 +38,7 @@ def resolve(recipe: Recipe, folders: RunFolders) -> Served:
     access = load_access(recipe.serve, os.environ)
     recipe = with_dtype(recipe, folders)
     base = resolve_model(recipe.model, recipe.model_revision)
-    distilled = find_distilled(recipe, folders, base)
+    distilled = find_distilled(resolve_recipe(recipe).parts[""], folders, base)
     if distilled is None:
         raise UserError(f"{folders.base} has no distilled model to serve: run `s2d run {recipe.name}` first")
     if distilled.changes:

@@ -41,7 +41,7 @@ def evaluate(
     """Every arm's answers to the held-out prompts; finished parts are not answered again."""
     if evaluation.open():
         return
-    items, folder = held_out(recipe), evaluation.path
+    items, folder = held_out(recipe, task), evaluation.path
     start = time.monotonic()
     source = folder / "_held_out"
     source.mkdir(exist_ok=True)

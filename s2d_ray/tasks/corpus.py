@@ -14,42 +14,41 @@ from s2d_ray.data.files import replacing
 from s2d_ray.data.manifests import CorpusManifest
 from s2d_ray.data.records import PROMPTS, LabelledPrompt, Row, content_id, prompt_to_row
 from s2d_ray.recipes.recipe import Recipe, smaller
-from s2d_ray.tasks.registry import load_task
-from s2d_ray.tasks.task import training_prompts
+from s2d_ray.tasks.task import Task, training_prompts
 
 # A part of the work reads whole row groups, so these are small; a file's footer lists its groups, so files end too.
 ROWS_PER_GROUP = 1024
 GROUPS_PER_FILE = 64
 
 
-def ingested(recipe: Recipe, folder: Path) -> Artifact[CorpusManifest]:
+def ingested(recipe: Recipe, task: Task, folder: Path) -> Artifact[CorpusManifest]:
     """The corpus that `write_corpus` left in a folder.
 
     Raises UserError where there is none yet, or it is that of other prompts or another task, seed or limit.
     """
     digest = Artifact(folder, {}, CorpusManifest).manifest.digest
-    corpus = Artifact(folder, corpus_inputs(recipe, digest), CorpusManifest)
+    corpus = Artifact(folder, corpus_inputs(recipe, task, digest), CorpusManifest)
     corpus.require()
     return corpus
 
 
-def write_corpus(recipe: Recipe, folder: Path, overwrite: bool = False) -> Artifact[CorpusManifest]:
+def write_corpus(recipe: Recipe, task: Task, folder: Path, overwrite: bool = False) -> Artifact[CorpusManifest]:
     """The unlabelled corpus as Parquet with ids: what System 2 gets to see.
 
     Reads the prompts twice, to know them and to write them, and holds only `recipe.limit` of them in memory, or a
     group where there is no limit.
     Raises UserError where the task cannot read its prompts, or the folder holds another corpus.
     """
-    total, digest = _count_and_digest(_rows(recipe))
-    artifact = Artifact(folder, corpus_inputs(recipe, digest), CorpusManifest)
+    total, digest = _count_and_digest(_rows(recipe, task))
+    artifact = Artifact(folder, corpus_inputs(recipe, task, digest), CorpusManifest)
     if not artifact.open(overwrite):
-        _write(_rows(recipe), folder)
-        artifact.finish(CorpusManifest(rows=total, source=load_task(recipe.task).source, digest=digest))
+        _write(_rows(recipe, task), folder)
+        artifact.finish(CorpusManifest(rows=total, source=task.source, digest=digest))
     return artifact
 
 
-def _rows(recipe: Recipe) -> Iterable[Row]:
-    rows = map(prompt_to_row, training_prompts(load_task(recipe.task), recipe.seed))
+def _rows(recipe: Recipe, task: Task) -> Iterable[Row]:
+    rows = map(prompt_to_row, training_prompts(task, recipe.seed))
     # Chosen by id, so that a limited corpus is a sample of the whole and not its beginning.
     return rows if recipe.limit is None else heapq.nsmallest(recipe.limit, rows, key=lambda row: str(row["prompt_id"]))
 
@@ -73,21 +72,21 @@ def _tables(rows: Iterator[Row]) -> Iterator[pa.Table]:
         yield pa.Table.from_pylist(group, schema=PROMPTS)
 
 
-def corpus_inputs(recipe: Recipe, digest: str) -> Json:
+def corpus_inputs(recipe: Recipe, task: Task, digest: str) -> Json:
     """What a corpus is made from, with the digest of its prompts."""
-    return {"task": task_inputs(recipe), "seed": recipe.seed, "limit": recipe.limit, "digest": digest}
+    return {"task": task_inputs(recipe, task), "seed": recipe.seed, "limit": recipe.limit, "digest": digest}
 
 
-def task_inputs(recipe: Recipe) -> Json:
+def task_inputs(recipe: Recipe, task: Task) -> Json:
     """The task with its defaults, so that spelling a default out changes nothing."""
-    return {"name": recipe.task.name, **load_task(recipe.task).model_dump(mode="json")}
+    return {"name": recipe.task.name, **task.model_dump(mode="json")}
 
 
-def held_out(recipe: Recipe) -> list[LabelledPrompt]:
+def held_out(recipe: Recipe, task: Task) -> list[LabelledPrompt]:
     """The held-out prompts of the recipe, at most its limit per subset and group, in order of id."""
     limit = smaller(recipe.limit, recipe.evaluate.limit)
     cells: dict[tuple[str, str], list[LabelledPrompt]] = {}
-    for item in load_task(recipe.task).items("test", recipe.seed):
+    for item in task.items("test", recipe.seed):
         cell = cells.setdefault((item.subset, item.group), [])
         cell.append(item)
         if limit is not None and len(cell) >= 2 * limit:

@@ -33,6 +33,7 @@ from s2d_ray.recipes.recipe import Mixture, Recipe
 from s2d_ray.report.ledger import Tokens
 from s2d_ray.runs.graph import make_plans
 from s2d_ray.runs.pipeline import ingest
+from s2d_ray.runs.resolved import resolve
 from tests.manifests import candidates_manifest, distilled_manifest, write_lease
 from tests.stages.runs import write_corpus, write_recipe
 
@@ -127,8 +128,8 @@ def run(tmp_path: Path, tiny_model: Path) -> tuple[Recipe, RunFolders]:
 
 def finish(loaded: Recipe, folders: RunFolders) -> int:
     """Write the run's folders; the number of prompts."""
-    ingest(loaded, folders)
-    [plan] = make_plans(loaded, folders)
+    ingest(resolve(loaded), folders)
+    [plan] = make_plans(resolve(loaded), folders)
     [branch] = plan.parts[0].branches
     prompts = [prompt_from_row(row) for row in read_rows(folders.prompts)]
     steps = (Step("rewrite", "r", "stop", 90, 60, 9, 1.0), Step("respond", "a", "stop", 10, 0, 1, 1.0))

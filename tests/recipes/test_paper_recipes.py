@@ -10,7 +10,7 @@ from s2d_ray.methods.registry import METHODS, load_method
 from s2d_ray.recipes.load import load_any, load_recipe, shipped_recipes
 from s2d_ray.recipes.strict import Named
 from s2d_ray.report.published import REPORTED, UNVERIFIED, reported_for
-from s2d_ray.runs.graph import base_arms
+from s2d_ray.runs.resolved import base_arms
 from s2d_ray.tasks.registry import TASKS, load_task
 from s2d_ray.tasks.task import training_prompts
 

@@ -30,6 +30,7 @@ from s2d_ray.recipes.sections import Engine, Sampling
 from s2d_ray.runs.ask import Reply
 from s2d_ray.runs.graph import make_plans
 from s2d_ray.runs.pipeline import STAGES, ingest, prepare
+from s2d_ray.runs.resolved import resolve
 from s2d_ray.tasks.registry import load_task
 from tests.manifests import finish
 from tests.method_runs import Reply as Script
@@ -252,8 +253,8 @@ def finish_a_run(base: Path, root: Path, *extra: str) -> RunFolders:
     """The folders that a run to the end of training leaves, as far as `ask` looks at them."""
     recipe = load_recipe("s2a-geonames", [*overrides(base), *extra])
     folders = RunFolders(root / recipe.name)
-    ingest(recipe, folders)
-    [plan] = prepare(recipe, folders, list(STAGES))
+    ingest(resolve(recipe), folders)
+    [plan] = prepare(resolve(recipe), folders, list(STAGES))
     for stage in ("generate", "curate", "train"):
         finish(plan.artifacts(stage)[0])
     write_model(folders.model)
@@ -329,7 +330,7 @@ def test_a_model_made_from_results_that_were_replaced_says_so(base: Path, tmp_pa
 
 def test_a_run_that_had_nothing_to_train_on_left_no_model(base: Path, tmp_path: Path) -> None:
     folders = finish_a_run(base, tmp_path / "runs")
-    [plan] = make_plans(load_recipe("s2a-geonames", overrides(base)), folders)
+    [plan] = make_plans(resolve(load_recipe("s2a-geonames", overrides(base))), folders)
     plan.trainings[0].model.finish(ModelManifest(skipped="nothing was kept", seconds=0.0))
     assert [reply["arm"] for reply in replies(ask(base, model, "--json", QUESTION))] == ["base", "teacher"]
 

@@ -16,6 +16,7 @@ from s2d_ray.recipes.recipe import Mixture
 from s2d_ray.recipes.strict import parse
 from s2d_ray.runs import pipeline
 from s2d_ray.runs.dtypes import recorded_dtype, with_dtype
+from s2d_ray.runs.resolved import resolve
 from tests.stages.runs import write_corpus, write_recipe
 
 
@@ -37,8 +38,8 @@ def recipe_file(tmp_path: Path, unread_model: Path) -> Path:
 def prepared(recipe_file: Path, root: Path, dtype: DType, monkeypatch: pytest.MonkeyPatch, **options: Any) -> Any:
     monkeypatch.setattr(pipeline, "choose_dtype", chooses(dtype))
     recipe = load_recipe(str(recipe_file))
-    pipeline.ingest(recipe, RunFolders(root))
-    [plan] = pipeline.prepare(recipe, RunFolders(root), list(pipeline.STAGES), **options)
+    pipeline.ingest(resolve(recipe), RunFolders(root))
+    [plan] = pipeline.prepare(resolve(recipe), RunFolders(root), list(pipeline.STAGES), **options)
     return plan
 
 
@@ -87,7 +88,7 @@ def test_another_format_than_the_runs_is_refused(
     prepared(recipe_file, tmp_path / "run", "float32", monkeypatch)
     other = load_recipe(str(recipe_file), ["engine.dtype=bfloat16"])
     with pytest.raises(UserError, match='dtype: "float32" there, "bfloat16" now'):
-        pipeline.prepare(other, RunFolders(tmp_path / "run"), ["generate"])
+        pipeline.prepare(resolve(other), RunFolders(tmp_path / "run"), ["generate"])
 
 
 def test_a_mixture_remembers_by_its_parts(tmp_path: Path, unread_model: Path) -> None:

@@ -22,8 +22,9 @@ from s2d_ray.report.report import write_report
 from s2d_ray.report.schema import Report
 from s2d_ray.runs import pipeline
 from s2d_ray.runs.dtypes import with_dtype
-from s2d_ray.runs.graph import Plan, base_arms, make_plans
+from s2d_ray.runs.graph import Plan, make_plans
 from s2d_ray.runs.names import STAGES
+from s2d_ray.runs.resolved import base_arms, resolve
 from tests.manifests import MODEL
 from tests.manifests import finish as finish_artifact
 from tests.report.toy_run import ARMS as REPORTED_ARMS
@@ -66,8 +67,8 @@ def mixture(shared: Mapping[str, Any], tasks: Mapping[str, Any], **changes: Mapp
 
 def plans_of(recipe: AnyRecipe, root: Path) -> list[Plan]:
     folders = RunFolders(root / "run")
-    pipeline.ingest(recipe, folders)
-    return make_plans(recipe, folders)
+    pipeline.ingest(resolve(recipe), folders)
+    return make_plans(resolve(recipe), folders)
 
 
 def artifacts(plans: Sequence[Plan]) -> dict[str, Artifact[Any]]:
@@ -232,14 +233,14 @@ def test_a_stage_alone_runs_in_the_rounds_that_have_got_there(recipe: Recipe, tm
 def test_a_later_round_of_another_recipe_is_refused_and_none_is_begun_early(recipe: Recipe, tmp_path: Path) -> None:
     two = recipe.model_copy(update={"rounds": 2})
     folders = RunFolders(tmp_path / "run")
-    pipeline.ingest(two, folders)
-    pipeline.prepare(two, folders, list(pipeline.STAGES))
+    pipeline.ingest(resolve(two), folders)
+    pipeline.prepare(resolve(two), folders, list(pipeline.STAGES))
     assert folders.candidates.exists()
     assert not folders.round(2).base.exists()
     Artifact(folders.round(2).candidates, {"seed": 7}, CandidatesManifest).open()
     with pytest.raises(UserError, match=r"round-2/candidates was made by a different recipe \("):
-        pipeline.prepare(two, folders, list(pipeline.STAGES))
-    plans = pipeline.prepare(two, folders, list(pipeline.STAGES), overwrite=True)
+        pipeline.prepare(resolve(two), folders, list(pipeline.STAGES))
+    plans = pipeline.prepare(resolve(two), folders, list(pipeline.STAGES), overwrite=True)
     assert (
         json.loads((folders.round(2).candidates / "inputs.json").read_text())
         == artifacts(plans)["round-2/candidates"].inputs
@@ -249,7 +250,7 @@ def test_a_later_round_of_another_recipe_is_refused_and_none_is_begun_early(reci
 def test_a_part_that_cannot_run_is_refused(shared: dict[str, Any], tasks: dict[str, Any]) -> None:
     wrong = mixture(shared, tasks, two={"method": "s3a"})
     with pytest.raises(UserError, match="no method s3a"):
-        pipeline.check(wrong)
+        resolve(wrong)
 
 
 def judging(**evaluate: Any) -> Recipe:
@@ -276,7 +277,7 @@ def test_evaluation_adds_its_options_and_its_methods() -> None:
 )
 def test_a_method_of_evaluation_that_is_none_is_refused_before_anything_runs(evaluate: Any, told: str) -> None:
     with pytest.raises(UserError) as caught:
-        pipeline.check(judging(**evaluate))
+        resolve(judging(**evaluate))
     assert told in str(caught.value)
 
 
@@ -311,8 +312,8 @@ def test_an_evaluation_with_arms_of_an_earlier_version_is_refused_until_it_is_ma
     said = r"system1, system2.*run `s2d evaluate trial --overwrite`, then `s2d report trial`"
     for stages in (["report"], ["evaluate"], list(pipeline.STAGES)):
         with pytest.raises(UserError, match=said):
-            pipeline.prepare(recipe, folders, stages)
-    pipeline.prepare(recipe, folders, ["evaluate"], overwrite=True)
+            pipeline.prepare(resolve(recipe), folders, stages)
+    pipeline.prepare(resolve(recipe), folders, ["evaluate"], overwrite=True)
     assert not manifest.exists()
 
 

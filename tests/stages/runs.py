@@ -15,6 +15,7 @@ from s2d_ray.data.folders import RunFolders
 from s2d_ray.data.records import Row
 from s2d_ray.recipes.load import load_recipe
 from s2d_ray.runs import pipeline
+from s2d_ray.runs.resolved import resolve
 
 REPOSITORY = Path(__file__).parents[2]
 PATIENCE = 600.0
@@ -61,8 +62,9 @@ def run_here(recipe: Path, root: Path, *stages: str, **overrides: str) -> Path:
     """Run stages in this process, on the Ray that a fixture started; the results folder."""
     loaded = load_recipe(str(recipe), [f"{key}={value}" for key, value in overrides.items()])
     folders = RunFolders(root / loaded.name)
-    pipeline.ingest(loaded, folders)
-    [plan] = pipeline.prepare(loaded, folders, stages)
+    resolved = resolve(loaded)
+    pipeline.ingest(resolved, folders)
+    [plan] = pipeline.prepare(resolved, folders, stages)
     for stage in stages:
         pipeline.STAGES[stage](plan)
     return folders.base

@@ -11,6 +11,7 @@ from s2d_ray.data.records import LabelledPrompt, Prompt, user
 from s2d_ray.methods.method import GenerateFunction
 from s2d_ray.recipes.recipe import Recipe
 from s2d_ray.runs import pipeline
+from s2d_ray.runs.resolved import resolve
 from s2d_ray.tasks.task import Split, Task
 from tests.stages.runs import by_id
 
@@ -64,7 +65,9 @@ def test_objects_that_no_worker_can_import_run_there(tmp_path: Path, tiny_model:
     )
     folders = RunFolders(tmp_path / recipe.name)
     stages = ("generate", "curate")
-    [plan] = pipeline.prepare(recipe, folders, stages)
+    resolved = resolve(recipe)
+    pipeline.ingest(resolved, folders)
+    [plan] = pipeline.prepare(resolved, folders, stages)
     for stage in stages:
         pipeline.STAGES[stage](plan)
     kept, rejected = (by_id(folders.distilled, status) for status in ("kept", "rejected"))

@@ -7,13 +7,16 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from s2d_ray.data.artifacts import Artifact
 from s2d_ray.data.files import part_files, read_rows
+from s2d_ray.data.manifests import CorpusManifest
 from s2d_ray.data.records import LabelledPrompt, Prompt, content_id, user
 from s2d_ray.errors import UserError
 from s2d_ray.recipes.load import load_recipe
 from s2d_ray.recipes.recipe import Recipe
 from s2d_ray.tasks import corpus
 from s2d_ray.tasks.corpus import held_out, held_out_digest, write_corpus
+from s2d_ray.tasks.registry import load_task
 from s2d_ray.tasks.task import Split, Task
 
 
@@ -51,6 +54,14 @@ def recipe_of(limit: int | None = None, evaluated: int | None = None, **task: ob
     )
 
 
+def written(recipe: Recipe, folder: Path, overwrite: bool = False) -> Artifact[CorpusManifest]:
+    return write_corpus(recipe, load_task(recipe.task), folder, overwrite)
+
+
+def evaluated_on(recipe: Recipe) -> list[LabelledPrompt]:
+    return held_out(recipe, load_task(recipe.task))
+
+
 def ids(folder: Path) -> list[str]:
     return [row["prompt_id"] for row in read_rows(folder)]
 
@@ -59,7 +70,7 @@ def ids(folder: Path) -> list[str]:
 def test_every_prompt_is_written_once(prompts: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(corpus, "ROWS_PER_GROUP", 3)
     monkeypatch.setattr(corpus, "GROUPS_PER_FILE", 2)
-    made = write_corpus(recipe_of(prompts=prompts), tmp_path / "prompts", overwrite=False)
+    made = written(recipe_of(prompts=prompts), tmp_path / "prompts", overwrite=False)
     assert Counter(ids(made.path)) == Counter(content_id("train", str(n)) for n in range(prompts))
     assert made.manifest.rows == prompts
     sizes = [pq.read_metadata(path).num_rows for path in part_files(made.path)]
@@ -68,16 +79,16 @@ def test_every_prompt_is_written_once(prompts: int, tmp_path: Path, monkeypatch:
 
 
 def test_a_limited_corpus_is_the_first_by_id(tmp_path: Path) -> None:
-    whole = sorted(ids(write_corpus(recipe_of(prompts=40), tmp_path / "whole", overwrite=False).path))
-    assert ids(write_corpus(recipe_of(limit=9, prompts=40), tmp_path / "some", overwrite=False).path) == whole[:9]
+    whole = sorted(ids(written(recipe_of(prompts=40), tmp_path / "whole", overwrite=False).path))
+    assert ids(written(recipe_of(limit=9, prompts=40), tmp_path / "some", overwrite=False).path) == whole[:9]
 
 
 def test_a_corpus_is_known_by_its_prompts_and_not_by_their_order(tmp_path: Path) -> None:
-    made = write_corpus(recipe_of(prompts=20), tmp_path, overwrite=False)
-    other = write_corpus(recipe_of(prompts=20, backwards=True), tmp_path / "other", overwrite=False)
+    made = written(recipe_of(prompts=20), tmp_path, overwrite=False)
+    other = written(recipe_of(prompts=20, backwards=True), tmp_path / "other", overwrite=False)
     assert other.manifest.digest == made.manifest.digest
     with pytest.raises(UserError, match="different recipe"):
-        write_corpus(recipe_of(prompts=20, first=1), tmp_path, overwrite=False)
+        written(recipe_of(prompts=20, first=1), tmp_path, overwrite=False)
 
 
 @pytest.mark.parametrize(
@@ -94,13 +105,13 @@ def test_the_shipped_prompts_fall_into_the_splits_as_they_always_have(
 ) -> None:
     """Where one of these changes, results of before are not gone on from, and scores do not compare."""
     recipe = load_recipe(name)
-    assert write_corpus(recipe, tmp_path, overwrite=False).fingerprint == corpus
-    assert held_out_digest(held_out(recipe)) == tested
+    assert written(recipe, tmp_path, overwrite=False).fingerprint == corpus
+    assert held_out_digest(evaluated_on(recipe)) == tested
 
 
 @pytest.mark.parametrize("limit", [None, 1, 4, 100])
 def test_held_out_prompts_are_the_first_by_id_of_each_subset(limit: int | None) -> None:
-    chosen = held_out(recipe_of(evaluated=limit, prompts=30))
+    chosen = evaluated_on(recipe_of(evaluated=limit, prompts=30))
     names = [item.prompt.prompt_id for item in chosen]
     assert names == sorted(names)
     for odd, subset in enumerate(("even", "odd")):

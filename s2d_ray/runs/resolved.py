@@ -1,0 +1,65 @@
+"""A recipe with all that it names found and checked: done once, and passed on from there."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from s2d_ray.arms import further_arm
+from s2d_ray.curation.registry import load_rules
+from s2d_ray.curation.rule import Rule
+from s2d_ray.imports import import_object
+from s2d_ray.methods.method import Method
+from s2d_ray.methods.registry import load_method
+from s2d_ray.recipes.recipe import AnyRecipe, Recipe
+from s2d_ray.recipes.strict import Named
+from s2d_ray.tasks.registry import load_task
+from s2d_ray.tasks.task import Task
+
+SYSTEM1 = Named(name="direct")
+
+
+@dataclass(frozen=True)
+class ResolvedPart:
+    """A recipe of one task, and what its names stand for."""
+
+    recipe: Recipe
+    task: Task
+    method: Method
+    rules: Sequence[Rule]
+    base_arms: Mapping[str, Method]
+    """The arms of the base model in evaluation: itself, the teacher and further System 2 methods."""
+
+
+@dataclass(frozen=True)
+class ResolvedRecipe:
+    """A recipe and its parts; the only part of a single recipe has no name."""
+
+    recipe: AnyRecipe
+    parts: Mapping[str, ResolvedPart]
+
+    def with_settings(self, recipe: AnyRecipe) -> "ResolvedRecipe":
+        """The same tasks, methods and rules under other settings: a round's own model, a number format."""
+        own = recipe.recipes()
+        return ResolvedRecipe(recipe, {name: replace(part, recipe=own[name]) for name, part in self.parts.items()})
+
+
+def resolve(recipe: AnyRecipe) -> ResolvedRecipe:
+    """Writes nothing and does not look at the model. Raises UserError for what does not exist or cannot be read."""
+    return ResolvedRecipe(recipe, {name: _resolve(own) for name, own in recipe.recipes().items()})
+
+
+def _resolve(recipe: Recipe) -> ResolvedPart:
+    method = load_method(recipe.method)
+    arms = {arm: load_method(section) for arm, section in base_arms(recipe).items()}
+    rules = load_rules(recipe.curate.rules)
+    if recipe.engine.kind == "scripted":
+        import_object(recipe.engine.script)
+    task = load_task(recipe.task)
+    next(task.items("train", recipe.seed), None)
+    return ResolvedPart(recipe, task, method, rules, arms)
+
+
+def base_arms(recipe: Recipe) -> dict[str, Named]:
+    """The arms of the base model in evaluation, and the method of each."""
+    options = recipe.method.options | recipe.evaluate.method
+    further = {further_arm(method.name): method for method in recipe.evaluate.also}
+    return {"base": SYSTEM1, "teacher": Named(name=recipe.method.name, **options), **further}
