@@ -31,7 +31,7 @@ class Slice(TypedDict):
     rows: int
 
 
-class Part(TypedDict):
+class Shard(TypedDict):
     """The unit of work, of retries and of a resume."""
 
     name: str
@@ -42,13 +42,13 @@ class Part(TypedDict):
 class Remaining:
     """What is left of a stage's work."""
 
-    parts: Sequence[Part]
+    parts: Sequence[Shard]
     rows: int
     done: int
     """Rows of the parts that are there already."""
 
 
-def rows_of(part: Part) -> int:
+def rows_of(part: Shard) -> int:
     """How many rows it has."""
     return sum(piece["rows"] for piece in part["slices"])
 
@@ -69,7 +69,7 @@ def remaining(source: Path, target: Path, rows_per_part: int) -> Remaining:
     return Remaining(left, rows, sum(map(rows_of, parts)) - rows)
 
 
-def _parts(source: Path, rows_per_part: int) -> Iterator[Part]:
+def _parts(source: Path, rows_per_part: int) -> Iterator[Shard]:
     files = part_files(source)
     with ThreadPoolExecutor() as pool:
         counts = list(pool.map(_count, files))
@@ -81,17 +81,17 @@ def _parts(source: Path, rows_per_part: int) -> Iterator[Part]:
             slices.append(Slice(path=str(path), first=first, rows=rows))
             first, room = first + rows, room - rows
             if not room:
-                yield Part(name=f"part-{number:07}", slices=slices)
+                yield Shard(name=f"part-{number:07}", slices=slices)
                 number, slices, room = number + 1, [], rows_per_part
     if slices:
-        yield Part(name=f"part-{number:07}", slices=slices)
+        yield Shard(name=f"part-{number:07}", slices=slices)
 
 
 def _count(path: Path) -> int:
     return int(parquet_file(path).metadata.num_rows)
 
 
-def read_part(part: Part) -> list[Row]:
+def read_part(part: Shard) -> list[Row]:
     """Its rows, in order."""
     return list(chain.from_iterable(table.to_pylist() for piece in part["slices"] for table in _read(piece)))
 
@@ -108,7 +108,7 @@ def _read(piece: Slice) -> Iterator[pa.Table]:
             begin = end
 
 
-def commit_part(target: Path, part: Part, table: pa.Table, partition_by: str | None = None) -> None:
+def commit_part(target: Path, part: Shard, table: pa.Table, partition_by: str | None = None) -> None:
     """Write a part's output, all of it or nothing, and mark the part as done.
 
     With `partition_by` the output goes to the sub-folders `column=value` of that column's values.

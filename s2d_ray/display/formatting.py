@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from s2d_ray.display.estimate import Estimate
+from s2d_ray.display.interval import Estimate
 
 
 def percent(share: float) -> str:

@@ -18,8 +18,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from s2d_ray.arms import is_further, label
-from s2d_ray.display.estimate import Estimate
 from s2d_ray.display.formatting import percent, tokens
+from s2d_ray.display.interval import Estimate
 
 INK, MUTED, HAIRLINE = "#1c2430", "#66717d", "#dfe3e8"
 KEPT, REJECTED, FAILED = "#009E73", "#E69F00", "#D55E00"

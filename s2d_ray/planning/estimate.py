@@ -33,7 +33,7 @@ from s2d_ray.recipes.recipe import AnyRecipe, Mixture
 from s2d_ray.report.ledger import Tokens, step_tokens
 from s2d_ray.runs import pipeline
 from s2d_ray.runs.dtypes import with_dtype
-from s2d_ray.runs.graph import Branch, Part, Plan, make_plans
+from s2d_ray.runs.graph import Branch, Plan, PlannedPart, make_plans
 from s2d_ray.runs.resolved import resolve
 from s2d_ray.training.encoding import encode
 from s2d_ray.training.schedule import total_steps
@@ -125,7 +125,7 @@ def _without_start(branch: Branch, gpus: int) -> float | None:
     return gpus * made.tokens_now / made.tokens_per_second if gpus and made.tokens_per_second else None
 
 
-def _measured(plan: Plan, part: Part, branch: Branch, gpu_seconds: float | None) -> Measured:
+def _measured(plan: Plan, part: PlannedPart, branch: Branch, gpu_seconds: float | None) -> Measured:
     curated = branch.distilled.manifest
     return Measured(
         arm=branch.arm,

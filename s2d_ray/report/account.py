@@ -23,7 +23,7 @@ from s2d_ray.data.work import TimeSpent
 from s2d_ray.evaluation.metrics import Precision, precision
 from s2d_ray.recipes.recipe import Recipe
 from s2d_ray.report.ledger import Ledger, balance, step_tokens
-from s2d_ray.report.schema import LossPoint, PromptCounts, Training
+from s2d_ray.report.schema import LossPoint, PromptCounts, TrainingFigures
 from s2d_ray.tasks.task import Task
 
 CURVE_POINTS = 400
@@ -96,11 +96,11 @@ def _work(recipe: Recipe, folders: RunFolders, kept: int) -> dict[str, TimeSpent
     return work
 
 
-def training_of(folders: RunFolders) -> Training:
+def training_of(folders: RunFolders) -> TrainingFigures:
     """One training's figures and loss curve."""
     made = manifest(folders.model, ModelManifest)
     figures = made.model_dump(include={"examples", "steps", "tokens", "seconds", "tokens_per_second"})
-    return Training(**figures, curve=_loss_curve(folders))
+    return TrainingFigures(**figures, curve=_loss_curve(folders))
 
 
 def _loss_curve(folders: RunFolders) -> tuple[LossPoint, ...]:

@@ -14,7 +14,7 @@ from s2d_ray.evaluation.metrics import ALL
 from s2d_ray.evaluation.statistics import Paired
 from s2d_ray.recipes.recipe import AnyRecipe
 from s2d_ray.report.render import overview_html, overview_markdown
-from s2d_ray.report.schema import Line, Overview, Report, Rounds, read_report
+from s2d_ray.report.schema import Overview, OverviewLine, Report, Rounds, read_report
 
 RoundFolders = Mapping[str, RunFolders]
 """Part → its folders, in one round."""
@@ -63,8 +63,8 @@ def _gain(report: Report) -> Paired | None:
     return report.comparisons.get("student_vs_base", {}).get(ALL)
 
 
-def _line(number: int, part: str, report: Report, link: str) -> Line:
-    return Line(
+def _line(number: int, part: str, report: Report, link: str) -> OverviewLine:
+    return OverviewLine(
         round=number,
         part=part,
         task=report.settings["task"]["name"],

@@ -48,7 +48,7 @@ class LossPoint(Strict):
     """Per target token; None where it was not finite."""
 
 
-class Training(Strict):
+class TrainingFigures(Strict):
     """How one arm was trained."""
 
     examples: int
@@ -154,7 +154,7 @@ class Example(Strict):
     """Arm → its answer."""
 
 
-class Versioned(Strict):
+class VersionedPage(Strict):
     """What is written for readers that may know another version of it."""
 
     model_config = ConfigDict(json_schema_serialization_defaults_required=True)
@@ -163,7 +163,7 @@ class Versioned(Strict):
     """A reader refuses any other."""
 
 
-class Report(Versioned):
+class Report(VersionedPage):
     """Everything that the folders of a run hold. Arms are named as in `s2d_ray.arms`."""
 
     recipe: str
@@ -202,7 +202,7 @@ class Report(Versioned):
     """How often targets are right; None where the task has no labels."""
     ledger: Ledger
     """What distilling cost."""
-    training: Mapping[str, Training]
+    training: Mapping[str, TrainingFigures]
     """Arm → its training."""
     seconds: Mapping[str, float]
     """Stage → time; the controls' are added up under `control_<stage>`."""
@@ -216,7 +216,7 @@ class Report(Versioned):
     """Package → version that evaluated."""
 
 
-class Line(Strict):
+class OverviewLine(Strict):
     """One part of a mixture in one round, from its report."""
 
     round: int
@@ -256,7 +256,7 @@ class Rounds(Strict):
     """Why there is no further one, or that there is one; empty where one round was wanted."""
 
 
-class Overview(Versioned):
+class Overview(VersionedPage):
     """A run that has several reports."""
 
     recipe: str
@@ -265,7 +265,7 @@ class Overview(Versioned):
     """As the recipe has it; may be empty."""
     model: str
     """The base of the first round, as the recipe names it."""
-    lines: tuple[Line, ...]
+    lines: tuple[OverviewLine, ...]
     """By round, then in the order of the recipe."""
     rounds: Rounds
     """How far the rounds have come."""

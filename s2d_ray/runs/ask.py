@@ -18,7 +18,7 @@ from s2d_ray.inference.start import start_engine
 from s2d_ray.methods.direct import direct
 from s2d_ray.methods.method import Method
 from s2d_ray.models import Model, resolve_model
-from s2d_ray.runs.graph import find_distilled
+from s2d_ray.runs.distilled import find_distilled
 from s2d_ray.runs.resolved import SYSTEM1, ResolvedPart
 
 T = TypeVar("T")

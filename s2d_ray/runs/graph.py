@@ -27,7 +27,7 @@ from s2d_ray.models import Model, resolve_model
 from s2d_ray.recipes.recipe import AnyRecipe, Mixture, Recipe
 from s2d_ray.recipes.strict import Named
 from s2d_ray.runs.resolved import SYSTEM1, ResolvedPart, ResolvedRecipe, base_arms
-from s2d_ray.tasks.corpus import corpus_inputs, held_out, held_out_digest, ingested, task_inputs
+from s2d_ray.tasks.corpus import held_out, held_out_digest, ingested, task_inputs
 from s2d_ray.tasks.task import Task
 
 UNFILTERED = Named(name="unfiltered")
@@ -65,7 +65,7 @@ class Branch:
 
 
 @dataclass(frozen=True)
-class Part:
+class PlannedPart:
     """One task and method of a run, from its prompts to its report."""
 
     name: str
@@ -116,7 +116,7 @@ class Plan:
     folders: RunFolders
     base: Model
     """The model that is prompted, and that is fine-tuned."""
-    parts: Sequence[Part]
+    parts: Sequence[PlannedPart]
     trainings: Sequence[Training]
     """The distilled model, then the controls."""
     earlier: Sequence["Plan"]
@@ -191,15 +191,15 @@ def _plan(
 ) -> Plan:
     recipe = resolved.recipe
     branches = {
-        name: _branches(part, folders.part(name), base, prompts[name].corpus)
+        name: plan_branches(part, folders.part(name), base, prompts[name].corpus)
         for name, part in sorted(resolved.parts.items())
     }
     trainings = [
-        _training(recipe, folders, base, dict(zip(branches, of_parts, strict=True)))
+        plan_training(recipe, folders, base, dict(zip(branches, of_parts, strict=True)))
         for of_parts in zip(*branches.values(), strict=True)
     ]
     parts = [
-        Part(
+        PlannedPart(
             name,
             part.recipe,
             part.task,
@@ -216,36 +216,6 @@ def _plan(
         for name, part in resolved.parts.items()
     ]
     return Plan(number, recipe, folders, base, parts, trainings, earlier)
-
-
-@dataclass(frozen=True)
-class Distilled:
-    """The model that an earlier run left in a results folder."""
-
-    model: Model
-    examples: int
-    """Pairs that it was trained on."""
-    changes: str
-    """How the recipe of that run differs from the one at hand; empty where it does not."""
-
-
-def find_distilled(part: ResolvedPart, folders: RunFolders, base: Model) -> Distilled | None:
-    """The finished model in a recipe's results folder, if there is one. Writes nothing, and reads no prompts."""
-    prompts = Artifact(folders.prompts, {}, CorpusManifest)
-    if not prompts.finished or not Artifact(folders.model, {}, ModelManifest).finished:
-        return None
-    corpus = Artifact(folders.prompts, corpus_inputs(part.recipe, part.task, prompts.manifest.digest), CorpusManifest)
-    main, *_ = _branches(part, folders, base, corpus)
-    training = _training(part.recipe, folders, base, {"": main})
-    if not training.made_model:
-        return None
-    # A stage's inputs hold the fingerprint of the one before: the first that differs is where they part.
-    stages: list[Artifact[Any]] = [
-        stage for stage in (corpus, main.candidates, main.distilled, training.model) if stage.finished
-    ]
-    changes = next(filter(None, (stage.changes for stage in stages)), "")
-    examples = training.model.manifest.examples
-    return Distilled(Model.local(f"{base.name}, distilled", folders.model), examples, changes)
 
 
 def candidates_artifact(
@@ -268,7 +238,9 @@ def candidates_artifact(
     )
 
 
-def _branches(part: ResolvedPart, folders: RunFolders, base: Model, corpus: Artifact[CorpusManifest]) -> list[Branch]:
+def plan_branches(
+    part: ResolvedPart, folders: RunFolders, base: Model, corpus: Artifact[CorpusManifest]
+) -> list[Branch]:
     recipe = part.recipe
 
     def branch(
@@ -298,7 +270,7 @@ def _branches(part: ResolvedPart, folders: RunFolders, base: Model, corpus: Arti
     ]
 
 
-def _training(recipe: AnyRecipe, folders: RunFolders, base: Model, branches: Mapping[str, Branch]) -> Training:
+def plan_training(recipe: AnyRecipe, folders: RunFolders, base: Model, branches: Mapping[str, Branch]) -> Training:
     [arm] = {branch.arm for branch in branches.values()}
     folder = folders.model if arm == "student" else folders.control(arm).model
     return Training(arm, branches, Artifact(folder, _model_inputs(recipe, base, branches), ModelManifest))

@@ -18,8 +18,8 @@ from s2d_ray.recipes.load import load_recipe
 from s2d_ray.recipes.recipe import Recipe
 from s2d_ray.recipes.strict import Strict
 from s2d_ray.report.schema import read_report
+from s2d_ray.runs.distilled import find_distilled
 from s2d_ray.runs.dtypes import with_dtype
-from s2d_ray.runs.graph import find_distilled
 from s2d_ray.runs.resolved import resolve as resolve_recipe
 from s2d_ray.serving.auth import load_access
 from s2d_ray.serving.deployments import Served, application

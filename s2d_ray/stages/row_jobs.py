@@ -18,7 +18,7 @@ import ray
 from ray.data import ActorPoolStrategy, Dataset
 
 from s2d_ray.data.records import Completion, Message, Row
-from s2d_ray.data.shards import Part, commit_part, read_part, remaining, rows_of
+from s2d_ray.data.shards import Shard, commit_part, read_part, remaining, rows_of
 from s2d_ray.inference.backpressure import Backpressure
 from s2d_ray.inference.engine import Activity, EngineDied, RunningEngine
 from s2d_ray.inference.start import start_engine
@@ -127,10 +127,10 @@ def _by_tasks(parts: Dataset, target: Path, job: RowJob, meter: Any) -> Dataset:
     def answer(batch: pa.Table) -> pa.Table:
         decide, progress = job.passes[0].build(), Meter(meter)
 
-        async def rows(part: Part) -> list[list[Row]]:
+        async def rows(part: Shard) -> list[list[Row]]:
             return [await decide(row, None) for row in read_part(part)]
 
-        parts: list[Part] = batch.to_pylist()
+        parts: list[Shard] = batch.to_pylist()
         for part in parts:
             commit_part(target, part, _table(asyncio.run(rows(part)), job.output), job.partition_by)
             progress.add(ready=1, rows=rows_of(part))
@@ -160,7 +160,7 @@ class EngineActor:
     async def __call__(self, batch: pa.Table) -> AsyncIterator[pa.Table]:
         """The parts in the batch: all rows answered, pass by pass, and written in the order they came."""
         await self._start()
-        parts: list[Part] = batch.to_pylist()
+        parts: list[Shard] = batch.to_pylist()
         for part in parts:
             answered = await self._answer_part(part)
             table = _table(answered, self._job.output)
@@ -182,7 +182,7 @@ class EngineActor:
                 self._meter.add(ready=1)
                 self._meter.flush()
 
-    async def _answer_part(self, part: Part) -> list[list[Row]]:
+    async def _answer_part(self, part: Shard) -> list[list[Row]]:
         answers: list[asyncio.Task[list[Row]]] = []
         # One part after the other, so that none is read before the engine has room for its rows.
         async with self._turn:

@@ -23,10 +23,10 @@ from s2d_ray.data.storage import RemotePath, filled
 from s2d_ray.training.export import export
 from s2d_ray.training.job import TrainJob, load_pairs
 from s2d_ray.training.schedule import total_steps
-from s2d_ray.training.trainer import Step, Trainer
+from s2d_ray.training.trainer import StepFigures, Trainer
 
 
-class Meter(Protocol):
+class TrainingMeter(Protocol):
     """Where progress is reported to."""
 
     def add(self, **sums: float) -> None: ...
@@ -38,7 +38,7 @@ class Meter(Protocol):
     def flush(self) -> None: ...
 
 
-def train_worker(job: TrainJob, meter: Meter) -> None:
+def train_worker(job: TrainJob, meter: TrainingMeter) -> None:
     """Train to the end and export; all workers call this together."""
     context = ray.train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
@@ -80,7 +80,7 @@ def _resume(trainer: Trainer) -> int:
 class _Log:
     """The training log, one JSON object per step, written by rank 0; and the progress shown."""
 
-    def __init__(self, output: Path, meter: Meter, rank: int, world: int, done: int) -> None:
+    def __init__(self, output: Path, meter: TrainingMeter, rank: int, world: int, done: int) -> None:
         self._meter, self._world = meter, world
         self._file: TextIO | None = None
         if rank != 0:
@@ -98,7 +98,7 @@ class _Log:
         self._meter.add(ready=1)
         self._meter.restart(steps=done)
 
-    def write(self, number: int, step: Step) -> None:
+    def write(self, number: int, step: StepFigures) -> None:
         if self._file is None:
             return
         seconds = time.monotonic() - self._start

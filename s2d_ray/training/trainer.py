@@ -18,7 +18,7 @@ from s2d_ray.training.job import TrainJob
 from s2d_ray.training.schedule import batches, micro_batches, rate_share
 
 
-class Step(NamedTuple):
+class StepFigures(NamedTuple):
     """What one optimizer step came to, over all workers."""
 
     loss: float
@@ -44,7 +44,7 @@ class Trainer:
         self.engine, self._adam = _start(job)
         self._rank, self._workers = torch.distributed.get_rank(), torch.distributed.get_world_size()
 
-    def step(self, number: int) -> Step:
+    def step(self, number: int) -> StepFigures:
         """The optimizer step of this number, counted from 0."""
         settings = self._settings
         return self._step(number, settings.learning_rate * self._share(number))
@@ -62,14 +62,14 @@ class Trainer:
     def _share(self, number: int) -> float:
         return rate_share(self._settings.schedule, number, self._steps, self._settings.warmup_share)
 
-    def _step(self, number: int, learning_rate: float) -> Step:
+    def _step(self, number: int, learning_rate: float) -> StepFigures:
         step = self._try_step(number, learning_rate)
         # In float16 gradients may overflow: DeepSpeed then leaves the weights as they were and scales the loss by less.
         while self._settings.dtype == "float16" and not self.engine.was_step_applied():
             step = self._try_step(number, learning_rate)
         return step
 
-    def _try_step(self, number: int, learning_rate: float) -> Step:
+    def _try_step(self, number: int, learning_rate: float) -> StepFigures:
         batch = self._batches[number]
         mine = micro_batches(batch, self._workers, self._settings.micro_batch_size)[self._rank]
         targets = sum(self._target_lengths[i] for i in batch)
@@ -91,7 +91,7 @@ class Trainer:
         torch.distributed.all_reduce(totals)
         tokens = sum(self._lengths[i] for i in batch)
         loss, computed = totals.tolist()
-        return Step(loss, learning_rate, tokens, int(computed) - tokens)
+        return StepFigures(loss, learning_rate, tokens, int(computed) - tokens)
 
     def _example(self, index: int) -> Encoded:
         row = self._pairs[index]

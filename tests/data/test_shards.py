@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from s2d_ray.data.files import part_files, read_rows
 from s2d_ray.data.shards import (
     CHECKPOINT,
-    Part,
+    Shard,
     commit_part,
     forget_checkpoint,
     parts_done,
@@ -55,7 +55,7 @@ def target(tmp_path: Path) -> Path:
     return tmp_path / "target"
 
 
-def commit(target: Path, part: Part) -> None:
+def commit(target: Path, part: Shard) -> None:
     commit_part(target, part, pa.Table.from_pylist(read_part(part)))
 
 
