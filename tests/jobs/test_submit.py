@@ -14,6 +14,7 @@ from s2d_ray.data.files import read_json
 from s2d_ray.data.shards import parts_done
 from s2d_ray.data.status import RunStatus
 from s2d_ray.runs.pipeline import STAGES
+from s2d_ray.runs.run import Run
 from tests.heads import RAY, free_port, started, wait_for
 from tests.stages.runs import PATIENCE, REPOSITORY, ids, write_corpus, write_recipe
 from tests.stages.test_resume import FEW_PARTS
@@ -115,6 +116,7 @@ def test_a_stopped_job_goes_on_when_it_is_submitted_again(head: Head, tmp_path: 
 def test_a_job_that_fails_says_where_and_why(head: Head, tmp_path: Path, tiny_model: Path) -> None:
     corpus = write_corpus(tmp_path / "corpus.jsonl", 20)
     recipe = write_recipe(tmp_path, tiny_model, corpus, "always_failing")
+    Run(recipe, root=tmp_path).ingest()
     job = head.submit("generate", recipe, "--root", tmp_path)
     assert job.returncode == 1
     status = read_json(tmp_path / "trial" / "status.json")
