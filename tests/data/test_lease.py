@@ -70,6 +70,7 @@ def test_one_that_has_taken_its_number_and_not_yet_written_is_waited_for(tmp_pat
     assert time_spent(tmp_path) == {}
 
 
+@pytest.mark.slow
 def test_of_many_at_once_one_gets_the_folder(tmp_path: Path) -> None:
     # Each waits, with everything imported, for one moment; the one at work until it is told to end.
     together = 'print("ready", flush=True)\nmoment = float(sys.stdin.readline())\nwhile time.time() < moment: pass\n'

@@ -93,6 +93,7 @@ def test_at_the_limit_the_evidence_is_a_fair_bet() -> None:
     assert bad.evidence > 0 > good.evidence
 
 
+@pytest.mark.slow
 def test_at_the_limit_false_alarms_are_as_rare_as_promised(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guardrails, "FALSE_ALARM", 200)
     random = np.random.default_rng(0)

@@ -139,6 +139,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_nothing_is_lost_and_nothing_doubled(tmp_path: Path) -> None:
     for attempt, lines in enumerate((1, 6, 7, 30, 200, 333)):
         start = 10_000 * attempt

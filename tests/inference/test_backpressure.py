@@ -109,6 +109,7 @@ async def texts(engine: TimedEngine, words: int) -> list[str]:
     return [piece for piece in pieces if isinstance(piece, str)]
 
 
+@pytest.mark.slow
 async def test_a_stream_has_the_time_of_a_call() -> None:
     engine = ScriptedEngine(Engine(kind="scripted", script=f"{__name__}:paced", max_sequences=1, token_seconds=0.02))
     timed = TimedEngine(engine, seconds=2)
@@ -123,6 +124,7 @@ async def test_a_stream_has_the_time_of_a_call() -> None:
     assert (engine.activity().running, engine.activity().waiting) == (0, 0)
 
 
+@pytest.mark.slow
 async def test_an_engine_is_alive_until_it_is_asked_and_stands_still() -> None:
     timed = TimedEngine(engine_of(max_sequences=1), seconds=3)
     await asyncio.sleep(3.1)

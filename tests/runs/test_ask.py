@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -98,10 +99,11 @@ def test_both_systems_are_shown_with_every_step(base: Path) -> None:
     asked, _, answered = shown.partition("System 1 (base)\n")
     system1, system2 = answered.split("System 2\n")
     assert asked.strip() == QUESTION
-    for part in (f"direct of {base}", "answer (4 tokens, ", "It is in Peru.", "Answer: Peru", "4 tokens, 0.0"):
+    for part in (f"direct of {base}", "answer (4 tokens, ", "It is in Peru.", "Answer: Peru"):
         assert part in system1
     for part in (f"s2a of {base}", "rewrite (8 tokens, ", f"\n{REWRITTEN}\n", "respond (4 tokens, ", "Answer: France"):
         assert part in system2
+    assert re.search(r"\n4 tokens, \d+\.\d+ s in all\n", system1)
     assert "12 tokens, " in system2.partition("Answer: France")[2], "of both steps"
     assert system2.index("rewrite") < system2.index("respond") < system2.index("Answer:")
     assert "\x1b" not in shown
@@ -160,7 +162,7 @@ def test_malformed_output_is_shown_with_its_reason(base: Path) -> None:
 
 def test_a_text_that_was_cut_says_so(base: Path) -> None:
     shown = ask(base, lambda turns: "so " * 50, QUESTION, "evaluate.sampling.max_tokens=7").stdout
-    assert "answer (7 tokens, 0.00 s, cut by the token limit)" in shown
+    assert re.search(r"answer \(7 tokens, \d\.\d\d s, cut by the token limit\)", shown)
     assert "Answer: none (the rewrite was cut by the token limit)" in shown
 
 

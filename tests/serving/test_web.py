@@ -200,6 +200,7 @@ def test_a_user_keeps_the_arm_by_field_header_or_cookie(tmp_path: Path) -> None:
     assert arms == {first.parse().model_dump()["s2d"]["arm"]}
 
 
+@pytest.mark.slow
 def test_past_the_queue_a_request_is_refused_with_a_time_to_come_again(tmp_path: Path) -> None:
     recipe = slow_recipe(0.05, student={"concurrent_requests": 1, "queued_requests": 1})
     with serving(make_gateway(recipe, tmp_path), recipe) as address, ThreadPoolExecutor(6) as pool:
@@ -376,6 +377,7 @@ def test_feedback_reaches_the_page_and_hostile_text_does_not_run(tmp_path: Path)
     assert row["answer"] == answered.choices[0].message.content
 
 
+@pytest.mark.slow
 def test_a_guardrail_rolls_back_by_itself_and_says_why(tmp_path: Path) -> None:
     recipe = served_recipe(
         engine={"kind": "scripted", "script": "tests.serving.gateways:fails_but_for_the_teacher"},
