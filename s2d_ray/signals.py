@@ -1,6 +1,7 @@
 """SIGTERM, by which clusters and supervisors stop a process, as an interruption that code can clean up after."""
 
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -9,8 +10,12 @@ from contextlib import contextmanager
 def interrupted_by_sigterm(first: Callable[[], None] | None = None) -> Iterator[None]:
     """While the block runs SIGTERM leaves it by KeyboardInterrupt as Ctrl-C does, once `first` was called.
 
-    Ray's own handler would end the process without a word. To be entered in the main thread.
+    Ray's own handler would end the process without a word. Outside of the main thread, which alone is told of
+    signals, the block just runs.
     """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
 
     def stop(*_: object) -> None:
         if first is not None:

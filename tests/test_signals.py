@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 
 import pytest
 
@@ -25,3 +26,16 @@ def test_a_block_that_nobody_stops_leaves_the_handler_as_it_was() -> None:
     with interrupted_by_sigterm():
         assert signal.getsignal(signal.SIGTERM) != before
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_in_another_thread_the_block_just_runs() -> None:
+    ran = list[str]()
+
+    def work() -> None:
+        with interrupted_by_sigterm():
+            ran.append("block")
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert ran == ["block"]

@@ -1,8 +1,7 @@
 """One attempt at a run: it holds the folder's lease, says in `status.json` how it ended, and keeps the time."""
 
-import signal
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +13,7 @@ from s2d_ray.data.lease import BEAT_SECONDS, SILENCE_SECONDS, RunLease, now
 from s2d_ray.data.versioned import Versioned
 from s2d_ray.data.work import WorkAccount
 from s2d_ray.errors import UserError
+from s2d_ray.signals import interrupted_by_sigterm
 
 STATUS = "status.json"
 
@@ -70,23 +70,17 @@ class Attempt:
         """From 1: how many attempts there have been, this one included."""
         return self._lease.number
 
-    @contextmanager
-    def stopped_by_sigterm(self) -> Iterator[None]:
+    def stopped_by_sigterm(self) -> AbstractContextManager[None]:
         """While the block runs SIGTERM is recorded, and leaves the block by KeyboardInterrupt as Ctrl-C does.
 
         Recorded at once: a Ray job that is stopped has three seconds, and leaving a stage may take longer.
         """
 
-        def stop(*_: object) -> None:
+        def record() -> None:
             with suppress(OSError):
                 self.end("stopped")
-            raise KeyboardInterrupt
 
-        before = signal.signal(signal.SIGTERM, stop)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGTERM, before)
+        return interrupted_by_sigterm(first=record)
 
     @contextmanager
     def stage(self, name: str, round: int | None = None) -> Iterator[None]:
