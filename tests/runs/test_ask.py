@@ -356,6 +356,7 @@ async def wait(prompt: Prompt, generate: GenerateFunction) -> str:
     return ""
 
 
+@pytest.mark.slow
 def test_ctrl_c_is_one_line(base: Path, tmp_path: Path) -> None:
     program = "from s2d_ray.cli import main; main()"
     command = [sys.executable, "-c", program, "ask", "s2a-geonames", QUESTION, *overrides(base)[:2]]
