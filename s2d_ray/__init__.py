@@ -3,7 +3,7 @@
     import s2d_ray
 
     run = s2d_ray.run("s2a-geonames", ["train.epochs=1"], root="runs")
-    print(run.report["verdict"]["verdict"], run.model_path)
+    print(run.report.verdict.verdict, run.model_path)
 
 Names are imported when they are used: `import s2d_ray` alone loads none of Ray, vLLM and torch.
 """

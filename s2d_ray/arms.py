@@ -51,6 +51,7 @@ def refuse_former(arms: Iterable[str], where: object, recipe: str) -> None:
     """Raises UserError where the arms of an evaluation bear names that are none of today's."""
     if former := [arm for arm in arms if arm not in ARMS and not is_further(arm)]:
         raise UserError(
-            f"{where} has arms that an earlier version named ({', '.join(former)}): "
-            f"run `s2d evaluate {recipe} --overwrite`, then `s2d report {recipe}`"
+            f"{where} has arms that an earlier version named ({', '.join(former)}): rename its controls, if there are "
+            "any (distilled_system1 to student_of_base, distilled_unfiltered to student_uncurated, in controls/), then "
+            f"`s2d evaluate {recipe} --overwrite` and `s2d report {recipe}`, as the run was started"
         )

@@ -12,6 +12,14 @@ from rich.console import Console
 console = Console(highlight=False, soft_wrap=True)
 
 
+def quiet_defaults() -> None:
+    """What Ray, vLLM and the hub say and report by themselves is off, unless the environment says otherwise."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+
 @contextmanager
 def quiet(log: Path) -> Iterator[None]:
     """What libraries print, from Python or from C++, goes to `log`; what this package says does not.

@@ -90,14 +90,11 @@ class Artifact(Generic[M]):
         """Raises UserError unless the folder is there, finished, and made from these inputs."""
         if not self.finished:
             raise UserError(f"{self.path} is not finished: run the stage that makes it first (`s2d run` runs them all)")
-        self._refuse_others()
+        self._refuse_others("run the stage that makes it with --overwrite")
 
-    def _refuse_others(self) -> None:
+    def _refuse_others(self, mend: str = "pass --overwrite to start this stage over") -> None:
         if changes := self.changes:
-            raise UserError(
-                f"{self.path} was made by a different recipe ({changes}); "
-                "choose another --root, or pass --overwrite to start this stage over"
-            )
+            raise UserError(f"{self.path} was made by a different recipe ({changes}); choose another --root, or {mend}")
 
     @property
     def changes(self) -> str:

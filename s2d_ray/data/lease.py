@@ -90,6 +90,8 @@ class RunLease:
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._live, daemon=True)
         self._thread.start()
+        # What dead writers left: in a large folder this takes longer than others wait for a sign of life.
+        remove_partials(folder)
 
     @property
     def place(self) -> Place:
@@ -166,7 +168,6 @@ def _take(folder: Path, silence: float) -> int:
                 _refuse_beside(folder, newest, silence)
             with suppress(FileExistsError):  # Another was quicker: look at that one.
                 _file(folder, newest + 1).touch(exist_ok=False)
-                remove_partials(folder)
                 return newest + 1
     except OSError as error:
         raise UserError(
@@ -212,7 +213,8 @@ def _beats(file: Path, seen: bytes, silence: float) -> LeaseRecord | None:
 
 def _newest(folder: Path) -> int:
     """The highest attempt number in a run's folder; 0 where there is none."""
-    return max((int(file.stem) for file in (folder / ATTEMPTS).glob("*.json")), default=0)
+    names = (file.stem for file in (folder / ATTEMPTS).glob("*.json"))
+    return max((int(name) for name in names if name.isdecimal()), default=0)
 
 
 def _file(folder: Path, number: int) -> Path:

@@ -103,7 +103,8 @@ class Attempt:
             self.end("failed", _in_one_line(error))
             raise
         except (KeyboardInterrupt, SystemExit):
-            self._lease.check()
+            with suppress(OSError):  # A storage that fails just now must not hide that it was stopped.
+                self._lease.check()
             self.end("stopped")
             raise
 

@@ -5,7 +5,7 @@ Unknown keys are errors that name the nearest known key, and all checks run befo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from s2d_ray.recipes.recipe import AnyRecipe, Recipe
 
 SHIPPED = "s2d_ray.recipes.shipped"
+Overrides = str | Sequence[str] | Mapping[str, Any]
+"""`key=value`, one or several, as the command takes them; or key → value. Keys are dotted."""
 
 
 def shipped_recipes() -> dict[str, str]:
@@ -29,7 +31,7 @@ def shipped_recipes() -> dict[str, str]:
     return {name: str(_read_yaml(folder.joinpath(f"{name}.yaml").read_text(), name)["description"]) for name in names}
 
 
-def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
+def load_recipe(name_or_path: str, overrides: Overrides = ()) -> Recipe:
     """As `load_any`, where a single task is needed: a mixture is refused."""
     from s2d_ray.recipes.recipe import Mixture
 
@@ -39,7 +41,7 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
     return recipe
 
 
-def load_any(name_or_path: str, overrides: Sequence[str] = ()) -> AnyRecipe:
+def load_any(name_or_path: str, overrides: Overrides = ()) -> AnyRecipe:
     """The recipe or mixture of a shipped name or YAML file, with `dotted.key=value` overrides applied.
 
     Raises UserError where there is no such recipe, it is no YAML mapping, a key is unknown (the nearest
@@ -59,19 +61,17 @@ def load_any(name_or_path: str, overrides: Sequence[str] = ()) -> AnyRecipe:
             hint = f"did you mean {near[0]}?" if near else "`s2d recipes` lists them; a file must end in .yaml"
             raise UserError(f"no recipe named {name_or_path}: {hint}")
         raw = _read_yaml(resources.files(SHIPPED).joinpath(f"{name_or_path}.yaml").read_text(), name_or_path)
-    for override in overrides:
-        _apply_override(raw, override)
+    _apply(raw, overrides)
     where = f"recipe {name_or_path}"
     return parse(Mixture, raw, where) if "parts" in raw else parse(Recipe, raw, where)
 
 
-def overridden(recipe: AnyRecipe, overrides: Sequence[str]) -> AnyRecipe:
+def overridden(recipe: AnyRecipe, overrides: Overrides) -> AnyRecipe:
     """A recipe built in Python with `dotted.key=value` overrides applied. Raises UserError as `load_any` does."""
     if not overrides:
         return recipe
     raw = recipe.model_dump(exclude_unset=True)
-    for override in overrides:
-        _apply_override(raw, override)
+    _apply(raw, overrides)
     return parse(type(recipe), raw, f"recipe {recipe.name}")
 
 
@@ -96,17 +96,26 @@ def _yaml_value(text: str, where: str) -> Any:
         raise UserError(f"{where} is not YAML: {' '.join(str(error).split())}") from error
 
 
-def _apply_override(raw: dict[str, Any], override: str) -> None:
-    key, equals, text = override.partition("=")
-    if not equals or not key:
-        raise UserError(f"override {override!r} is not of the form key=value, such as train.epochs=1")
+def _apply(raw: dict[str, Any], overrides: Overrides) -> None:
+    if isinstance(overrides, Mapping):
+        for key, value in overrides.items():
+            _put(raw, key, str(value) if isinstance(value, Path) else value, repr(key))
+        return
+    for override in [overrides] if isinstance(overrides, str) else overrides:
+        key, equals, text = override.partition("=")
+        if not equals or not key:
+            raise UserError(f"override {override!r} is not of the form key=value, such as train.epochs=1")
+        _put(raw, key, _yaml_value(text, f"the value of override {override!r}"), repr(override))
+
+
+def _put(raw: dict[str, Any], key: str, value: object, override: str) -> None:
     *parents, last = key.split(".")
     section: Any = raw
     for parent in parents:
-        value = section.get(parent)
-        if value is None or (isinstance(value, str) and parent in ("task", "method")):
-            section[parent] = {} if value is None else {"name": value}
-        elif not isinstance(value, dict):
-            raise UserError(f"override {override!r}: {parent} is a single value, not a section")
+        inner = section.get(parent)
+        if inner is None or (isinstance(inner, str) and parent in ("task", "method")):
+            section[parent] = {} if inner is None else {"name": inner}
+        elif not isinstance(inner, dict):
+            raise UserError(f"override {override}: {parent} is a single value, not a section")
         section = section[parent]
-    section[last] = _yaml_value(text, f"the value of override {override!r}")
+    section[last] = value

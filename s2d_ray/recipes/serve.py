@@ -18,7 +18,7 @@ RENAMED_ARMS: Mapping[str, str] = {"system1": "student", "system2": "teacher"}
 class Weights(Strict):
     """Shares of the experiment's users by arm. The teacher answers the rest."""
 
-    renamed_keys: ClassVar[Mapping[str, str]] = RENAMED_ARMS
+    renamed_keys: ClassVar[Mapping[str, str]] = {"system1": "student"}
 
     student: float = Field(0.5, ge=0, le=1)
     """Answered by the distilled model."""
@@ -40,7 +40,7 @@ class Weights(Strict):
 class RampStep(Strict):
     """A while in which the student gets less than its weight."""
 
-    renamed_keys: ClassVar[Mapping[str, str]] = RENAMED_ARMS
+    renamed_keys: ClassVar[Mapping[str, str]] = {"system1": "student"}
 
     student: float = Field(ge=0, le=1)
     """Share of the users that the student answers meanwhile; those that it lacks go to the teacher."""

@@ -279,8 +279,8 @@ def read_report(path: Path) -> Report:
     if content.get("schema_version") != VERSION:
         recipe = content.get("recipe", "RECIPE")
         raise UserError(
-            f"{path} was written by another version of s2d_ray: "
-            f"run `s2d evaluate {recipe} --overwrite`, then `s2d report {recipe}`"
+            f"{path} was written by another version of s2d_ray: run `s2d report {recipe}`, as the run was started, "
+            "which says what else to do"
         )
     return parse(Report, content, str(path))
 

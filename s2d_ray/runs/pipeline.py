@@ -9,6 +9,7 @@ The controls of the paper run through the same stages as branches of their own (
 """
 
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -129,7 +130,9 @@ def _made_before(plan: Plan, stage: str) -> list[Artifact[Any]]:
 
 def _choose_dtype(recipe: AnyRecipe, folders: RunFolders) -> Choice:
     """For the machines that engines run on, and said."""
-    if recipe.engine.kind == "vllm" and os.environ.get("RAY_ADDRESS"):
+    ray = sys.modules.get("ray")  # Where it was not imported, it is not joined.
+    on_a_cluster = bool(os.environ.get("RAY_ADDRESS")) or (ray is not None and ray.is_initialized())
+    if recipe.engine.kind == "vllm" and on_a_cluster:
         from s2d_ray.stages.cluster import on_an_engines_machine
 
         choice = on_an_engines_machine(choose_dtype, recipe.engine, folders.logs)
@@ -158,7 +161,7 @@ def prepare(
     recipe, anew = resolved.recipe, overwrite and stages[0] == next(iter(STAGES))
     recipe = with_dtype(recipe, None if anew else folders, partial(_choose_dtype, recipe, folders))
     plans = make_plans(resolved.with_settings(recipe), folders)
-    if not (overwrite and "evaluate" in stages):
+    if "report" in stages or ("evaluate" in stages and not overwrite):
         _refuse_former_arms(plans)
     for artifact in _made_before(plans[0], stages[0]):
         artifact.require()

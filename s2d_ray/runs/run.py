@@ -8,10 +8,10 @@ that RAY_ADDRESS names, else a local one while stages run.
 """
 
 import asyncio
-import json
 import time
 from collections.abc import Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -25,7 +25,8 @@ from s2d_ray.data.status import attempting
 from s2d_ray.data.storage import local_copy, location
 from s2d_ray.errors import UserError
 from s2d_ray.inference.engine import EngineDied
-from s2d_ray.recipes.load import load_any, overridden
+from s2d_ray.models import resolve_model
+from s2d_ray.recipes.load import Overrides, load_any, overridden
 from s2d_ray.recipes.recipe import AnyRecipe, Mixture, Recipe
 from s2d_ray.runs import pipeline
 from s2d_ray.runs.ask import Reply, arms_of, prompt_of, replies_of
@@ -33,7 +34,7 @@ from s2d_ray.runs.dtypes import with_dtype
 from s2d_ray.runs.names import STAGES
 from s2d_ray.runs.resolved import ResolvedRecipe, resolve
 from s2d_ray.runs.whole import whole_yaml
-from s2d_ray.terminal import console, quiet
+from s2d_ray.terminal import console, quiet, quiet_defaults
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -44,8 +45,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 _WITHOUT_STATUS = DECISIONS.remove(DECISIONS.get_field_index("status"))
 """As stored: the status is in the folder's name."""
-Overrides = Sequence[str] | Mapping[str, Any]
-"""`key=value` as the command takes them, or key → value; keys are dotted."""
 
 
 class Asked(NamedTuple):
@@ -64,8 +63,7 @@ class Run:
         Raises UserError where there is no such recipe, or a key or value of it is wrong.
         """
         named = isinstance(recipe, str | Path)
-        words = overrides if not isinstance(overrides, Mapping) else [f"{k}={_text(v)}" for k, v in overrides.items()]
-        self.recipe: AnyRecipe = load_any(str(recipe), words) if named else overridden(recipe, words)  # type: ignore[arg-type]
+        self.recipe: AnyRecipe = load_any(str(recipe), overrides) if named else overridden(recipe, overrides)  # type: ignore[arg-type]
         base = location(str(root))
         self._root = base
         self.folders = RunFolders(base.resolve() / self.recipe.name)
@@ -83,6 +81,7 @@ class Run:
         What is finished is reused and what was begun goes on, unless `overwrite`. One process at a time works on a
         run. Raises UserError where a stage, what it needs, or what lies in the folder does not fit.
         """
+        quiet_defaults()
         chosen = _chosen(stages, until)
         if ray_job() and not self._root.is_absolute():
             raise UserError(f"a Ray job's working folder is temporary: give --root as a path from /, not {self._root}")
@@ -165,6 +164,8 @@ class Run:
     def _outcome(self, status: str, part: str) -> "Dataset":
         from datasets import Dataset
 
+        if part not in (parts := self.recipe.recipes()):
+            raise UserError(f"{self.recipe.name} has no part {part!r}: there are {', '.join(map(repr, parts))}")
         folder = self.folders.part(part).distilled
         Artifact.existing(folder, DistilledManifest)
         files = [str(path) for path in part_files(local_copy(folder) / f"status={status}")]
@@ -189,6 +190,7 @@ class Run:
 
         Raises UserError where the task can make no prompt of it, or the engine does not start.
         """
+        quiet_defaults()
         resolved = resolve(self.single_recipe)
         prompt = prompt_of(resolved.parts[""], question)
         part = resolved.with_settings(with_dtype(self.single_recipe, self.folders)).parts[""]
@@ -208,9 +210,9 @@ class Run:
         for number in range(1, self.recipe.rounds + 1):
             for part in self.recipe.recipes():
                 report = self.folders.round(number).part(part).report / "report.json"
-                if report.exists():
-                    where = [part] if part else []
-                    where += [f"round {number}"] if self.recipe.rounds > 1 else []
+                where = [part] if part else []
+                where += [f"round {number}"] if self.recipe.rounds > 1 else []
+                with suppress(FileNotFoundError, UserError):  # Not there, or of another version.
                     console.print(ledger_table(read_report(report).ledger, ", ".join(where)))
 
 
@@ -230,18 +232,19 @@ def run(
     return Run(recipe, overrides, root=root).execute(until=until, overwrite=overwrite)
 
 
-def _text(value: object) -> str:
-    """As YAML reads it back."""
-    return json.dumps(value)
-
-
 def _chosen(stages: Sequence[str], until: str | None) -> list[str]:
     names = list(STAGES)
     for name in (*stages, *([until] if until else [])):
         if name not in names:
             raise UserError(f"no stage {name}: stages are {', '.join(names)}")
+    if stages and until:
+        raise UserError(f"either name the stages ({', '.join(stages)}) or the last one (until {until}), not both")
     if stages:
-        return [name for name in names if name in stages]
+        first, last = (pick(map(names.index, stages)) for pick in (min, max))
+        if set(names[first : last + 1]) != set(stages):
+            between = ", ".join(name for name in names[first : last + 1] if name not in stages)
+            raise UserError(f"stages that run together follow each other: {between} is missing between them")
+        return names[first : last + 1]
     return names[: names.index(until) + 1] if until else names
 
 
@@ -251,6 +254,8 @@ def _run_stages(
     """The seconds of each stage, and the plans that were run."""
     taken: dict[str, float] = {}
     with attempting(folders.base) as attempt:
+        # What is wrong with the model is said before the corpus is read.
+        resolve_model(resolved.recipe.model, resolved.recipe.model_revision)
         if "ingest" in stages:
             start = time.monotonic()
             with attempt.stage("ingest"):

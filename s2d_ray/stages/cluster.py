@@ -29,6 +29,7 @@ def joined(log_dir: Path) -> Iterator[None]:
     logs lie in Ray's session folder, linked from `log_dir`.
     """
     if ray.is_initialized():
+        _quiet()
         yield
         return
     ray.init(**_options(), log_to_driver=False, logging_level=logging.ERROR, namespace="s2d")

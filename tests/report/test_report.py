@@ -190,7 +190,7 @@ def test_a_report_of_another_version_is_refused_with_what_to_do(
 ) -> None:
     path = tmp_path / "report.json"
     write_json(path, report | {"schema_version": version})
-    with pytest.raises(UserError, match=r"^\S+ was .*: run `s2d evaluate toy --overwrite`, then `s2d report toy`$"):
+    with pytest.raises(UserError, match=r"^\S+ was .*: run `s2d report toy`, as the run was started"):
         read_report(path)
 
 

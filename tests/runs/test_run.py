@@ -44,6 +44,42 @@ def test_what_does_not_fit_is_said_as_the_command_says_it(overrides: Any, told: 
         s2d_ray.Run(recipe_file, overrides).check()
 
 
+def test_overrides_are_values_as_they_are_or_words_as_typed(recipe_file: Path, tmp_path: Path) -> None:
+    values = {"description": "hi 😀", "model": tmp_path, "engine.extra": {"x": 1e-5}}
+    recipe = s2d_ray.Run(recipe_file, values).recipe
+    assert (recipe.description, recipe.model, recipe.engine.extra) == ("hi 😀", str(tmp_path), {"x": 1e-5})
+    assert s2d_ray.Run(recipe_file, "seed=4").recipe.seed == 4
+
+
+@pytest.mark.parametrize(
+    ("stages", "until", "told"),
+    [
+        (("generate", "train"), None, "curate is missing between them"),
+        (("generate",), "train", "not both"),
+        ((), "distil", "no stage distil"),
+    ],
+)
+def test_stages_that_would_leave_a_gap_are_refused(
+    stages: tuple[str, ...], until: str | None, told: str, recipe_file: Path, tmp_path: Path
+) -> None:
+    run = s2d_ray.Run(recipe_file, root=tmp_path / "runs")
+    with pytest.raises(s2d_ray.UserError, match=told):
+        run.execute(*stages, until=until)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_model_that_is_not_there_is_said_before_the_corpus_is_read(recipe_file: Path, tmp_path: Path) -> None:
+    run = s2d_ray.Run(recipe_file, {"model": tmp_path / "typo"}, root=tmp_path / "runs")
+    with pytest.raises(s2d_ray.UserError, match="typo"):
+        run.execute()
+    assert not run.folders.prompts.exists()
+
+
+def test_a_part_that_is_not_there_is_named_with_those_that_are(recipe_file: Path, tmp_path: Path) -> None:
+    with pytest.raises(s2d_ray.UserError, match="trial has no part 'two': there are ''"):
+        s2d_ray.Run(recipe_file, root=tmp_path / "runs").kept("two")
+
+
 def test_a_run_that_has_not_begun_says_what_is_missing(recipe_file: Path, tmp_path: Path) -> None:
     run = s2d_ray.Run(recipe_file, root=tmp_path / "runs")
     for ask in (lambda: run.report, lambda: run.model_path, run.kept, run.distilled):
