@@ -309,7 +309,7 @@ def test_an_evaluation_with_arms_of_an_earlier_version_is_refused_until_it_is_ma
     finish(plan, [GAIN])
     manifest, inputs = (folders.evaluation / name for name in ("manifest.json", "inputs.json"))
     inputs.write_text(inputs.read_text().replace('"base": {', '"system1": {').replace('"teacher": {', '"system2": {'))
-    said = r"system1, system2.*distilled_system1 to student_of_base.*`s2d evaluate trial --overwrite` and `s2d report trial`"
+    said = r"system1, system2.*distilled_system1 to student_of_base.*`s2d evaluate trial --overwrite` and `s2d report"
     for stages in (["report"], ["evaluate"], list(pipeline.STAGES)):
         with pytest.raises(UserError, match=said):
             pipeline.prepare(resolve(recipe), folders, stages)
