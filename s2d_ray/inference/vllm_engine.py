@@ -266,12 +266,16 @@ def _deal_out_cores(config: Engine) -> None:
     if config.cpus is not None:
         threads = max(1, config.cpus // processes)
         os.environ |= {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": str(threads)}
-    elif config.max_engines == 1:
+        return
+    bound = os.environ.get("VLLM_CPU_OMP_THREADS_BIND")
+    if bound is not None and (bound.isalpha() or bound.count("|") + 1 == processes):
+        return  # Chosen by whoever starts this. Shares for another number of processes are of an engine before.
+    if config.max_engines == 1:
         cores = [str(core) for core in sorted(os.sched_getaffinity(0))]
         shares = [cores[first::processes] or cores for first in range(processes)]
-        os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "|".join(map(",".join, shares)))
+        os.environ["VLLM_CPU_OMP_THREADS_BIND"] = "|".join(map(",".join, shares))
     elif processes > 1:  # vLLM's own choice wants a NUMA node for each.
-        os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
+        os.environ["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
 
 
 def sampling_parameters(sampling: Sampling, n: int, seed: int | None, room: int) -> Any:
