@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import ray
 from ray import serve
 from ray.exceptions import RayActorError, RayTaskError
 from ray.serve.exceptions import RayServeException, RequestCancelledError
@@ -38,6 +37,7 @@ from s2d_ray.serving.gateway import Gateway
 from s2d_ray.serving.http import build_app
 from s2d_ray.serving.prometheus import RayMetrics
 from s2d_ray.serving.responders import Confidence, Responder, Responders
+from s2d_ray.stages.cluster import has_gpus
 from s2d_ray.tasks.registry import load_task
 
 UNLIMITED = 100_000
@@ -81,17 +81,13 @@ def _shares(served: Served) -> bool:
     """Whether one engine is both models."""
     wanted = served.recipe.serve.shared_engine
     if wanted is None:
-        return served.adapter is not None and served.recipe.engine.kind == "vllm" and _has_gpus()
+        return served.adapter is not None and served.recipe.engine.kind == "vllm" and has_gpus()
     return wanted
-
-
-def _has_gpus() -> bool:
-    return bool(ray.cluster_resources().get("GPU"))
 
 
 def _engine(name: str, served: Served, arm: ScaledArm) -> Any:
     engine = served.recipe.engine
-    resources = {"num_cpus": 0} if engine.kind == "scripted" else engine.resources(_has_gpus())
+    resources = {"num_cpus": 0} if engine.kind == "scripted" else engine.resources(has_gpus())
     deployment = _deployment(name, EngineReplica, served).options(ray_actor_options=resources)
     if arm.min_replicas == arm.max_replicas:
         return deployment.options(num_replicas=arm.max_replicas)
