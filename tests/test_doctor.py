@@ -95,6 +95,12 @@ def test_the_number_format_is_named_with_what_to_expect_of_the_demo(monkeypatch:
     assert (unusable.state, "driver" in unusable.advice) == ("missing", True)
 
 
+def test_of_a_gpu_the_number_format_alone_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "choose_dtype", lambda: Choice("bfloat16", "H100", "the GPU has bfloat16"))
+    [number_format] = doctor.computing(has_gpu=True, core_count=2)
+    assert (number_format.found, number_format.state) == ("bfloat16: the GPU has bfloat16", "ok")
+
+
 def test_torch_that_cannot_compute_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail() -> Choice:
         raise UserError("torch cannot compute here")
