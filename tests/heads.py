@@ -81,7 +81,8 @@ def _end(head: subprocess.Popen[bytes]) -> None:
     below = psutil.Process(head.pid).children(recursive=True) if head.poll() is None else []
     head.send_signal(signal.SIGTERM)
     with suppress(subprocess.TimeoutExpired):
-        head.wait(timeout=30)
+        # With `--block` it goes on waiting where its processes end slowly; they are ended below.
+        head.wait(timeout=5)
     for process in below:
         with suppress(psutil.NoSuchProcess):
             process.kill()
