@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from secrets import token_urlsafe
 from typing import Any
@@ -42,8 +42,6 @@ COOKIE = "s2d_user"
 COOKIE_SECONDS = 180 * 86400
 RESTART_SECONDS = 5
 """To be waited when an engine is gone and a new one starts."""
-
-Handler = Callable[[Request], Awaitable[Response]]
 
 
 class TooLarge(Exception):

@@ -83,7 +83,6 @@ def test_generating_goes_on_after_a_kill(remote: RemotePath, tmp_path: Path, tin
 
 
 @pytest.mark.train
-@pytest.mark.long
 def test_training_goes_on_after_a_kill_to_the_report(remote: RemotePath, tmp_path: Path, tiny_model: Path) -> None:
     corpus = write_corpus(tmp_path / "corpus.jsonl", 60)
     training = {"epochs": 12, "batch_size": 8, "micro_batch_size": 8, "checkpoint_steps": 2, "lora": None}
