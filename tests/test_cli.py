@@ -200,6 +200,7 @@ def test_debug_shows_the_traceback_and_nothing_else_does(recipe: Path) -> None:
     assert debug.exit_code == quiet.exit_code == 1
 
 
+@pytest.mark.slow
 def test_the_installed_command_ends_with_its_line_and_its_code(recipe: Path, tmp_path: Path) -> None:
     for arguments, said in (
         (
@@ -268,6 +269,7 @@ def test_a_plan_needs_a_run_or_a_sample(recipe: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", [*STAGES, "run"])
 def test_each_job_is_the_command_of_its_name(stage: str, recipe: Path) -> None:
     job = Path(__file__).parents[1] / "jobs" / f"{stage}.py"

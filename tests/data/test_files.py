@@ -47,6 +47,7 @@ with replacing(Path(sys.argv[1])) as partial:
 """
 
 
+@pytest.mark.slow
 def test_of_many_writers_a_reader_finds_one_whole(tmp_path: Path) -> None:
     path = tmp_path / "file.json"
     busy = [

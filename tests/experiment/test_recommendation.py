@@ -54,6 +54,7 @@ def test_without_enough_raters_it_says_what_is_missing() -> None:
 RAMP = (Weights(student=0.01), Weights(student=0.1), Weights(student=0.5))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("student", "choice"),
     [(0.80, "promote"), (0.83, "promote"), (0.68, "keep System 2"), (0.55, "keep System 2")],

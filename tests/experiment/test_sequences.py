@@ -34,6 +34,7 @@ def ever(hits: Array, moments_: Moments) -> float:
     return float((hits & (moments_.clusters >= MIN_USERS)).any(-1).mean())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("student", "teacher", "margin"),
     [
@@ -151,6 +152,7 @@ def test_the_sequence_is_narrowest_in_standard_errors_where_it_is_as_wide_as_the
     assert 2.9 < sequences.REACH < 3.2
 
 
+@pytest.mark.slow
 def test_amounts_are_covered_at_every_step() -> None:
     random = np.random.default_rng(3)
     values = random.lognormal(3, 0.7, (300, 1500))
@@ -190,6 +192,7 @@ def test_shares_of_none_and_of_all() -> None:
             share_sequence(successes, n)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("q", [0.5, 0.95])
 def test_quantiles_are_covered_at_every_step(q: float) -> None:
     random = np.random.default_rng(5)

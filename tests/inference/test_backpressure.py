@@ -53,6 +53,7 @@ async def through(engine: ScriptedEngine, backpressure: Backpressure, calls: int
     return most_inside, most_calls
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("calls", [1, 4])
 async def test_rows_enter_until_a_whole_batch_waits(calls: int) -> None:
     engine = engine_of(max_sequences=4)

@@ -87,6 +87,7 @@ def pickled_by_a_script(folder: Path) -> list[Named]:
     return sections
 
 
+@pytest.mark.slow
 async def test_what_a_script_defines_works_in_a_process_that_cannot_import_it(tmp_path: Path) -> None:
     method, task, rule = pickled_by_a_script(tmp_path)
     assert not hasattr(sys.modules["__main__"], "shout")

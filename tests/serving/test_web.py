@@ -240,6 +240,7 @@ async def test_a_deadline_ends_the_wait_for_a_slot(tmp_path: Path) -> None:
     assert [row["outcome"] for row in stored(tmp_path)] == ["refused"]
 
 
+@pytest.mark.slow
 def test_a_client_that_goes_away_frees_its_slot(tmp_path: Path) -> None:
     recipe = served_recipe(
         engine={"kind": "scripted", "script": "tests.serving.gateways:slow", "token_seconds": 1, "max_sequences": 1},
