@@ -26,7 +26,7 @@ from s2d_ray.inference.method_runs import run_method
 from s2d_ray.inference.vllm_engine import engine_arguments, sampling_parameters
 from s2d_ray.methods.registry import load_method
 from s2d_ray.models import Model, resolve_model
-from s2d_ray.recipes.load import load_recipe
+from s2d_ray.recipes.load import load_single_recipe
 from s2d_ray.recipes.recipe import Recipe
 from s2d_ray.recipes.sections import Sampling
 from s2d_ray.runs.dtypes import with_dtype
@@ -114,7 +114,7 @@ def main() -> None:
     parser.add_argument("--debug-bare", action="store_true", help="show what the bare engine's process prints")
     parser.add_argument("--bare-worker", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    recipe = with_dtype(load_recipe(options.recipe, [f"limit={options.prompts}"]))
+    recipe = with_dtype(load_single_recipe(options.recipe, [f"limit={options.prompts}"]))
     if options.bare_worker:
         return bare_worker(recipe)
     command = [sys.executable, __file__, "--bare-worker", "--recipe", options.recipe, "--prompts", str(options.prompts)]

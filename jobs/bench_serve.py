@@ -26,7 +26,7 @@ import typer
 from s2d_ray.data.folders import RunFolders
 from s2d_ray.data.records import Prompt
 from s2d_ray.inference.vllm_engine import engine_arguments
-from s2d_ray.recipes.load import load_recipe
+from s2d_ray.recipes.load import load_single_recipe
 from s2d_ray.recipes.recipe import Recipe
 from s2d_ray.runs.dtypes import with_dtype
 from s2d_ray.tasks.registry import load_task
@@ -132,7 +132,7 @@ def main(
         f"serve.student.queued_requests={at_once}",
         "serve.weights={student: 1}",
     ]
-    recipe = load_recipe(name, overrides)
+    recipe = load_single_recipe(name, overrides)
     folders = RunFolders(root.resolve() / recipe.name)
     recipe = with_dtype(recipe, folders)
     served = [sys.executable, "-c", "from s2d_ray.cli import main; main()", "serve", name, *overrides]

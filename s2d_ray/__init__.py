@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     from s2d_ray.data.records import LabelledPrompt, Prompt, assistant, user
     from s2d_ray.errors import UserError
     from s2d_ray.methods.method import MalformedOutput
-    from s2d_ray.recipes.load import load_any as load_recipe
-    from s2d_ray.recipes.load import shipped_recipes
+    from s2d_ray.recipes.load import load_recipe, shipped_recipes
     from s2d_ray.recipes.recipe import Mixture, Recipe
     from s2d_ray.runs.run import Run, run
 
@@ -62,8 +61,7 @@ def __getattr__(name: str) -> Any:
         return version("s2d-ray")
     if name not in _HOMES:
         raise AttributeError(f"module s2d_ray has no attribute {name}")
-    found = getattr(import_module(f"s2d_ray.{_HOMES[name]}"), "load_any" if name == "load_recipe" else name)
-    globals()[name] = found
+    globals()[name] = found = getattr(import_module(f"s2d_ray.{_HOMES[name]}"), name)
     return found
 
 

@@ -17,7 +17,7 @@ from s2d_ray.data.files import read_json
 from s2d_ray.data.folders import RunFolders
 from s2d_ray.data.manifests import CorpusManifest
 from s2d_ray.data.status import attempting
-from s2d_ray.recipes.load import load_any, load_recipe, shipped_recipes
+from s2d_ray.recipes.load import load_recipe, load_single_recipe, shipped_recipes
 from s2d_ray.runs.names import STAGES
 from s2d_ray.tasks.registry import load_task
 
@@ -97,8 +97,8 @@ def test_show_prints_the_whole_recipe_as_one_that_can_be_run(tmp_path: Path) -> 
     path = tmp_path / "again.yaml"
     path.write_text(result.stdout)
     assert s2d("show", path).stdout == result.stdout
-    wanted = load_recipe(name, ["train.epochs=1", "limit=5"])
-    again = load_recipe(str(path))
+    wanted = load_single_recipe(name, ["train.epochs=1", "limit=5"])
+    again = load_single_recipe(str(path))
     assert again.model_copy(update={"task": wanted.task}) == wanted
     assert load_task(again.task) == load_task(wanted.task)
 
@@ -318,7 +318,7 @@ def test_show_prints_a_mixture_as_one_that_can_be_run(mixture: Path, tmp_path: P
     path = tmp_path / "again.yaml"
     path.write_text(result.stdout)
     assert s2d("show", path).stdout == result.stdout
-    recipes = load_any(str(path)).recipes()
+    recipes = load_recipe(str(path)).recipes()
     assert [(own.generate.samples, own.limit) for own in recipes.values()] == [(2, 5), (4, 3)]
 
 

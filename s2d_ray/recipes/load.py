@@ -31,17 +31,7 @@ def shipped_recipes() -> dict[str, str]:
     return {name: str(_read_yaml(folder.joinpath(f"{name}.yaml").read_text(), name)["description"]) for name in names}
 
 
-def load_recipe(name_or_path: str, overrides: Overrides = ()) -> Recipe:
-    """As `load_any`, where a single task is needed: a mixture is refused."""
-    from s2d_ray.recipes.recipe import Mixture
-
-    recipe = load_any(name_or_path, overrides)
-    if isinstance(recipe, Mixture):
-        raise UserError(f"{name_or_path} is a mixture of {', '.join(recipe.parts)}: name a recipe of one task here")
-    return recipe
-
-
-def load_any(name_or_path: str, overrides: Overrides = ()) -> AnyRecipe:
+def load_recipe(name_or_path: str, overrides: Overrides = ()) -> AnyRecipe:
     """The recipe or mixture of a shipped name or YAML file, with `dotted.key=value` overrides applied.
 
     Raises UserError where there is no such recipe, it is no YAML mapping, a key is unknown (the nearest
@@ -66,8 +56,13 @@ def load_any(name_or_path: str, overrides: Overrides = ()) -> AnyRecipe:
     return parse(Mixture, raw, where) if "parts" in raw else parse(Recipe, raw, where)
 
 
+def load_single_recipe(name_or_path: str, overrides: Overrides = ()) -> Recipe:
+    """As `load_recipe`, where a single task is needed: a mixture is refused."""
+    return load_recipe(name_or_path, overrides).single()
+
+
 def overridden(recipe: AnyRecipe, overrides: Overrides) -> AnyRecipe:
-    """A recipe built in Python with `dotted.key=value` overrides applied. Raises UserError as `load_any` does."""
+    """A recipe built in Python with `dotted.key=value` overrides applied. Raises UserError as `load_recipe` does."""
     if not overrides:
         return recipe
     raw = recipe.model_dump(exclude_unset=True)

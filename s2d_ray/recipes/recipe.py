@@ -74,6 +74,10 @@ class Recipe(Settings):
         """Part → its recipe: the only part is the recipe itself, without a name."""
         return {"": self}
 
+    def single(self) -> "Recipe":
+        """The recipe itself, as it has one task."""
+        return self
+
 
 class MixturePart(Strict):
     """A task and a method of a mixture, and the settings in which it differs from the mixture."""
@@ -101,6 +105,10 @@ class Mixture(Settings):
     def recipes(self) -> dict[str, Recipe]:
         """Part → its recipe, as if it stood alone. Raises UserError where a part's own settings are not valid."""
         return {name: self._recipe(name, part) for name, part in self.parts.items()}
+
+    def single(self) -> Recipe:
+        """Raises UserError: it has several tasks."""
+        raise UserError(f"{self.name} is a mixture of {', '.join(self.parts)}: name a recipe of one task here")
 
     def _recipe(self, name: str, part: MixturePart) -> Recipe:
         own = part.model_dump(exclude_unset=True, exclude={"limit", "max_examples"})

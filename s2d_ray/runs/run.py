@@ -26,8 +26,8 @@ from s2d_ray.data.storage import local_copy, location
 from s2d_ray.errors import UserError
 from s2d_ray.inference.engine import EngineDied
 from s2d_ray.models import resolve_model
-from s2d_ray.recipes.load import Overrides, load_any, overridden
-from s2d_ray.recipes.recipe import AnyRecipe, Mixture, Recipe
+from s2d_ray.recipes.load import Overrides, load_recipe, overridden
+from s2d_ray.recipes.recipe import AnyRecipe, Recipe
 from s2d_ray.runs import pipeline
 from s2d_ray.runs.ask import Reply, arms_of, prompt_of, replies_of
 from s2d_ray.runs.dtypes import with_dtype
@@ -63,7 +63,7 @@ class Run:
         Raises UserError where there is no such recipe, or a key or value of it is wrong.
         """
         named = isinstance(recipe, str | Path)
-        self.recipe: AnyRecipe = load_any(str(recipe), overrides) if named else overridden(recipe, overrides)  # type: ignore[arg-type]
+        self.recipe: AnyRecipe = load_recipe(str(recipe), overrides) if named else overridden(recipe, overrides)  # type: ignore[arg-type]
         base = location(str(root))
         self._root = base
         self.folders = RunFolders(base.resolve() / self.recipe.name)
@@ -124,11 +124,7 @@ class Run:
     @property
     def single_recipe(self) -> Recipe:
         """The recipe, where it has one task. Raises UserError for a mixture."""
-        if isinstance(self.recipe, Mixture):
-            raise UserError(
-                f"{self.recipe.name} is a mixture of {', '.join(self.recipe.parts)}: name a recipe of one task here"
-            )
-        return self.recipe
+        return self.recipe.single()
 
     @property
     def report(self) -> "Report":

@@ -14,7 +14,7 @@ from s2d_ray.errors import UserError
 from s2d_ray.experiment.controller import refuse_older
 from s2d_ray.methods.registry import load_method
 from s2d_ray.models import resolve_model
-from s2d_ray.recipes.load import load_recipe
+from s2d_ray.recipes.load import load_single_recipe
 from s2d_ray.recipes.recipe import Recipe
 from s2d_ray.recipes.strict import Strict
 from s2d_ray.report.schema import read_report
@@ -101,7 +101,7 @@ class AppArgs(Strict):
 
 def app(args: AppArgs) -> serve.Application:
     """The application of a Serve config file (`serve deploy`, a RayService). Its secrets come from the environment."""
-    recipe = load_recipe(args.recipe, args.overrides)
+    recipe = load_single_recipe(args.recipe, args.overrides)
     return application(resolve(recipe, RunFolders(location(args.root).resolve() / recipe.name)))
 
 

@@ -15,7 +15,7 @@ from s2d_ray.experiment.recommendation import recommend
 from s2d_ray.experiment.state import Change
 from s2d_ray.experiment.store import EventStore, Snapshot
 from s2d_ray.experiment.summary import summarise
-from s2d_ray.recipes.load import load_recipe
+from s2d_ray.recipes.load import load_single_recipe
 from s2d_ray.recipes.recipe import Recipe
 from s2d_ray.recipes.serve import Guardrails, Prices, RampStep, Serve, Weights
 from tests.experiment.traffic import BEHAVIOURS, START, Behaviour, fill
@@ -47,7 +47,7 @@ def page(
 
 
 def recipe(serve: Serve, text: str) -> Recipe:
-    loaded = load_recipe("s2a-geonames")
+    loaded = load_single_recipe("s2a-geonames")
     names = {"description": text, "model": text} if text else {}
     return loaded.model_copy(update={"serve": serve, **names})
 

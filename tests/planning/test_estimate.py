@@ -28,7 +28,7 @@ from s2d_ray.data.records import (
 from s2d_ray.errors import UserError
 from s2d_ray.planning.estimate import Measured, estimate, measure_run, measure_sample, parameters_of, phases
 from s2d_ray.planning.sizing import Gpu
-from s2d_ray.recipes.load import load_recipe
+from s2d_ray.recipes.load import load_single_recipe
 from s2d_ray.recipes.recipe import Mixture, Recipe
 from s2d_ray.report.ledger import Tokens
 from s2d_ray.runs.graph import make_plans
@@ -121,7 +121,7 @@ def run(tmp_path: Path, tiny_model: Path) -> tuple[Recipe, RunFolders]:
     task = {"name": "prompts", "path": str(corpus)}
     content = {"name": "mine", "model": str(tiny_model), "task": task, "method": "s2a"}
     path.write_text(yaml.safe_dump(content | {"evaluate": {"controls": False}}))
-    loaded = load_recipe(str(path), ["engine.dtype=float32", "train.dtype=float32"])
+    loaded = load_single_recipe(str(path), ["engine.dtype=float32", "train.dtype=float32"])
     folders = RunFolders(tmp_path / "runs" / "mine")
     return loaded, folders
 
@@ -198,7 +198,7 @@ def test_a_run_of_another_recipe_is_not_measured(run: tuple[Recipe, RunFolders])
 @pytest.mark.ray
 def test_a_sample_goes_through_the_stages_and_leaves_nothing(tmp_path: Path, tiny_model: Path, local_ray: None) -> None:
     path = write_recipe(tmp_path, tiny_model, write_corpus(tmp_path / "corpus.jsonl", 60), name="sampled")
-    [found] = measure_sample(load_recipe(str(path), ["limit=16"]))
+    [found] = measure_sample(load_single_recipe(str(path), ["limit=16"]))
     assert (found.method, found.prompts, found.gpu_seconds) == ("s2a", 16, None)
     assert {step: tokens.calls for step, tokens in found.steps.items()} == {"rewrite": 64, "respond": 64}
     assert found.steps["rewrite"].prompt > found.steps["respond"].prompt > 0

@@ -19,7 +19,7 @@ from s2d_ray.errors import UserError
 from s2d_ray.methods.direct import direct
 from s2d_ray.methods.method import GenerateFunction, Method
 from s2d_ray.methods.registry import load_method
-from s2d_ray.recipes.load import load_any
+from s2d_ray.recipes.load import load_recipe
 from s2d_ray.recipes.recipe import Mixture, Recipe
 from s2d_ray.recipes.strict import Named
 from s2d_ray.tasks.gsm8k import Gsm8k
@@ -194,7 +194,7 @@ def test_objects_that_can_be_imported_are_named_as_in_a_file(tmp_path: Path) -> 
     assert recipe.method == Named(name=f"{__name__}:echo")
     assert recipe.evaluate.also == (Named(name="s2d_ray.methods.direct:direct"),)
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(recipe.model_dump(mode="json")))
-    again = load_any(str(tmp_path / "mine.yaml"))
+    again = load_recipe(str(tmp_path / "mine.yaml"))
     assert again == recipe
     assert isinstance(again, Recipe)
     assert load_task(again.task) == Numbers(count=5)

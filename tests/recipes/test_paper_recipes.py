@@ -7,7 +7,7 @@ import pytest
 from s2d_ray.arms import ARMS, further_arm
 from s2d_ray.curation.registry import load_rules
 from s2d_ray.methods.registry import METHODS, load_method
-from s2d_ray.recipes.load import load_any, load_recipe, shipped_recipes
+from s2d_ray.recipes.load import load_recipe, load_single_recipe, shipped_recipes
 from s2d_ray.recipes.strict import Named
 from s2d_ray.report.published import REPORTED, UNVERIFIED, reported_for
 from s2d_ray.runs.resolved import base_arms
@@ -19,7 +19,7 @@ FAMILIES = ("rar-last-letter", "rar-coin-flip", "s2a-trivia", "bsm-judge", "cot-
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_has_both_forms_of_the_same_task_and_method(family: str) -> None:
-    paper, small = load_recipe(f"{family}-paper"), load_recipe(f"{family}-small")
+    paper, small = load_single_recipe(f"{family}-paper"), load_single_recipe(f"{family}-small")
     assert (paper.task.name, paper.method.name) == (small.task.name, small.method.name)
     assert reported_for(paper.task.name, paper.method.name) is not None
     assert (paper.train.zero_stage, paper.method.options["prompts"]) == (3, "paper")
@@ -31,21 +31,21 @@ def test_every_family_has_both_forms_of_the_same_task_and_method(family: str) ->
 @pytest.mark.parametrize("form", ["paper", "small"])
 def test_evaluation_adds_what_the_tables_of_the_paper_carry(form: str) -> None:
     """Both orders for the judge, the other RaR, and several samples that can differ for maths."""
-    judged = base_arms(load_recipe(f"bsm-judge-{form}"))["teacher"]
+    judged = base_arms(load_single_recipe(f"bsm-judge-{form}"))["teacher"]
     assert (judged.name, judged.options["both_orders"]) == ("bsm", True)
-    assert judged.options["prompts"] == load_recipe(f"bsm-judge-{form}").method.options["prompts"]
+    assert judged.options["prompts"] == load_single_recipe(f"bsm-judge-{form}").method.options["prompts"]
     for family in ("rar-last-letter", "rar-coin-flip"):
-        recipe = load_recipe(f"{family}-{form}")
+        recipe = load_single_recipe(f"{family}-{form}")
         arms = base_arms(recipe)
         assert list(arms) == ["base", "teacher", "teacher_rar1"]
         assert arms["teacher_rar1"] == Named(name="rar1", prompts=recipe.method.options["prompts"])
-    maths = load_recipe(f"cot-gsm8k-{form}").evaluate
+    maths = load_single_recipe(f"cot-gsm8k-{form}").evaluate
     assert maths.samples == {"paper": 10, "small": 5}[form]
     assert maths.sampling.temperature > 0
 
 
 def test_the_tasks_say_what_their_score_is_called() -> None:
-    said = {name: load_task(load_recipe(f"{name}-small").task).metric for name in FAMILIES}
+    said = {name: load_task(load_single_recipe(f"{name}-small").task).metric for name in FAMILIES}
     assert said == {
         "rar-last-letter": "exact match",
         "rar-coin-flip": "accuracy",
@@ -57,7 +57,7 @@ def test_the_tasks_say_what_their_score_is_called() -> None:
 
 @pytest.mark.parametrize("name", shipped_recipes())
 def test_every_recipe_resolves_its_names_and_round_trips(name: str) -> None:
-    recipe = load_any(name)
+    recipe = load_recipe(name)
     assert recipe.name == name
     assert type(recipe).model_validate(recipe.model_dump(mode="json")) == recipe
     for own in recipe.recipes().values():
@@ -69,7 +69,7 @@ def test_every_recipe_resolves_its_names_and_round_trips(name: str) -> None:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_small_recipe_has_enough_prompts_at_hand(family: str) -> None:
-    recipe = load_recipe(f"{family}-small")
+    recipe = load_single_recipe(f"{family}-small")
     task = load_task(recipe.task)
     asked = list(islice(training_prompts(task, recipe.seed), recipe.limit or 1000))
     assert 60 <= len(asked) <= 400

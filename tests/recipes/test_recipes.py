@@ -8,7 +8,7 @@ import yaml
 from s2d_ray.curation.registry import load_rules
 from s2d_ray.errors import UserError
 from s2d_ray.methods.registry import load_method
-from s2d_ray.recipes.load import load_any, load_recipe, shipped_recipes
+from s2d_ray.recipes.load import load_recipe, load_single_recipe, shipped_recipes
 from s2d_ray.recipes.recipe import Mixture, Recipe
 from s2d_ray.recipes.sections import Train
 from s2d_ray.recipes.strict import Named
@@ -30,7 +30,7 @@ def minimal(tmp_path: Path) -> str:
 
 def refusal(recipe: str, *overrides: str) -> str:
     with pytest.raises(UserError) as caught:
-        load_any(recipe, overrides)
+        load_recipe(recipe, overrides)
     message = str(caught.value)
     assert "\n" not in message
     return message
@@ -38,9 +38,9 @@ def refusal(recipe: str, *overrides: str) -> str:
 
 @pytest.mark.parametrize("name", shipped_recipes())
 def test_every_shipped_recipe_round_trips_and_resolves_its_names(name: str, tmp_path: Path) -> None:
-    recipe = load_any(name)
+    recipe = load_recipe(name)
     dumped = yaml.safe_dump(recipe.model_dump(mode="json"), allow_unicode=True)
-    assert load_any(write(tmp_path, dumped)) == recipe
+    assert load_recipe(write(tmp_path, dumped)) == recipe
     assert recipe.name == name
     assert shipped_recipes()[name] == recipe.description != ""
     for own in recipe.recipes().values():
@@ -52,24 +52,24 @@ def test_every_shipped_recipe_round_trips_and_resolves_its_names(name: str, tmp_
 
 
 def test_a_name_alone_stands_for_a_section(minimal: str) -> None:
-    recipe = load_recipe(minimal)
+    recipe = load_single_recipe(minimal)
     assert (recipe.task, recipe.method) == (Named(name="geonames"), Named(name="s2a"))
     assert recipe.task.options == {}
 
 
 def test_overrides_are_typed_and_the_last_one_counts(minimal: str) -> None:
     overrides = ["train.epochs=1", "train.epochs=0.5", "evaluate.controls=false", "generate.sampling.stop=[a, b]"]
-    recipe = load_recipe(minimal, overrides)
+    recipe = load_single_recipe(minimal, overrides)
     assert recipe.train.epochs == 0.5
     assert recipe.evaluate.controls is False
     assert recipe.generate.sampling.stop == ("a", "b")
-    assert recipe == load_recipe(minimal).model_copy(
+    assert recipe == load_single_recipe(minimal).model_copy(
         update={"train": recipe.train, "evaluate": recipe.evaluate, "generate": recipe.generate}
     )
 
 
 def test_an_override_reaches_into_a_section_that_is_only_a_name(minimal: str) -> None:
-    recipe = load_recipe(minimal, ["task.cities=30", "method.prompts=few_shot"])
+    recipe = load_single_recipe(minimal, ["task.cities=30", "method.prompts=few_shot"])
     assert recipe.task == Named.model_validate({"name": "geonames", "cities": 30})
     assert recipe.method == Named.model_validate({"name": "s2a", "prompts": "few_shot"})
 
@@ -77,14 +77,14 @@ def test_an_override_reaches_into_a_section_that_is_only_a_name(minimal: str) ->
 def test_an_override_makes_the_section_that_the_recipe_leaves_out(tmp_path: Path) -> None:
     raw = {"name": "mine", "model": "a-model", "method": "s2a"}
     path = write(tmp_path, yaml.safe_dump(raw))
-    recipe = load_recipe(path, ["task.name=geonames", "task.cities=30", "train.lora.rank=4"])
+    recipe = load_single_recipe(path, ["task.name=geonames", "task.cities=30", "train.lora.rank=4"])
     assert recipe.task == Named.model_validate({"name": "geonames", "cities": 30})
     assert recipe.train.lora is not None
     assert recipe.train.lora.rank == 4
 
 
 def test_an_override_with_an_equals_sign_keeps_it(minimal: str) -> None:
-    assert load_recipe(minimal, ["description=a=b"]).description == "a=b"
+    assert load_single_recipe(minimal, ["description=a=b"]).description == "a=b"
 
 
 @pytest.mark.parametrize(
@@ -237,38 +237,38 @@ def test_a_value_out_of_range_is_refused_by_its_key(minimal: str, override: str,
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "127.8.8.8"])
 def test_this_machine_alone_is_served_without_a_token(minimal: str, host: str) -> None:
-    assert load_recipe(minimal, [f"serve.host='{host}'"]).serve.loopback
+    assert load_single_recipe(minimal, [f"serve.host='{host}'"]).serve.loopback
 
 
 def test_other_machines_are_served_with_the_name_of_a_token(minimal: str) -> None:
-    serve = load_recipe(minimal, ["serve.host=0.0.0.0", "serve.admin_token_env=S2D_ADMIN_TOKEN"]).serve
+    serve = load_single_recipe(minimal, ["serve.host=0.0.0.0", "serve.admin_token_env=S2D_ADMIN_TOKEN"]).serve
     assert not serve.loopback
 
 
 def test_the_teacher_answers_whom_nobody_else_does(minimal: str) -> None:
-    weights = load_recipe(minimal, ["serve.weights={student: 0.1, base: 0.2}"]).serve.weights
+    weights = load_single_recipe(minimal, ["serve.weights={student: 0.1, base: 0.2}"]).serve.weights
     assert weights.teacher == pytest.approx(0.7)
-    assert load_recipe(minimal, ["serve.weights={student: 0.7, base: 0.3}"]).serve.weights.teacher == 0
+    assert load_single_recipe(minimal, ["serve.weights={student: 0.7, base: 0.3}"]).serve.weights.teacher == 0
 
 
 def test_a_micro_batch_larger_than_a_workers_share_is_fine(minimal: str) -> None:
-    assert load_recipe(minimal, ["train.workers=4", "train.micro_batch_size=8"]).train.workers == 4
+    assert load_single_recipe(minimal, ["train.workers=4", "train.micro_batch_size=8"]).train.workers == 4
 
 
 def test_workers_and_micro_batches_need_not_divide_the_batch(minimal: str) -> None:
-    assert load_recipe(minimal, ["train.workers=3", "train.micro_batch_size=5"]).train.max_workers == 3
+    assert load_single_recipe(minimal, ["train.workers=3", "train.micro_batch_size=5"]).train.max_workers == 3
 
 
 def test_a_range_of_workers_is_elastic(minimal: str) -> None:
-    train = load_recipe(minimal, ["train.workers=[2, 8]"]).train
+    train = load_single_recipe(minimal, ["train.workers=[2, 8]"]).train
     assert train.workers == (2, 8)
     assert train.max_workers == 8
     assert Train.model_validate(train.model_dump(mode="json")) == train
 
 
 def test_an_engine_takes_a_gpu_for_each_split_of_the_model(minimal: str) -> None:
-    assert load_recipe(minimal).engine.gpus == 1
-    assert load_recipe(minimal, ["engine.tensor_parallel=4", "engine.pipeline_parallel=2"]).engine.gpus == 8
+    assert load_single_recipe(minimal).engine.gpus == 1
+    assert load_single_recipe(minimal, ["engine.tensor_parallel=4", "engine.pipeline_parallel=2"]).engine.gpus == 8
 
 
 def test_fewer_engines_at_most_than_at_least_are_refused(minimal: str) -> None:
@@ -326,7 +326,7 @@ def test_an_override_that_cannot_be_applied_is_refused(minimal: str, override: s
 
 
 def test_a_recipe_cannot_be_changed(minimal: str) -> None:
-    recipe: Recipe = load_recipe(minimal)
+    recipe: Recipe = load_single_recipe(minimal)
     with pytest.raises(ValueError, match="frozen"):
         recipe.seed = 3  # type: ignore[misc]
 
@@ -358,7 +358,7 @@ def mixture(tmp_path: Path) -> str:
 
 
 def test_a_part_has_the_mixtures_settings_but_for_its_own(mixture: str) -> None:
-    recipes = load_any(mixture, ["seed=3"]).recipes()
+    recipes = load_recipe(mixture, ["seed=3"]).recipes()
     cities, letters = recipes["cities"], recipes["letters"]
     assert [recipe.name for recipe in recipes.values()] == ["mine-cities", "mine-letters"]
     assert (cities.task.name, letters.task.options, letters.method.name) == ("geonames", {"words": [2]}, "rar2")
@@ -373,7 +373,7 @@ def test_a_part_has_the_mixtures_settings_but_for_its_own(mixture: str) -> None:
 
 def test_a_limit_of_a_part_can_only_lower_the_mixtures(mixture: str) -> None:
     def limits(*overrides: str) -> list[int | None]:
-        return [recipe.limit for recipe in load_any(mixture, overrides).recipes().values()]
+        return [recipe.limit for recipe in load_recipe(mixture, overrides).recipes().values()]
 
     assert limits() == [50, 20]
     assert limits("limit=10") == [10, 10]
@@ -381,21 +381,21 @@ def test_a_limit_of_a_part_can_only_lower_the_mixtures(mixture: str) -> None:
 
 
 def test_a_recipe_is_its_own_only_part(minimal: str) -> None:
-    recipe = load_recipe(minimal)
+    recipe = load_single_recipe(minimal)
     assert recipe.recipes() == {"": recipe}
 
 
 def test_a_written_out_mixture_means_the_same(mixture: str, tmp_path: Path) -> None:
     """Every default of a part is written out then, and still stands for the mixture's setting."""
-    recipe = load_any(mixture)
-    again = load_any(write(tmp_path, yaml.safe_dump(recipe.model_dump(mode="json"))))
+    recipe = load_recipe(mixture)
+    again = load_recipe(write(tmp_path, yaml.safe_dump(recipe.model_dump(mode="json"))))
     assert again == recipe
     assert again.recipes() == recipe.recipes()
 
 
 def test_an_override_reaches_all_parts_or_one(mixture: str) -> None:
     overrides = ["generate.samples=2", "parts.cities.method.prompts=few_shot", "parts.letters.generate.samples=9"]
-    recipes = load_any(mixture, overrides).recipes()
+    recipes = load_recipe(mixture, overrides).recipes()
     assert [recipe.generate.samples for recipe in recipes.values()] == [2, 9]
     assert recipes["cities"].method.options == {"prompts": "few_shot"}
 
@@ -419,9 +419,9 @@ def test_a_wrong_mixture_is_refused_by_its_part_and_key(mixture: str, override: 
 
 
 def test_a_mixture_is_refused_where_one_task_is_needed(mixture: str) -> None:
-    assert isinstance(load_any(mixture), Mixture)
+    assert isinstance(load_recipe(mixture), Mixture)
     with pytest.raises(UserError, match="is a mixture of cities, letters: name a recipe of one task here"):
-        load_recipe(mixture)
+        load_single_recipe(mixture)
 
 
 @pytest.mark.parametrize(
@@ -438,5 +438,5 @@ def test_an_evaluation_that_could_not_mean_anything_is_refused(minimal: str, ove
 
 def test_evaluation_may_add_options_methods_and_samples(minimal: str) -> None:
     overrides = ["evaluate.method.prompts=few_shot", "evaluate.also=[cot]", "evaluate.samples=5"]
-    evaluate = load_recipe(minimal, [*overrides, "evaluate.sampling.temperature=0.6"]).evaluate
+    evaluate = load_single_recipe(minimal, [*overrides, "evaluate.sampling.temperature=0.6"]).evaluate
     assert (evaluate.method, evaluate.also, evaluate.samples) == ({"prompts": "few_shot"}, (Named(name="cot"),), 5)

@@ -14,13 +14,13 @@ from s2d_ray.curation.rule import curate_prompt
 from s2d_ray.data.records import Candidates, Row
 from s2d_ray.inference.method_runs import Recorder, run_on_all_forms
 from s2d_ray.methods.registry import load_method
-from s2d_ray.recipes.load import load_any, shipped_recipes
+from s2d_ray.recipes.load import load_recipe, shipped_recipes
 from s2d_ray.tasks.registry import load_task
 from s2d_ray.tasks.task import training_prompts
 from tests.method_runs import Reply, engine_that_says
 
 PROMPTS = 4
-SMALL = [load_any(name).recipes().values() for name in shipped_recipes() if name.endswith("-small")]
+SMALL = [load_recipe(name).recipes().values() for name in shipped_recipes() if name.endswith("-small")]
 RECIPES = {recipe.name: recipe for parts in SMALL for recipe in parts}
 
 

@@ -26,7 +26,7 @@ from s2d_ray.data.records import Completion, Message, Prompt, Step, user
 from s2d_ray.inference.engine import EngineDied, EngineError
 from s2d_ray.inference.scripted import ScriptedEngine
 from s2d_ray.methods.method import GenerateFunction
-from s2d_ray.recipes.load import load_recipe
+from s2d_ray.recipes.load import load_single_recipe
 from s2d_ray.recipes.sections import Engine, Sampling
 from s2d_ray.runs.ask import Reply
 from s2d_ray.runs.graph import make_plans
@@ -125,7 +125,7 @@ def test_programs_get_json_and_nothing_else(base: Path) -> None:
 
 def test_without_a_question_a_held_out_prompt_is_asked(base: Path) -> None:
     result = ask(base, model, "--json")
-    recipe = load_recipe("s2a-geonames")
+    recipe = load_single_recipe("s2a-geonames")
     held_out = [item.prompt.text for item in load_task(recipe.task).items("test", recipe.seed)]
     assert json.loads(result.stdout)["prompt"]["messages"] == [user(held_out[0])]
 
@@ -253,7 +253,7 @@ def test_questions_and_overrides_are_told_apart(base: Path) -> None:
 
 def finish_a_run(base: Path, root: Path, *extra: str) -> RunFolders:
     """The folders that a run to the end of training leaves, as far as `ask` looks at them."""
-    recipe = load_recipe("s2a-geonames", [*overrides(base), *extra])
+    recipe = load_single_recipe("s2a-geonames", [*overrides(base), *extra])
     folders = RunFolders(root / recipe.name)
     ingest(resolve(recipe), folders)
     [plan] = prepare(resolve(recipe), folders, list(STAGES))
@@ -332,7 +332,7 @@ def test_a_model_made_from_results_that_were_replaced_says_so(base: Path, tmp_pa
 
 def test_a_run_that_had_nothing_to_train_on_left_no_model(base: Path, tmp_path: Path) -> None:
     folders = finish_a_run(base, tmp_path / "runs")
-    [plan] = make_plans(resolve(load_recipe("s2a-geonames", overrides(base))), folders)
+    [plan] = make_plans(resolve(load_single_recipe("s2a-geonames", overrides(base))), folders)
     plan.trainings[0].model.finish(ModelManifest(skipped="nothing was kept", seconds=0.0))
     assert [reply["arm"] for reply in replies(ask(base, model, "--json", QUESTION))] == ["base", "teacher"]
 

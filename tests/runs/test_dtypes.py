@@ -11,7 +11,7 @@ from s2d_ray.data.files import read_json
 from s2d_ray.data.folders import RunFolders
 from s2d_ray.devices import Choice, DType
 from s2d_ray.errors import UserError
-from s2d_ray.recipes.load import load_recipe
+from s2d_ray.recipes.load import load_single_recipe
 from s2d_ray.recipes.recipe import Mixture
 from s2d_ray.recipes.strict import parse
 from s2d_ray.runs import pipeline
@@ -37,7 +37,7 @@ def recipe_file(tmp_path: Path, unread_model: Path) -> Path:
 
 def prepared(recipe_file: Path, root: Path, dtype: DType, monkeypatch: pytest.MonkeyPatch, **options: Any) -> Any:
     monkeypatch.setattr(pipeline, "choose_dtype", chooses(dtype))
-    recipe = load_recipe(str(recipe_file))
+    recipe = load_single_recipe(str(recipe_file))
     pipeline.ingest(resolve(recipe), RunFolders(root))
     [plan] = pipeline.prepare(resolve(recipe), RunFolders(root), list(pipeline.STAGES), **options)
     return plan
@@ -63,7 +63,7 @@ def test_a_run_that_goes_on_where_another_format_is_faster_keeps_its_own(
     elsewhere = prepared(recipe_file, tmp_path / "run", "bfloat16", monkeypatch)
     assert elsewhere.recipe == first.recipe
     assert recorded_dtype(first.recipe, RunFolders(tmp_path / "run")) == "float32"
-    assert with_dtype(load_recipe(str(recipe_file)), RunFolders(tmp_path / "run"), never) == first.recipe
+    assert with_dtype(load_single_recipe(str(recipe_file)), RunFolders(tmp_path / "run"), never) == first.recipe
 
 
 def test_a_run_that_starts_over_chooses_anew(
@@ -76,9 +76,9 @@ def test_a_run_that_starts_over_chooses_anew(
 
 
 def test_a_format_that_the_recipe_names_is_not_chosen(recipe_file: Path, tmp_path: Path) -> None:
-    recipe = load_recipe(str(recipe_file), ["engine.dtype=float16", "train.dtype=float32"])
+    recipe = load_single_recipe(str(recipe_file), ["engine.dtype=float16", "train.dtype=float32"])
     assert with_dtype(recipe, RunFolders(tmp_path / "run"), never) == recipe
-    trained = with_dtype(load_recipe(str(recipe_file), ["engine.dtype=float16"]), None, never)
+    trained = with_dtype(load_single_recipe(str(recipe_file), ["engine.dtype=float16"]), None, never)
     assert trained.train.dtype == "float16"
 
 
@@ -86,7 +86,7 @@ def test_another_format_than_the_runs_is_refused(
     recipe_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prepared(recipe_file, tmp_path / "run", "float32", monkeypatch)
-    other = load_recipe(str(recipe_file), ["engine.dtype=bfloat16"])
+    other = load_single_recipe(str(recipe_file), ["engine.dtype=bfloat16"])
     with pytest.raises(UserError, match='dtype: "float32" there, "bfloat16" now'):
         pipeline.prepare(resolve(other), RunFolders(tmp_path / "run"), ["generate"])
 
@@ -105,7 +105,7 @@ def test_a_mixture_remembers_by_its_parts(tmp_path: Path, unread_model: Path) ->
 
 
 def test_what_is_not_there_whole_is_not_remembered(tmp_path: Path, recipe_file: Path) -> None:
-    recipe, folders = load_recipe(str(recipe_file)), RunFolders(tmp_path / "run")
+    recipe, folders = load_single_recipe(str(recipe_file)), RunFolders(tmp_path / "run")
     folders.candidates.mkdir(parents=True)
     (folders.candidates / INPUTS).write_text(json.dumps({"discarded": True}))
     assert with_dtype(recipe, folders, chooses("bfloat16")).engine.dtype == "bfloat16"

@@ -17,7 +17,7 @@ from s2d_ray.data.folders import RunFolders
 from s2d_ray.data.records import Row
 from s2d_ray.experiment.page import ADMIN_HEADER
 from s2d_ray.experiment.store import Snapshot
-from s2d_ray.recipes.load import load_recipe
+from s2d_ray.recipes.load import load_single_recipe
 from s2d_ray.recipes.recipe import Recipe
 from s2d_ray.recipes.serve import Cascade
 from s2d_ray.serving.auth import load_access
@@ -197,7 +197,7 @@ def test_the_ray_service_is_what_serve_deploy_takes() -> None:
     [application] = described["applications"]
     assert application["import_path"] == f"{app.__module__}:{app.__name__}"
     arguments = AppArgs.model_validate(application["args"])
-    recipe = load_recipe(arguments.recipe, arguments.overrides)
+    recipe = load_single_recipe(arguments.recipe, arguments.overrides)
     printed = serve_config(recipe, arguments.recipe, arguments.root, arguments.overrides)
     assert printed == described
     environment = {entry["name"]: entry.get("value") for entry in _containers(manifest)[0]["env"]}

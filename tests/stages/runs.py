@@ -13,7 +13,7 @@ import yaml
 from s2d_ray.data.files import read_rows
 from s2d_ray.data.folders import RunFolders
 from s2d_ray.data.records import Row
-from s2d_ray.recipes.load import load_recipe
+from s2d_ray.recipes.load import load_single_recipe
 from s2d_ray.runs import pipeline
 from s2d_ray.runs.resolved import resolve
 
@@ -60,7 +60,7 @@ def write_recipe(folder: Path, model: Path, corpus: Path, script: str = "oracle"
 
 def run_here(recipe: Path, root: Path, *stages: str, **overrides: str) -> Path:
     """Run stages in this process, on the Ray that a fixture started; the results folder."""
-    loaded = load_recipe(str(recipe), [f"{key}={value}" for key, value in overrides.items()])
+    loaded = load_single_recipe(str(recipe), [f"{key}={value}" for key, value in overrides.items()])
     folders = RunFolders(root / loaded.name)
     resolved = resolve(loaded)
     pipeline.ingest(resolved, folders)

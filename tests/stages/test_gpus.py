@@ -14,7 +14,7 @@ import ray
 
 from s2d_ray.data.files import read_json, read_rows
 from s2d_ray.data.folders import RunFolders
-from s2d_ray.recipes.load import load_recipe
+from s2d_ray.recipes.load import load_single_recipe
 from s2d_ray.runs import pipeline
 from s2d_ray.runs.resolved import resolve
 from s2d_ray.stages.cluster import OBJECT_STORE_BYTES, SPARE_SLOTS, joined
@@ -126,7 +126,7 @@ def test_one_engine_holds_one_gpu_in_generation_in_curation_that_asks_the_model_
     assert max(held.seen) == 1
     assert all_gpus_free()
 
-    loaded = load_recipe(str(recipe))
+    loaded = load_single_recipe(str(recipe))
     [plan] = pipeline.prepare(resolve(loaded), RunFolders(base), ["generate"])
     [part] = plan.parts
     with watching() as held:

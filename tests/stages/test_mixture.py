@@ -11,7 +11,7 @@ import yaml
 from s2d_ray.data.files import read_json, read_rows
 from s2d_ray.data.folders import RunFolders
 from s2d_ray.errors import UserError
-from s2d_ray.recipes.load import load_any
+from s2d_ray.recipes.load import load_recipe
 from s2d_ray.runs import pipeline
 from s2d_ray.runs.resolved import resolve
 from tests.stages.runs import by_id, ids, run, write_corpus, write_recipe
@@ -83,7 +83,7 @@ def test_a_finished_mixture_is_reused_and_a_changed_part_refused(mixture: tuple[
     assert len(manifests) == 3 * len(("prompts", "candidates", "distilled", "evaluation")) + 1
     run(["run", str(recipe)], root)
     assert {path: path.read_text() for path in (root / "trial").rglob("manifest.json")} == manifests
-    changed = load_any(str(recipe), ["parts.quick.generate.samples=2"])
+    changed = load_recipe(str(recipe), ["parts.quick.generate.samples=2"])
     refused = r"parts/quick/candidates was made by a different recipe \(samples: 3 there, 2 now\)"
     with pytest.raises(UserError, match=refused):
         pipeline.prepare(resolve(changed), RunFolders(root / "trial"), list(pipeline.STAGES))
@@ -93,8 +93,8 @@ def test_a_finished_mixture_is_reused_and_a_changed_part_refused(mixture: tuple[
 def two_rounds(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, local_ray: None) -> Iterator[Any]:
     folder = tmp_path_factory.mktemp("rounds")
     recipe = write_recipe(folder, tiny_model, write_corpus(folder / "corpus.jsonl", 40), train=TRAIN, rounds=2)
-    pipeline.ingest(resolve(load_any(str(recipe))), RunFolders(folder / "trial"))
-    plans = pipeline.prepare(resolve(load_any(str(recipe))), RunFolders(folder / "trial"), list(pipeline.STAGES))
+    pipeline.ingest(resolve(load_recipe(str(recipe))), RunFolders(folder / "trial"))
+    plans = pipeline.prepare(resolve(load_recipe(str(recipe))), RunFolders(folder / "trial"), list(pipeline.STAGES))
     # Every stage of both: to a script all models are the same, so that none ever gains anything.
     for plan in plans:
         for stage in pipeline.STAGES.values():

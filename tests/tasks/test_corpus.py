@@ -12,7 +12,7 @@ from s2d_ray.data.files import part_files, read_rows
 from s2d_ray.data.manifests import CorpusManifest
 from s2d_ray.data.records import LabelledPrompt, Prompt, content_id, user
 from s2d_ray.errors import UserError
-from s2d_ray.recipes.load import load_recipe
+from s2d_ray.recipes.load import load_single_recipe
 from s2d_ray.recipes.recipe import Recipe
 from s2d_ray.tasks import corpus
 from s2d_ray.tasks.corpus import held_out, held_out_digest, write_corpus
@@ -104,7 +104,7 @@ def test_the_shipped_prompts_fall_into_the_splits_as_they_always_have(
     name: str, corpus: str, tested: str, tmp_path: Path
 ) -> None:
     """Where one of these changes, results of before are not gone on from, and scores do not compare."""
-    recipe = load_recipe(name)
+    recipe = load_single_recipe(name)
     assert written(recipe, tmp_path, overwrite=False).fingerprint == corpus
     assert held_out_digest(evaluated_on(recipe)) == tested
 
