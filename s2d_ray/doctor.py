@@ -8,14 +8,13 @@ import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from math import ceil
 from pathlib import Path
 from typing import Literal
 
 from s2d_ray.data.storage import cache_dir
-from s2d_ray.devices import choose_dtype, cpu_name, gpu_names
+from s2d_ray.devices import choose_dtype, cpu_name, gpu_names, installed_version
 from s2d_ray.errors import UserError
 from s2d_ray.models import EMBEDDED, EMBEDDED_PACKAGE
 
@@ -205,14 +204,6 @@ def read_lock(path: Path) -> dict[str, str]:
         return {}
     lines = [line for line in path.read_text().splitlines() if line and not line.startswith("#")]
     return dict(line.split("==", 1) for line in lines)
-
-
-def installed_version(name: str) -> str | None:
-    """A distribution's version, without importing it."""
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
 
 
 def memory_bytes(

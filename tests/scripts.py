@@ -9,6 +9,7 @@ from random import Random
 
 from s2d_ray.curation.majority import Majority
 from s2d_ray.curation.rule import Kept, ParsedSamples, Rejected
+from s2d_ray.curation.universal import Universal
 from s2d_ray.data.records import Message, Prompt, user
 from s2d_ray.inference.engine import EngineDied
 from s2d_ray.methods.method import GenerateFunction
@@ -103,3 +104,13 @@ class SlowRule(Majority):
     ) -> Kept | Rejected:
         time.sleep(0.05)
         return await super().decide(parsed, kept, task, generate)
+
+
+class UniversalOrFirst(Universal):
+    """Universal self-consistency of a model that is too small for it: where it does not choose, the first sample."""
+
+    async def decide(
+        self, parsed: ParsedSamples, kept: Kept | None, task: Task, generate: GenerateFunction | None
+    ) -> Kept | Rejected:
+        chosen = await super().decide(parsed, kept, task, generate)
+        return chosen if isinstance(chosen, Kept) else Kept(parsed.samples[0].text)

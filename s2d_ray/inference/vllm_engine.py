@@ -13,7 +13,7 @@ from typing import Any
 from s2d_ray.data.files import read_json
 from s2d_ray.data.records import Completion, Message
 from s2d_ray.data.storage import local_copy
-from s2d_ray.devices import has_cuda
+from s2d_ray.devices import has_cuda_build
 from s2d_ray.inference.engine import Activity, EngineDied, EngineError
 from s2d_ray.inference.parent_death import own_engine
 from s2d_ray.recipes.sections import Engine, Sampling
@@ -234,7 +234,7 @@ def _embeddings(folder: Path) -> dict[str, Any]:
 
 def engine_arguments(config: Engine, model: Path, trust_remote_code: bool) -> dict[str, Any]:
     """vLLM's engine arguments for this machine. Call before vLLM is imported: on CPU it reads the environment."""
-    on_cpu = not has_cuda()
+    on_cpu = not has_cuda_build()
     arguments: dict[str, Any] = {
         "model": str(model),
         "load_format": "safetensors",
@@ -249,6 +249,9 @@ def engine_arguments(config: Engine, model: Path, trust_remote_code: bool) -> di
         "disable_log_stats": True,
     }
     if not on_cpu:
+        if config.pipeline_parallel > 1:
+            # Its workers are then where Ray has set GPUs aside for them, on whatever node.
+            arguments["distributed_executor_backend"] = "ray"
         return arguments | {"gpu_memory_utilization": config.gpu_memory} | config.extra
     _deal_out_cores(config)
     arguments["kv_cache_memory_bytes"] = int(config.kv_cache_gib * 2**30)

@@ -106,12 +106,13 @@ def measure_sample(recipe: AnyRecipe) -> list[Measured]:
         resolved = resolve(recipe)
         pipeline.ingest(resolved, folders)
         plan = pipeline.prepare(resolved, folders, stages)[0]
-        from s2d_ray.stages.cluster import has_gpus, joined
+        from s2d_ray.stages.cluster import joined
+        from s2d_ray.stages.placement import engine_device
 
         with joined(folders.logs):
             for stage in stages:
                 pipeline.STAGES[stage](plan)
-            gpus = recipe.engine.gpus if has_gpus() else 0
+            gpus = recipe.engine.gpus if engine_device(recipe.engine) == "gpu" else 0
         return [
             _measured(plan, part, branch, _without_start(branch, gpus))
             for part in plan.parts

@@ -6,6 +6,17 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from s2d_ray.recipes.strict import Named, Strict
 
+PLACED_OTHERWISE = {
+    "data_parallel_size": "engine.max_engines, which are engines of their own",
+    "tensor_parallel_size": "engine.tensor_parallel",
+    "pipeline_parallel_size": "engine.pipeline_parallel",
+    "distributed_executor_backend": "engine.pipeline_parallel above 1 for an engine on several nodes",
+}
+"""Arguments of vLLM that decide about processes and GPUs → what to set instead."""
+Device = Literal["auto", "gpu", "cpu"]
+Bundle = dict[str, float]
+"""Resource of Ray (`CPU`, `GPU`) → amount, all of it on one node."""
+
 
 class Sampling(Strict):
     """How the model samples. The defaults are the paper's for System 2 Attention."""
@@ -31,15 +42,20 @@ class Engine(Strict):
     """For `scripted`: `module:function` of (messages, random generator), returning the model's text."""
     token_seconds: float = Field(0.0, ge=0)
     """For `scripted`: seconds that each generated token takes, `max_sequences` at once."""
+    device: Device = "auto"
+    """What engines compute with, in every stage and in serving. `auto`: GPUs where an engine is split over several,
+    where vLLM's CUDA build is installed, and where the cluster has GPUs or its autoscaler can add some; else CPU.
+    With `gpu` a run waits for GPUs, or ends where the cluster cannot have them; it never computes on CPUs instead."""
     min_engines: int = Field(1, ge=1)
     """Engine actors that a stage starts with and keeps. Before and after a stage, and where nothing is left to
     do, there are none: what they held is free for training."""
     max_engines: int = Field(1, ge=1)
     """Engine actors at most; Ray Data scales between the two with the backlog."""
     tensor_parallel: int = Field(1, ge=1)
-    """GPUs that each layer of the model is split over."""
+    """GPUs that each layer of the model is split over, best all of one node."""
     pipeline_parallel: int = Field(1, ge=1)
-    """Groups of layers on GPUs of their own: an engine takes `tensor_parallel` times as many GPUs, all of one node."""
+    """Groups of layers on GPUs of their own: an engine takes `tensor_parallel` times as many GPUs. Above 1 an engine
+    may be larger than a node: it takes as few nodes as have room for it."""
     cpus: int | None = Field(None, ge=1)
     """CPU cores of one engine where there is no GPU, set aside for it by Ray. Unset: one, so that engines are
     placed whatever else runs, and a sole engine (`max_engines: 1`) computes with all cores of its machine."""
@@ -65,23 +81,29 @@ class Engine(Strict):
     compile: bool | None = None
     """torch.compile the model: slower to start, faster to decode. Unset: on GPU yes, on CPU no."""
     extra: dict[str, Any] = Field(default_factory=dict[str, Any])
-    """Further vLLM engine arguments, passed as they are."""
+    """Further vLLM engine arguments, passed as they are, such as `enable_expert_parallel: true`, which deals the
+    experts of a mixture out over an engine's GPUs. Those that ask for further GPUs are refused."""
 
     @property
     def gpus(self) -> int:
         """GPUs of one engine."""
         return self.tensor_parallel * self.pipeline_parallel
 
-    def resources(self, gpus: bool) -> dict[str, Any]:
-        """What Ray sets aside for one engine, all of it on one node, on a cluster with or without GPUs."""
-        if self.kind == "vllm" and gpus:
-            return {"num_cpus": 1, "num_gpus": self.gpus}
-        return {"num_cpus": self.cpus or 1}
+    def bundles(self, device: Literal["gpu", "cpu"]) -> list[Bundle]:
+        """What Ray sets aside for one engine: on one node, or one GPU at a time where it may be on several."""
+        if device == "cpu":
+            return [{"CPU": self.cpus or 1}]
+        if self.pipeline_parallel > 1:
+            return [{"CPU": 1, "GPU": 1} for _ in range(self.gpus)]
+        return [{"CPU": 1, "GPU": self.gpus}]
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if self.min_engines > self.max_engines:
             raise ValueError(f"min_engines {self.min_engines} is more than max_engines {self.max_engines}")
+        for name, instead in PLACED_OTHERWISE.items():
+            if name in self.extra:
+                raise ValueError(f"extra.{name} asks for GPUs that Ray does not set aside: set {instead}")
         return self
 
 
@@ -126,8 +148,12 @@ def _worker_range(value: object) -> object:
 class Train(Strict):
     """Fine-tuning of the base model on the curated pairs, loss on the answer only."""
 
+    device: Device = "auto"
+    """What workers compute with. `auto`: GPUs, one each, where vLLM's CUDA build is installed, and where the cluster
+    has GPUs or its autoscaler can add some; else CPU. `gpu` is waited for, or refused; never replaced by CPUs."""
+
     workers: Annotated[int | tuple[int, int], BeforeValidator(_worker_range)] = 1
-    """Training processes; one GPU each where there are GPUs. `[min, max]` is elastic: as many as the cluster has room
+    """Training processes. `[min, max]` is elastic: as many as the cluster has room
     for, fewer when a node is lost and more when one comes, each time from the last checkpoint. The batches stay the
     same."""
     zero_stage: Literal[0, 1, 2, 3] = 2
@@ -173,6 +199,16 @@ class Train(Strict):
     def max_workers(self) -> int:
         """Workers at most."""
         return self.workers if isinstance(self.workers, int) else self.workers[1]
+
+    @property
+    def min_workers(self) -> int:
+        """Workers at least."""
+        return self.workers if isinstance(self.workers, int) else self.workers[0]
+
+    def bundles(self, device: Literal["gpu", "cpu"], cores: int = 1) -> list[Bundle]:
+        """What Ray sets aside for the fewest workers, each on one node: a GPU, or so many cores."""
+        own: Bundle = {"CPU": 1, "GPU": 1} if device == "gpu" else {"CPU": cores}
+        return [own] * self.min_workers
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

@@ -32,6 +32,7 @@ from s2d_ray.tasks.task import Task
 
 UNFILTERED = Named(name="unfiltered")
 PLACEMENT = {
+    "device",
     "workers",
     "zero_stage",
     "offload",

@@ -29,7 +29,7 @@ from s2d_ray.inference.start import start_engine
 from s2d_ray.methods.direct import direct
 from s2d_ray.methods.registry import load_method
 from s2d_ray.recipes.recipe import Recipe
-from s2d_ray.recipes.sections import Sampling
+from s2d_ray.recipes.sections import Engine, Sampling
 from s2d_ray.recipes.serve import ScaledArm
 from s2d_ray.serving.answer_judge import AnswerJudge
 from s2d_ray.serving.auth import Access
@@ -37,7 +37,7 @@ from s2d_ray.serving.gateway import Gateway
 from s2d_ray.serving.http import build_app
 from s2d_ray.serving.prometheus import RayMetrics
 from s2d_ray.serving.responders import Confidence, Responder, Responders
-from s2d_ray.stages.cluster import has_gpus
+from s2d_ray.stages.placement import actor_options, engine_device
 from s2d_ray.tasks.registry import load_task
 
 UNLIMITED = 100_000
@@ -81,14 +81,14 @@ def _shares(served: Served) -> bool:
     """Whether one engine is both models."""
     wanted = served.recipe.serve.shared_engine
     if wanted is None:
-        return served.adapter is not None and served.recipe.engine.kind == "vllm" and has_gpus()
+        engine = served.recipe.engine
+        return served.adapter is not None and engine.kind == "vllm" and engine_device(engine) == "gpu"
     return wanted
 
 
 def _engine(name: str, served: Served, arm: ScaledArm) -> Any:
     engine = served.recipe.engine
-    resources = {"num_cpus": 0} if engine.kind == "scripted" else engine.resources(has_gpus())
-    deployment = _deployment(name, EngineReplica, served).options(ray_actor_options=resources)
+    deployment = _deployment(name, EngineReplica, served).options(**_place(engine))
     if arm.min_replicas == arm.max_replicas:
         return deployment.options(num_replicas=arm.max_replicas)
     scaling = {
@@ -98,6 +98,21 @@ def _engine(name: str, served: Served, arm: ScaledArm) -> Any:
         "downscale_delay_s": arm.scale_down_seconds,
     }
     return deployment.options(autoscaling_config=scaling)
+
+
+def _place(engine: Engine) -> dict[str, Any]:
+    """Where Ray Serve puts a replica: an engine that may be on several nodes has a placement group."""
+    device = engine_device(engine)
+    if engine.kind == "scripted" and device == "cpu":
+        return {"ray_actor_options": {"num_cpus": 0}}
+    bundles = engine.bundles(device)
+    if len(bundles) == 1:
+        return {"ray_actor_options": actor_options(bundles[0])}
+    return {
+        "ray_actor_options": {"num_cpus": bundles[0]["CPU"], "num_gpus": 0},
+        "placement_group_bundles": bundles,
+        "placement_group_strategy": "PACK",
+    }
 
 
 def _deployment(name: str, replica: type, served: Served) -> Any:

@@ -26,7 +26,11 @@ from s2d_ray.serving.deployments import Served, application
 from s2d_ray.serving.responders import Confidence
 from s2d_ray.signals import interrupted_by_sigterm
 from s2d_ray.stages.cluster import joined
+from s2d_ray.stages.placement import require_engine
 from s2d_ray.terminal import console
+
+JOINING_SECONDS = 600.0
+"""For the first pods of a RayService, which is deployed as soon as its head is there."""
 
 
 def resolve(recipe: Recipe, folders: RunFolders) -> Served:
@@ -73,6 +77,7 @@ def serve_until_stopped(served: Served) -> None:
     _refuse_taken(settings.host, settings.port)
     # Before anything is served: whoever finds it healthy may end it at once.
     with joined(served.folders.logs), interrupted_by_sigterm():
+        require_engine(recipe.engine)
         serve.start(http_options={"host": settings.host, "port": settings.port})
         try:
             serve.run(application(served), name=recipe.name, route_prefix="/")
@@ -102,7 +107,9 @@ class AppArgs(Strict):
 def app(args: AppArgs) -> serve.Application:
     """The application of a Serve config file (`serve deploy`, a RayService). Its secrets come from the environment."""
     recipe = load_single_recipe(args.recipe, args.overrides)
-    return application(resolve(recipe, RunFolders(location(args.root).resolve() / recipe.name)))
+    served = resolve(recipe, RunFolders(location(args.root).resolve() / recipe.name))
+    require_engine(recipe.engine, JOINING_SECONDS)
+    return application(served)
 
 
 def serve_config(recipe: Recipe, name: str, root: str, overrides: Sequence[str]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import ray
 
 from s2d_ray.recipes.sections import Engine
+from s2d_ray.stages.placement import actor_options, require_engine
 
 T = TypeVar("T")
 
@@ -44,12 +45,9 @@ def joined(log_dir: Path) -> Iterator[None]:
 def on_an_engines_machine(task: Callable[[], T], engine: Engine, log_dir: Path) -> T:
     """What a function gives on a machine of the cluster that has room for an engine."""
     with joined(log_dir):
-        return ray.get(ray.remote(**engine.resources(has_gpus()))(task).remote())
-
-
-def has_gpus() -> bool:
-    """Whether the cluster that is joined has any GPU."""
-    return bool(ray.cluster_resources().get("GPU"))
+        [first, *_] = engine.bundles(require_engine(engine))
+        answer: T = ray.get(ray.remote(**actor_options(first))(task).remote())
+        return answer
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from s2d_ray.inference.backpressure import Backpressure
 from s2d_ray.inference.engine import Activity, EngineDied, RunningEngine
 from s2d_ray.inference.start import start_engine
 from s2d_ray.recipes.sections import Engine, Sampling
-from s2d_ray.stages.cluster import has_gpus
+from s2d_ray.stages.placement import engine_places, require_engine
 from s2d_ray.stages.progress import Meter, reading, shown
 
 RowFunction = Callable[[Row, Any], Awaitable[list[Row]]]
@@ -94,36 +94,40 @@ def process_rows(job: RowJob, source: Path, target: Path, label: str) -> Process
     with shown(label, passes * (left.done + left.rows), "rows", passes * left.done) as meter:
         if left.parts:  # Without work no engine is started.
             parts = ray.data.from_items(list(left.parts), override_num_blocks=len(left.parts))
-            answered = _by_engines(parts, target, job, meter) if job.engine else _by_tasks(parts, target, job, meter)
-            for _ in answered.iter_batches(batch_size=None, prefetch_batches=0):
-                pass
+            (_by_engines if job.engine else _by_tasks)(parts, target, job, meter)
         now = reading(meter)
     return Processed(left.rows, left.done, int(now.sums.get("tokens", 0)), now.seconds)
 
 
-def _by_engines(parts: Dataset, target: Path, job: RowJob, meter: Any) -> Dataset:
+def _by_engines(parts: Dataset, target: Path, job: RowJob, meter: Any) -> None:
     assert job.engine is not None
     engine = job.engine
     # While one part is on its way through the models, no other may be.
     open_parts = OPEN_PARTS * math.ceil(job.max_rows / job.commit_rows) if len(job.passes) == 1 else 1
-    return parts.map_batches(
-        EngineActor,
-        fn_constructor_args=(job, target, meter),
-        # A block is a part. Ray Data takes no `None` where GPUs are asked for.
-        batch_size=1,
-        batch_format="pyarrow",
-        **engine.resources(has_gpus()),
-        ray_remote_args_fn=_restarts,
-        compute=ActorPoolStrategy(
-            min_size=engine.min_engines,
-            max_size=engine.max_engines,
-            max_tasks_in_flight_per_actor=2 * open_parts,
-            max_concurrent_calls_per_actor=open_parts,
-        ),
-    )
+    with engine_places(engine, require_engine(engine), max_restarts=MAX_ENGINE_RESTARTS) as places:
+        answered = parts.map_batches(
+            EngineActor,
+            fn_constructor_args=(job, target, meter),
+            # A block is a part. Ray Data takes no `None` where GPUs are asked for.
+            batch_size=1,
+            batch_format="pyarrow",
+            compute=ActorPoolStrategy(
+                min_size=engine.min_engines,
+                max_size=engine.max_engines,
+                max_tasks_in_flight_per_actor=2 * open_parts,
+                max_concurrent_calls_per_actor=open_parts,
+            ),
+            **places,
+        )
+        _finish(answered)
 
 
-def _by_tasks(parts: Dataset, target: Path, job: RowJob, meter: Any) -> Dataset:
+def _finish(answered: Dataset) -> None:
+    for _ in answered.iter_batches(batch_size=None, prefetch_batches=0):
+        pass
+
+
+def _by_tasks(parts: Dataset, target: Path, job: RowJob, meter: Any) -> None:
     def answer(batch: pa.Table) -> pa.Table:
         decide, progress = job.passes[0].build(), Meter(meter)
 
@@ -137,15 +141,11 @@ def _by_tasks(parts: Dataset, target: Path, job: RowJob, meter: Any) -> Dataset:
         progress.flush()
         return batch.select(["name"])
 
-    return parts.map_batches(answer, batch_size=None, batch_format="pyarrow")
+    _finish(parts.map_batches(answer, batch_size=None, batch_format="pyarrow"))
 
 
 def _table(answered: Sequence[list[Row]], schema: pa.Schema) -> pa.Table:
     return pa.Table.from_pylist([row for rows in answered for row in rows], schema=schema)
-
-
-def _restarts() -> dict[str, int]:
-    return {"max_restarts": MAX_ENGINE_RESTARTS}
 
 
 class EngineActor:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import ray
 import ray.train
+import torch
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from s2d_ray.curation.data_card import why_nothing_kept
@@ -20,7 +21,7 @@ from s2d_ray.data.storage import filesystem, local_copy, remove
 from s2d_ray.errors import UserError
 from s2d_ray.models import Model
 from s2d_ray.recipes.recipe import AnyRecipe
-from s2d_ray.stages.cluster import has_gpus
+from s2d_ray.stages.placement import require_training
 from s2d_ray.stages.progress import Meter, shown
 from s2d_ray.terminal import console
 from s2d_ray.training.schedule import total_steps
@@ -99,15 +100,17 @@ def _fit(recipe: AnyRecipe, base: Model, sources: Sequence[Source], folder: Path
     # A checkpoint waits until the controller looks for it: every 2 s by default, longer than some take to write.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.25")
     settings = recipe.train
-    gpu = has_gpus()
-    cores = 1 if gpu else max(1, _cores_of_a_node() // settings.max_workers)
+    cores = max(1, _cores_of_a_node() // settings.max_workers)
+    gpu = require_training(settings, cores) == "gpu"
+    # Torch's build for CPUs cannot use them.
+    cuda = gpu and torch.backends.cuda.is_built()
 
     kept = [(s.distilled.path / "status=kept", s.max_examples) for s in sources if s.examples]
     system, path = filesystem(folder)
 
     def worker() -> None:
         # DeepSpeed looks for its accelerator when it is imported.
-        if not gpu:
+        if not cuda:
             os.environ["DS_ACCELERATOR"] = "cpu"
         from s2d_ray.training.job import Pairs, TrainJob
         from s2d_ray.training.loop import train_worker
@@ -118,13 +121,13 @@ def _fit(recipe: AnyRecipe, base: Model, sources: Sequence[Source], folder: Path
 
     trainer = TorchTrainer(
         worker,
-        torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
+        torch_config=TorchConfig(backend="nccl" if cuda else "gloo"),
         # Ray's annotations still are those of its older trainer.
         scaling_config=ray.train.ScalingConfig(  # type: ignore[call-arg]
             num_workers=settings.workers,  # type: ignore[arg-type]
             elastic_resize_monitor_interval_s=RESIZE_SECONDS,
             use_gpu=gpu,
-            resources_per_worker={"CPU": cores} | ({"GPU": 1} if gpu else {}),
+            resources_per_worker=settings.bundles("gpu" if gpu else "cpu", cores)[0],
         ),
         run_config=ray.train.RunConfig(
             # The same name and storage again is how Ray Train knows that this is a continuation.

@@ -35,13 +35,21 @@ TRACE: dict[str, Any] = {"s2d": {"trace": True}}
 
 
 @contextmanager
-def deployed(recipe: Recipe, base: Path, confidence: Confidence | None = None) -> Iterator[None]:
-    """Served while the block runs."""
+def deployed(
+    recipe: Recipe,
+    base: Path,
+    confidence: Confidence | None = None,
+    student: Path | None = None,
+    adapter: Path | None = None,
+    root: Path | None = None,
+) -> Iterator[None]:
+    """Served while the block runs; the results' folder and the student are the base's, unless given."""
     from ray import serve
 
     from s2d_ray.serving.deployments import Served, application
 
-    served = Served(recipe, RunFolders(base), base, base, load_access(recipe.serve, {}), confidence)
+    folders, access = RunFolders(root or base), load_access(recipe.serve, {})
+    served = Served(recipe, folders, base, student or base, access, confidence, adapter)
     serve.start(http_options={"host": "127.0.0.1", "port": PORT})
     try:
         serve.run(application(served), name=recipe.name, route_prefix="/")
