@@ -103,6 +103,23 @@ def test_an_unknown_key_is_refused_and_the_nearest_is_named(
     assert f"unknown key {unknown}: did you mean {nearest}?" in refusal(minimal, override)
 
 
+@pytest.mark.parametrize(
+    ("argument", "instead"),
+    [
+        ("data_parallel_size", "engine.max_engines"),
+        ("tensor_parallel_size", "engine.tensor_parallel"),
+        ("pipeline_parallel_size", "engine.pipeline_parallel"),
+        ("distributed_executor_backend", "engine.pipeline_parallel above 1"),
+    ],
+)
+def test_arguments_of_vllm_that_ask_for_gpus_of_their_own_are_refused(
+    minimal: str, argument: str, instead: str
+) -> None:
+    said = refusal(minimal, f"engine.extra.{argument}=8")
+    assert f"extra.{argument} asks for GPUs that Ray does not set aside: set {instead}" in said
+    assert load_single_recipe(minimal, ["engine.extra.enable_expert_parallel=true"]).engine.extra
+
+
 def test_an_unknown_key_that_is_like_none_lists_the_known_ones(minimal: str) -> None:
     assert "unknown key evaluate.zzz: known keys: controls, method, also, samples" in refusal(minimal, "evaluate.zzz=1")
 
