@@ -41,3 +41,11 @@ def test_engines_hold_a_gpu_each_and_answer(
         for model in ("s2d:student", "s2d:teacher", "s2d:base"):
             assert ask(ADDRESS, model).usage.completion_tokens
     assert all_gpus_free()
+
+
+def test_engines_whose_groups_of_layers_may_be_apart_hold_all_their_gpus(tmp_path: Path, ray_with_gpus: None) -> None:
+    engine = {"kind": "scripted", "script": "tests.scripts:oracle", "device": "gpu", "pipeline_parallel": 2}
+    with deployed(served_recipe(engine=engine), tmp_path):
+        assert ray.available_resources().get("GPU", 0) == GPUS - 2 * 2
+        assert ask(ADDRESS, "s2d:teacher").choices[0].message.content
+    assert all_gpus_free()
