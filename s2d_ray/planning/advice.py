@@ -122,7 +122,7 @@ def _line(stage: Stage, found: Changes | None) -> str:
     if found is None:
         return (
             f"{stage.name} does not fit: {lacking}; no change of where it runs makes it fit: "
-            "train adapters (train.lora), or take larger GPUs or a smaller model"
+            "train adapters (train.lora), or take larger nodes or a smaller model"
         )
     return f"{stage.name} does not fit: {lacking}; the smallest change: {said(found)}"
 

@@ -17,7 +17,7 @@ from s2d_ray.recipes.recipe import AnyRecipe
 def stages_table(stages: Sequence[Stage]) -> Table:
     """GPUs and nodes of each stage, and what it takes of what they have."""
     table = Table("stage", box=None, pad_edge=False)
-    for column in ("GPUs", "nodes", "GiB a GPU", "GiB a node", "disk GiB a node"):
+    for column in ("GPUs", "nodes", "GPU memory", "node memory", "node disk"):
         table.add_column(column, justify="right")
     for stage in stages:
         table.add_row(stage.name, str(stage.gpus), str(stage.nodes), str(stage.gpu), str(stage.memory), str(stage.disk))
@@ -28,7 +28,7 @@ def node_line(node: Node) -> str:
     """What a node has."""
     return (
         f"nodes of {node.gpus} GPUs of {node.gpu_memory_gib:g} GiB, {node.memory_gib:,.0f} GiB of memory, "
-        f"{node.disk_gib:,.0f} GiB of disk, {node.network_gbit:,.0f} Gbit/s between them"
+        f"{node.disk_gib:,.0f} GiB of disk, {node.network_gbit:,.0f} Gbit/s between them; in GiB:"
     )
 
 
@@ -64,7 +64,7 @@ def _network_notes(recipe: AnyRecipe, shape: Shape, teraflops: float, node: Node
     rounds = micro_batches(train, train.max_length)
     sent = bytes_per_step(shape, train, rounds)
     return [
-        f"train, network: {sent / 1e9:,.0f} GB a GPU and step of {train.batch_size} pairs of {train.max_length} "
+        f"train, network: {sent / 1e9:,.0f} GB a GPU and step of {train.batch_size} pairs of {train.max_length:,} "
         "tokens: "
         f"{step.sending:,.1f} s beside {step.computing:,.1f} s of computing, {step.network_share:.0%} of a step if "
         "nothing overlaps; shorter pairs compute less and send as much"
@@ -82,11 +82,11 @@ def _engine_note(recipe: AnyRecipe, shape: Shape, node: Node) -> str:
 
 
 def _storage_note(recipe: AnyRecipe, shape: Shape) -> str:
-    models, checkpoint = disk.distilled_models(recipe), disk.checkpoint_bytes(recipe, shape)
+    model, checkpoint = disk.model_bytes(shape) / GIB, disk.checkpoint_bytes(recipe, shape) / GIB
     return (
-        f"storage of results: {disk.storage(recipe, shape) / GIB:,.0f} GiB at most: {models} models of "
-        f"{disk.model_bytes(shape) / GIB:,.1f} a round, {recipe.train.keep_checkpoints} checkpoints of "
-        f"{checkpoint / GIB:,.1f} and one on its way"
+        f"storage of results: {disk.storage(recipe, shape) / GIB:,.0f} GiB at most: of each round "
+        f"{disk.distilled_models(recipe)} x {model:,.1f} of models, {recipe.train.keep_checkpoints} x "
+        f"{checkpoint:,.1f} of checkpoints and one on its way"
     )
 
 
