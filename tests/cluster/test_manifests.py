@@ -163,6 +163,8 @@ def test_large_nodes_keep_models_on_their_own_disks() -> None:
     volumes = {volume["name"]: volume for volume in large["template"]["spec"]["volumes"]}
     cache = gib(volumes["cache"]["emptyDir"]["sizeLimit"])
     assert cache < gib(limits_of(large)["ephemeral-storage"])
+    environment = large["template"]["spec"]["containers"][0]["env"]
+    assert cache > next(float(variable["value"]) for variable in environment if variable["name"] == "S2D_CACHE_GIB")
 
 
 @pytest.mark.parametrize("name", [name for name in shipped_recipes() if name.endswith("-paper")])
@@ -312,8 +314,8 @@ def test_machines_of_aws_keep_caches_and_spilled_objects_on_their_own_disks(aws:
     )
     found = dict(line.split("=", 1) for line in ran.stdout.splitlines() if "=" in line)
     assert Path(found["TMPDIR"]).is_dir()
-    caches = ("XDG_CACHE_HOME", "S2D_CACHE", "HF_HOME", "VLLM_CACHE_ROOT", "TRITON_CACHE_DIR", "TMPDIR")
-    for name in (*caches, "TORCHINDUCTOR_CACHE_DIR", "FLASHINFER_WORKSPACE_BASE"):
+    of_the_image = set(re.findall(r"(\w+)=/cache", " ".join(line["value"] for line in image())))
+    for name in (*of_the_image, "S2D_CACHE", "HF_HOME", "VLLM_CACHE_ROOT", "TMPDIR"):
         assert Path(found[name]).resolve().is_relative_to(root / "s2d")
     for commands in (aws["head_start_ray_commands"], aws["worker_start_ray_commands"]):
         assert ". ~/s2d_ray/cluster/aws-env.sh" in commands[-1]
