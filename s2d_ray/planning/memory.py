@@ -15,8 +15,8 @@ from s2d_ray.recipes.sections import Engine, Train
 
 OPTIMIZER_BYTES = {"adamw": 12, "adamw_8bit": 6}
 """Per trained parameter: a float32 value and Adam's two moments, of four bytes or one (arXiv 2110.02861) each."""
-OFFLOADED_BYTES = 4
-"""Per trained parameter, beside the optimizer's state in the CPU's memory: the float32 gradient that it steps with."""
+OFFLOADED_BYTES = 6
+"""Per trained parameter, beside the optimizer's state in the CPU's memory: its gradient, and that in float32."""
 QUANTIZED_BYTES = 0.516
 """Per parameter of a linear map in 4 bits, with its doubly quantized scales (Dettmers 2023, arXiv 2305.14314)."""
 LOSS_LOGITS = 2**25
@@ -70,7 +70,8 @@ def training_memory(shape: Shape, train: Train) -> TrainingMemory:
     away["parameters"] = away["optimizer"] + weights
     return TrainingMemory(
         weights=0.0 if train.offload == "parameters" else weights,
-        gradients=element * trained / (workers if stage >= 2 else 1),
+        # Under ZeRO-3 they go to the CPU's memory with the optimizer's state.
+        gradients=0.0 if away[train.offload] and stage == 3 else element * trained / (workers if stage >= 2 else 1),
         optimizer=optimizer if train.offload == "none" else 0.0,
         activations=activation_bytes(shape, train, micro_batch_tokens(train)),
         buffers=_buffer_bytes(shape, train, trained, element) if workers > 1 else 0.0,

@@ -97,8 +97,11 @@ def test_flash_attention_keeps_neither_a_mask_nor_repeated_heads() -> None:
         ({"zero_stage": 1}, {"weights": 2, "gradients": 2, "optimizer": 12 / 32}),
         ({"zero_stage": 0}, {"weights": 2, "gradients": 2, "optimizer": 12}),
         ({"zero_stage": 3, "optimizer": "adamw_8bit"}, {"weights": 2 / 32, "optimizer": 6 / 32}),
-        ({"zero_stage": 3, "offload": "optimizer"}, {"weights": 2 / 32, "optimizer": 0, "cpu": 16 / 32}),
-        ({"zero_stage": 3, "offload": "parameters"}, {"weights": 0, "optimizer": 0, "cpu": 18 / 32}),
+        (
+            {"zero_stage": 3, "offload": "optimizer"},
+            {"weights": 2 / 32, "gradients": 0, "optimizer": 0, "cpu": 18 / 32},
+        ),
+        ({"zero_stage": 3, "offload": "parameters"}, {"weights": 0, "optimizer": 0, "cpu": 20 / 32}),
         ({"zero_stage": 3, "workers": [16, 64]}, {"weights": 2 / 16, "gradients": 2 / 16, "optimizer": 12 / 16}),
         ({"zero_stage": 3, "dtype": "float32"}, {"weights": 4 / 32, "gradients": 4 / 32}),
     ],
