@@ -39,7 +39,7 @@ def advice(recipe: AnyRecipe, shape: Shape, node: Node) -> Advice:
         if stage.lacking and stage.name != "evaluate":  # Its engines are those of `generate`.
             found = _smallest(stage, recipe, shape, node)
             changes |= found or {}
-            lines.append(_line(stage, found))
+            lines.append(_line(stage, found, recipe.train))
         if not stage.disk.fits:
             lines.append(_disk_line(stage, recipe, shape, node))
     return Advice(changes, lines)
@@ -117,14 +117,21 @@ def said(changes: Changes) -> str:
     return " ".join(f"{key}={str(value).lower()}" for key, value in changes.items())
 
 
-def _line(stage: Stage, found: Changes | None) -> str:
+def _line(stage: Stage, found: Changes | None, train: Train) -> str:
     lacking = ", ".join(f"{need} {need.name}" for need in stage.lacking)
-    if found is None:
-        return (
-            f"{stage.name} does not fit: {lacking}; no change of where it runs makes it fit: "
-            "train adapters (train.lora), or take larger nodes or a smaller model"
-        )
-    return f"{stage.name} does not fit: {lacking}; the smallest change: {said(found)}"
+    change = (
+        f"the smallest change: {said(found)}" if found else f"no change of where it runs does: {_other(stage, train)}"
+    )
+    return f"{stage.name} does not fit: {lacking}; {change}"
+
+
+def _other(stage: Stage, train: Train) -> str:
+    """What changes the results too, or the nodes."""
+    if stage.name == "train" and train.lora is None:
+        return "train adapters (train.lora={}), or take larger nodes or a smaller model"
+    if stage.name == "train" and train.lora is not None and train.lora.quantize is None:
+        return "take train.lora.quantize=4bit with train.zero_stage=2, larger nodes or a smaller model"
+    return "take larger nodes or a smaller model"
 
 
 def _disk_line(stage: Stage, recipe: AnyRecipe, shape: Shape, node: Node) -> str:

@@ -90,7 +90,8 @@ def trained_parameters(shape: Shape, train: Train) -> float:
     if train.lora is None:
         return shape.parameters
     targets = train.lora.targets
-    maps = [sizes for name, sizes in shape.linear.items() if targets == "all-linear" or name in targets]
+    named = shape.linear if targets == "all-linear" else {target.rpartition(".")[2] for target in targets}
+    maps = [sizes for name, sizes in shape.linear.items() if name in named]
     return float(train.lora.rank * shape.layers * sum(inputs + outputs for inputs, outputs in maps))
 
 

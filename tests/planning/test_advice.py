@@ -107,8 +107,13 @@ def test_memory_and_disk_of_nodes_count_too() -> None:
 
 def test_what_fits_no_number_of_gpus_says_so() -> None:
     found = advice(recipe(zero_stage=0, batch_size=32), LARGE, Node(gpu_memory_gib=8))
-    assert "train.lora" in found.lines[-1]
+    assert found.lines[-1].endswith("train adapters (train.lora={}), or take larger nodes or a smaller model")
     assert not any(key.startswith("train") for key in found.changes)
+    alone: dict[str, Any] = {"workers": 1, "batch_size": 1}
+    node = Node(memory_gib=64)
+    adapters = advice(recipe(**alone, lora={}), LARGE, node)
+    assert "train.lora.quantize=4bit with train.zero_stage=2" in adapters.lines[-1]
+    assert advice(recipe(**alone, lora={"quantize": "4bit"}, zero_stage=2), LARGE, node) == ({}, [])
 
 
 def test_an_elastic_training_has_to_fit_its_fewest_workers() -> None:

@@ -118,7 +118,9 @@ def test_adapters_are_trained_and_the_rest_is_held_in_two_bytes_or_in_half_a_byt
     trained = 80 * 16 * (2 * 2 * 8192 + 2 * (8192 + 1024) + 3 * (8192 + 28672))
     assert trained_parameters(SMALL, train()) == SMALL.parameters
     assert trained_parameters(LLAMA, adapters) == trained
-    assert trained_parameters(LLAMA, train(lora={"targets": ["q_proj", "v_proj"]})) == 80 * 16 * (4 * 4096 + 9216)
+    assert trained_parameters(LLAMA, train(lora={"targets": ["q_proj", "self_attn.v_proj"]})) == 80 * 16 * (
+        4 * 4096 + 9216
+    )
     held = training_memory(LLAMA, adapters)
     assert held.weights == pytest.approx(2 * (68.98e9 + trained))
     assert held.optimizer == pytest.approx(12 * trained)
