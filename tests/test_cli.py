@@ -269,6 +269,23 @@ def test_a_plan_needs_a_run_or_a_sample(recipe: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_plan_without_prompts_needs_neither_run_nor_hub_nor_task() -> None:
+    fits = s2d("plan", "s2a-trivia-paper")
+    assert fits.exit_code == 0
+    assert [row.split()[:3] for row in fits.stdout.splitlines()[2:5]] == [
+        ["generate", "32", "4"],
+        ["train", "32", "4"],
+        ["evaluate", "32", "4"],
+    ]
+    assert "does not fit" not in fits.stdout
+    smaller = s2d("plan", "s2a-trivia-paper", "--gpu-memory-gib", 48, "--gpus-per-node", 4, "--params-b", 70)
+    assert "the smallest change: engine.pipeline_parallel=2" in " ".join(smaller.stdout.split())
+
+
+def test_a_sample_without_a_size_to_plan_for_is_refused(recipe: Path) -> None:
+    assert "say with --prompts how many" in line(s2d("plan", recipe, "--measure", 8))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", [*STAGES, "run"])
 def test_each_job_is_the_command_of_its_name(stage: str, recipe: Path) -> None:

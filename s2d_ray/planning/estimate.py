@@ -3,16 +3,12 @@
 Measured on a finished run, or on a sample of prompts that goes through the same stages into a temporary folder.
 """
 
-import sys
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from itertools import islice
-from math import prod
 from pathlib import Path
 
 from rich.table import Table
-from safetensors import safe_open
 
 from s2d_ray.data.artifacts import MANIFEST
 from s2d_ray.data.files import read_rows
@@ -20,63 +16,22 @@ from s2d_ray.data.folders import RunFolders
 from s2d_ray.data.lease import time_spent
 from s2d_ray.data.storage import local_copy
 from s2d_ray.errors import UserError
-from s2d_ray.models import resolve_model
-from s2d_ray.planning.sizing import (
-    Gpu,
-    engine_gpus,
-    generating_seconds,
-    generation_speed,
-    training_gpus,
-    training_seconds,
-)
+from s2d_ray.planning.advice import advice, said
+from s2d_ray.planning.fit import changed, stages_of
+from s2d_ray.planning.phases import Measured, measured_speed, named, phases
+from s2d_ray.planning.shapes import Shape, shape_of
+from s2d_ray.planning.sizing import Gpu, Node
+from s2d_ray.planning.tables import node_line, notes, pairs_line, phases_table, stages_table, tokens_table
 from s2d_ray.recipes.recipe import AnyRecipe, Mixture
-from s2d_ray.report.ledger import Tokens, step_tokens
+from s2d_ray.report.ledger import step_tokens
 from s2d_ray.runs import pipeline
 from s2d_ray.runs.dtypes import with_dtype
 from s2d_ray.runs.graph import Branch, Plan, PlannedPart, make_plans
 from s2d_ray.runs.resolved import resolve
 from s2d_ray.training.encoding import encode
-from s2d_ray.training.schedule import total_steps
 
-NO_TOKENS = Tokens(0, 0, 0, 0)
 PAIRS_READ = 500
 """Curated pairs whose length is measured."""
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What the prompts of one branch took."""
-
-    arm: str
-    """The arm that learns its pairs, with those of the other parts of a mixture."""
-    method: str
-    """With the part and the control that it belongs to, if it does."""
-    prompts: int
-    steps: Mapping[str, Tokens]
-    """Of the method, over all prompts; empty where the branch uses another's answers."""
-    rule_calls: Mapping[str, Tokens]
-    """Of rules that ask the model."""
-    kept: int
-    tokens_per_pair: float
-    max_examples: int | None
-    """Pairs that are trained on at most."""
-    gpu_seconds: float | None
-    """Of generating; None where no GPU took part."""
-
-
-@dataclass(frozen=True)
-class Phase:
-    """One stage of one branch at the size asked for."""
-
-    stage: str
-    method: str
-    gpus: int
-    gpu_seconds: float
-
-    @property
-    def hours(self) -> float:
-        """With all of its GPUs at work."""
-        return self.gpu_seconds / self.gpus / 3600
 
 
 def measure_run(recipe: AnyRecipe, folders: RunFolders) -> list[Measured]:
@@ -130,7 +85,7 @@ def _measured(plan: Plan, part: PlannedPart, branch: Branch, gpu_seconds: float 
     curated = branch.distilled.manifest
     return Measured(
         arm=branch.arm,
-        method=_named(f"{part.name} {branch.method_name}".strip(), branch.arm),
+        method=named(f"{part.name} {branch.method_name}".strip(), branch.arm),
         prompts=curated.rows,
         steps=step_tokens(branch.candidates.path) if branch.generates else {},
         rule_calls=step_tokens(branch.distilled.path),
@@ -139,10 +94,6 @@ def _measured(plan: Plan, part: PlannedPart, branch: Branch, gpu_seconds: float 
         max_examples=branch.max_examples,
         gpu_seconds=gpu_seconds if branch.generates else None,
     )
-
-
-def _named(method: str, arm: str) -> str:
-    return method if arm == "student" else f"{method} (control {arm})"
 
 
 def _tokens_per_pair(plan: Plan, distilled: Path) -> float:
@@ -156,128 +107,44 @@ def _tokens_per_pair(plan: Plan, distilled: Path) -> float:
     return sum(lengths) / len(lengths) if lengths else 0.0
 
 
-def parameters_of(model: Path) -> int:
-    """Parameters in a model folder's weights, from their headers."""
-    shapes: dict[str, Sequence[int]] = {}
-    for file in local_copy(model).glob("*.safetensors"):
-        with safe_open(file, framework="np") as weights:
-            shapes |= {name: weights.get_slice(name).get_shape() for name in weights.offset_keys()}
-    return sum(prod(shape) for shape in shapes.values())
+def fitting(recipe: AnyRecipe, shape: Shape, teraflops: float, node: Node) -> tuple[AnyRecipe, list[Table | str]]:
+    """Whether the recipe fits nodes like this one: what to print, and the recipe with what it takes to fit."""
+    found = advice(recipe, shape, node)
+    better = changed(recipe, found.changes)
+    shown: list[Table | str] = [
+        f"{recipe.name}, {shape.parameters / 1e9:.3g} billion parameters, on {node_line(node)}",
+        stages_table(stages_of(recipe, shape, node)),
+        *found.lines,
+    ]
+    if found.changes:
+        shown += [f"with {said(found.changes)}:", stages_table(stages_of(better, shape, node))]
+    return better, [*shown, *notes(better, shape, teraflops, node)]
 
 
 def estimate(
     recipe: AnyRecipe,
     measured: Sequence[Measured],
     prompts: int,
-    params_b: float | None,
-    tokens_per_second: float | None,
-    teraflops: float,
-    gpu_memory_gib: float,
+    shape: Shape,
+    gpu: Gpu,
+    node: Node,
     price_per_gpu_hour: float | None,
 ) -> list[Table | str]:
-    """What to print for `s2d plan`: what was measured, and what that makes of so many prompts in each part.
-
-    Raises UserError where no GPU was measured and no speed is given, or training fits on no number of GPUs.
-    """
-    own = parameters_of(resolve_model(recipe.model, recipe.model_revision).folder)
-    parameters = own if params_b is None else params_b * 1e9
-    speed = tokens_per_second or measured_speed(measured, own, teraflops) * own / parameters
-    found = phases(recipe, measured, prompts, parameters, Gpu(speed, teraflops, gpu_memory_gib))
+    """What to print: what was measured, and what that makes of so many prompts in each part."""
+    found = phases(recipe, measured, prompts, shape, gpu, node)
     of_each = " of each part" if isinstance(recipe, Mixture) else ""
     rounds = f", each of up to {recipe.rounds} rounds" if recipe.rounds > 1 else ""
     return [
         f"measured: {recipe.name}",
         tokens_table(measured),
         *(pairs_line(branch) for branch in measured),
-        f"planned: {prompts:,} prompts{of_each}, {parameters / 1e9:.3g} billion parameters, "
-        f"{speed:,.0f} tokens/s on a GPU{rounds}",
+        f"planned: {prompts:,} prompts{of_each}, {shape.parameters / 1e9:.3g} billion parameters, "
+        f"{gpu.tokens_per_second:,.0f} tokens/s on a GPU{rounds}",
         phases_table(found, price_per_gpu_hour),
     ]
 
 
-def measured_speed(measured: Sequence[Measured], parameters: float, teraflops: float) -> float:
-    """Tokens per second that one GPU generated with a model of so many parameters.
-
-    Raises UserError where no GPU took part.
-    """
-    seconds = sum(branch.gpu_seconds or 0.0 for branch in measured)
-    if not seconds:
-        raise UserError(
-            "no GPU took part in what was measured: give --tokens-per-second, what one GPU generates with the model "
-            "that you plan for"
-        )
-    spent = sum((_sum(branch.steps) for branch in measured if branch.gpu_seconds), NO_TOKENS)
-    return generation_speed(spent.computed, spent.generated, seconds, parameters, teraflops)
-
-
-def phases(recipe: AnyRecipe, branches: Sequence[Measured], prompts: int, parameters: float, gpu: Gpu) -> list[Phase]:
-    """Each stage of each branch over so many prompts; evaluation, whose prompts do not grow, is left out."""
-    engines = recipe.engine.max_engines * max(recipe.engine.gpus, engine_gpus(parameters, gpu))
-    found: list[Phase] = []
-    for branch in branches:
-        for stage, calls in (("generate", _sum(branch.steps)), ("curate", _sum(branch.rule_calls))):
-            if calls.calls:
-                seconds = generating_seconds(calls.computed, calls.generated, parameters, gpu)
-                found.append(Phase(stage, branch.method, engines, prompts / branch.prompts * seconds))
-    for arm in dict.fromkeys(branch.arm for branch in branches):
-        together = [branch for branch in branches if branch.arm == arm and branch.kept]
-        if together:
-            found.append(_training(recipe, together, prompts, parameters, gpu))
-    return found
-
-
-def _training(recipe: AnyRecipe, branches: Sequence[Measured], prompts: int, parameters: float, gpu: Gpu) -> Phase:
-    """One training on the pairs of one branch, or of one of each part of a mixture."""
-    settings = recipe.train
-    workers = training_gpus(parameters, settings, gpu)
-    if workers is None:
-        raise UserError(
-            f"training {parameters / 1e9:g} billion parameters with train.zero_stage={settings.zero_stage} does "
-            f"not fit a GPU of {gpu.memory_gib:g} GiB: train.zero_stage=3 shares the weights out"
-        )
-    pairs = [min(round(prompts * b.kept / b.prompts), b.max_examples or sys.maxsize) for b in branches]
-    tokens_per_pair = sum(n * b.tokens_per_pair for n, b in zip(pairs, branches, strict=True)) / sum(pairs)
-    steps = total_steps(sum(pairs), settings.batch_size, settings.epochs, settings.max_steps)
-    tokens = steps * settings.batch_size * tokens_per_pair
-    seconds = training_seconds(tokens, parameters, settings.lora is not None, gpu)
-    method = branches[0].method if len(branches) == 1 else _named("all parts", branches[0].arm)
-    return Phase("train", method, max(settings.max_workers, workers), seconds)
-
-
-def _sum(steps: Mapping[str, Tokens]) -> Tokens:
-    return sum(steps.values(), NO_TOKENS)
-
-
-def tokens_table(branches: Sequence[Measured]) -> Table:
-    """Tokens per prompt and step."""
-    table = Table("tokens per prompt", box=None, pad_edge=False)
-    for column in ("read", "cached", "generated"):
-        table.add_column(column, justify="right")
-    for branch in branches:
-        for step, tokens in (*branch.steps.items(), *branch.rule_calls.items()):
-            counts = (tokens.prompt, tokens.cached, tokens.generated)
-            table.add_row(f"{branch.method}: {step}", *(f"{count / branch.prompts:,.1f}" for count in counts))
-    return table
-
-
-def pairs_line(branch: Measured) -> str:
-    """What became of a branch's prompts."""
-    kept = f"{branch.kept / branch.prompts:.0%} of {branch.prompts:,} prompts kept"
-    return f"{branch.method}: {kept}, {branch.tokens_per_pair:.1f} tokens in a training pair"
-
-
-def phases_table(found: Sequence[Phase], price_per_gpu_hour: float | None) -> Table:
-    """GPUs, hours and money by stage and method."""
-    table = Table("stage", "method", box=None, pad_edge=False)
-    for column in ("GPUs", "GPU-hours", "hours", *(["cost"] if price_per_gpu_hour is not None else [])):
-        table.add_column(column, justify="right")
-
-    def row(stage: str, method: str, gpus: str, gpu_seconds: float, hours: float) -> None:
-        gpu_hours = gpu_seconds / 3600
-        money = [] if price_per_gpu_hour is None else [f"{gpu_hours * price_per_gpu_hour:,.2f}"]
-        table.add_row(stage, method, gpus, f"{gpu_hours:,.2f}", f"{hours:,.2f}", *money)
-
-    for phase in found:
-        row(phase.stage, phase.method, str(phase.gpus), phase.gpu_seconds, phase.hours)
-    row("in all", "", "", sum(phase.gpu_seconds for phase in found), sum(phase.hours for phase in found))
-    return table
+def speed_for(recipe: AnyRecipe, measured: Sequence[Measured], shape: Shape, teraflops: float) -> float:
+    """Tokens that one GPU generates a second: what one did with the recipe's model, by the number of parameters."""
+    own = shape_of(recipe, None).parameters
+    return measured_speed(measured, own, teraflops) * own / shape.parameters

@@ -1,19 +1,17 @@
-"""GPUs and GPU time of a model of another size: arithmetic on counted tokens, nothing measured here.
+"""Time that a GPU computes, and what it and its node have: arithmetic on counted tokens, nothing measured here.
 
-A forward pass takes 2 FLOPs per parameter and token, a backward pass 4, or 2 where the weights are frozen.
+A forward pass takes 2 FLOPs per parameter and token and a backward pass 4 (Kaplan et al. 2020, arXiv 2001.08361, table
+1), or 2 where the weights are frozen; gradient checkpointing takes the forward pass a second time.
 """
 
 from dataclasses import dataclass
-from math import ceil, log2
 
 from s2d_ray.errors import UserError
-from s2d_ray.recipes.sections import Train
 
-MODEL_SHARE = 0.6
-"""Of a GPU's memory for weights, gradients and optimizer state; the KV cache or the activations take the rest."""
-BF16_BYTES = 2
-SHARDED_BYTES = {0: 0, 1: 12, 2: 14, 3: 16}
-"""Per parameter and ZeRO stage, of the 16 bytes that training all of a model with Adam takes: what is shared out."""
+GIB = 2**30
+USABLE = 0.9
+"""Of a GPU's memory in training. CUDA's context, NCCL's buffers and what the allocator cannot use take the rest: an
+assumption."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +22,27 @@ class Gpu:
     """Generated, with as many requests in flight as it takes."""
     teraflops: float = 400
     """Sustained in training and in reading prompts, bf16. An H100's peak is 989, of which 40 % is usual."""
-    memory_gib: float = 80
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A machine with GPUs, one like the other. The defaults are modest for one of eight H100."""
+
+    gpus: int = 8
+    gpu_memory_gib: float = 80
+    network_gbit: float = 400
+    """To the other nodes, in each direction, for all of its GPUs together."""
+    nvlink_gbyte: float = 300
+    """Between its GPUs, in GB a second and direction. An H100's links have 450, of which two thirds are usual."""
+    memory_gib: float = 1024
+    """Of its CPUs."""
+    disk_gib: float = 2000
+    """Where caches and temporary files are."""
 
     @property
-    def room(self) -> float:
-        """Bytes for the model."""
-        return MODEL_SHARE * self.memory_gib * 2**30
+    def usable_gib(self) -> float:
+        """Of one GPU, in training."""
+        return USABLE * self.gpu_memory_gib
 
 
 def generating_seconds(read: float, generated: float, parameters: float, gpu: Gpu) -> float:
@@ -48,23 +61,7 @@ def generation_speed(read: float, generated: float, gpu_seconds: float, paramete
     return generated / left
 
 
-def training_seconds(tokens: float, parameters: float, lora: bool, gpu: Gpu) -> float:
-    """GPU-seconds for so many tokens of prompts and targets."""
-    return (4 if lora else 6) * parameters * tokens / (gpu.teraflops * 1e12)
-
-
-def engine_gpus(parameters: float, gpu: Gpu) -> int:
-    """GPUs that one copy of the model in bf16 is split over: a power of two, so that it divides attention heads."""
-    return 1 << max(0, ceil(log2(BF16_BYTES * parameters / gpu.room)))
-
-
-def training_gpus(parameters: float, train: Train, gpu: Gpu) -> int | None:
-    """Fewest GPUs whose memory the training fits in; None where each would need too much whatever their number."""
-    if train.lora is not None:
-        # Adapters are less than a hundredth of the weights.
-        sharded, whole = (BF16_BYTES, 0) if train.zero_stage == 3 else (0, BF16_BYTES)
-    else:
-        sharded = SHARDED_BYTES[train.zero_stage]
-        whole = 16 - sharded
-    left = gpu.room - whole * parameters
-    return max(1, ceil(sharded * parameters / left)) if left > 0 else None
+def training_seconds(tokens: float, parameters: float, lora: bool, checkpointing: bool, teraflops: float) -> float:
+    """GPU-seconds of computing for so many tokens of prompts and targets."""
+    flops = (4 if lora else 6) + (2 if checkpointing else 0)
+    return flops * parameters * tokens / (teraflops * 1e12)

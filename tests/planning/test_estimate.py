@@ -4,13 +4,11 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
 from rich.console import Console
-from safetensors.numpy import save_file
 
 from s2d_ray.data.files import read_rows
 from s2d_ray.data.folders import RunFolders
@@ -26,8 +24,10 @@ from s2d_ray.data.records import (
     prompt_from_row,
 )
 from s2d_ray.errors import UserError
-from s2d_ray.planning.estimate import Measured, estimate, measure_run, measure_sample, parameters_of, phases
-from s2d_ray.planning.sizing import Gpu
+from s2d_ray.planning.estimate import estimate, fitting, measure_run, measure_sample, speed_for
+from s2d_ray.planning.phases import Measured, phases
+from s2d_ray.planning.shapes import Shape, shape_of
+from s2d_ray.planning.sizing import Gpu, Node
 from s2d_ray.recipes.load import load_single_recipe
 from s2d_ray.recipes.recipe import Mixture, Recipe
 from s2d_ray.report.ledger import Tokens
@@ -38,6 +38,10 @@ from tests.manifests import candidates_manifest, distilled_manifest, write_lease
 from tests.stages.runs import write_corpus, write_recipe
 
 PROMPTS = 20
+SHAPE = Shape(7e9, 4096, 32, 32, 32, 128, 11008, 32000)
+GPU = Gpu(1000, 400)
+NO_NETWORK = Node(network_gbit=1e12, nvlink_gbyte=1e12)
+"""Takes no time."""
 # Per prompt: 1000 read of which 800 cached, 50 generated; 0.5 kept.
 STEPS = {"a": Tokens(100, 90_000, 80_000, 3_000), "b": Tokens(100, 10_000, 0, 2_000)}
 MAIN = Measured("student", "s2a", 100, STEPS, {}, 50, 60, None, 8)
@@ -57,7 +61,7 @@ def recipe(**sections: object) -> Recipe:
 def test_each_stage_of_each_branch_grows_with_the_prompts() -> None:
     settings = {"epochs": 2, "batch_size": 10, "micro_batch_size": 10, "workers": 2}
     wanted = recipe(train=settings, engine={"max_engines": 4, "tensor_parallel": 2})
-    generate, curate, train, train_too = phases(wanted, [MAIN, VOTED], 100_000, 7e9, Gpu(1000, 400, 80))
+    generate, curate, train, train_too = phases(wanted, [MAIN, VOTED], 100_000, SHAPE, GPU, NO_NETWORK)
     # 1000 times 5000 tokens at 1000/s, and 2 x 7e9 x 1000 x 20,000 FLOPs at 4e14/s.
     assert (generate.stage, generate.method, generate.gpus) == ("generate", "s2a", 8)
     assert generate.gpu_seconds == pytest.approx(5000 + 700)
@@ -71,12 +75,10 @@ def test_each_stage_of_each_branch_grows_with_the_prompts() -> None:
 
 
 def test_a_limit_on_steps_or_examples_limits_training() -> None:
-    gpu = Gpu(1000, 400, 80)
-
     def trained(max_examples: int | None = None, **settings: object) -> float:
         batch = {"epochs": 1, "batch_size": 10, "micro_batch_size": 10}
         branch = replace(MAIN, max_examples=max_examples)
-        return phases(recipe(train=batch | settings), [branch], 100_000, 7e9, gpu)[-1].gpu_seconds
+        return phases(recipe(train=batch | settings), [branch], 100_000, SHAPE, GPU, NO_NETWORK)[-1].gpu_seconds
 
     assert trained(max_steps=100) == pytest.approx(100 * 10 * 60 * 4 * 7e9 / 4e14)
     assert trained(max_examples=500) == pytest.approx(500 * 60 * 4 * 7e9 / 4e14)
@@ -91,7 +93,7 @@ def test_the_parts_of_a_mixture_are_trained_together() -> None:
     )
     two = replace(MAIN, method="two s2a", tokens_per_pair=90, max_examples=100)
     three = replace(two, method="three s2a", kept=0, tokens_per_pair=0)
-    found = phases(wanted, [MAIN, two, three], 1_000, 7e9, Gpu(1000, 400, 80))
+    found = phases(wanted, [MAIN, two, three], 1_000, SHAPE, GPU, NO_NETWORK)
     assert [(phase.stage, phase.method) for phase in found] == [
         ("generate", "s2a"),
         ("generate", "two s2a"),
@@ -100,16 +102,26 @@ def test_the_parts_of_a_mixture_are_trained_together() -> None:
     ]
     # 500 pairs of 60 tokens and 100 of 90.
     assert found[-1].gpu_seconds == pytest.approx((500 * 60 + 100 * 90) * 4 * 7e9 / 4e14)
-    assert phases(wanted, [three], 1_000, 7e9, Gpu(1000, 400, 80))[1:] == []
+    assert phases(wanted, [three], 1_000, SHAPE, GPU, NO_NETWORK)[1:] == []
 
 
-def test_a_model_that_does_not_fit_takes_more_gpus_or_is_refused() -> None:
-    wanted = recipe(engine={"max_engines": 2}, train={"zero_stage": 3})
-    assert [phase.gpus for phase in phases(wanted, [MAIN], 1000, 70e9, Gpu(1000, 400, 80))] == [8, 3]
-    small = recipe(engine={"max_engines": 2, "tensor_parallel": 2, "pipeline_parallel": 3})
-    assert phases(small, [MAIN], 1000, 1e9, Gpu(1000, 400, 80))[0].gpus == 12
-    with pytest.raises(UserError, match=r"70 billion parameters with train\.zero_stage=2 does not fit"):
-        phases(recipe(), [MAIN], 1000, 70e9, Gpu(1000, 400, 80))
+def test_what_the_network_takes_of_a_training_is_in_its_time() -> None:
+    settings = {"batch_size": 16, "micro_batch_size": 1, "workers": 16, "zero_stage": 3, "lora": None, "epochs": 1}
+    slow, fast = (
+        phases(recipe(train=settings), [MAIN], 100_000, SHAPE, GPU, Node(network_gbit=gbit))[-1] for gbit in (80, 800)
+    )
+    # 3,125 steps of 960 tokens on 16 GPUs, in each 3 x 14 GB of which 15/16 cross at 10 or 100 GB/s.
+    computing, sending = 6 * 7e9 * 960 / 16 / 4e14, 42e9 * 15 / 16 / 10e9
+    assert slow.hours == pytest.approx(3125 * (computing + sending) / 3600)
+    assert fast.hours == pytest.approx(3125 * (computing + sending / 10) / 3600)
+    assert slow.network_share == pytest.approx(sending / (computing + sending))
+
+
+def test_hours_and_money_are_those_of_what_fits() -> None:
+    better, shown = fitting(recipe(), SHAPE, 400, Node(gpu_memory_gib=12))
+    assert (better.engine.gpus, better.train.zero_stage) == (4, 3)
+    assert [line for line in shown if isinstance(line, str) and "does not fit" in line]
+    assert phases(better, [MAIN], 1000, SHAPE, GPU, NO_NETWORK)[0].gpus == 4
 
 
 @pytest.fixture
@@ -151,7 +163,9 @@ def printed(loaded: Recipe, found: Measured, prompts: int, params_b: float | Non
     """The words of each line that a person gets to see, by what the line begins with."""
     console = Console(width=200)
     with console.capture() as captured:
-        for part in estimate(loaded, [found], prompts, params_b, None, 400, 80, price_per_gpu_hour=3.0):
+        shape = shape_of(loaded, params_b)
+        gpu = Gpu(speed_for(loaded, [found], shape, 400), 400)
+        for part in estimate(loaded, [found], prompts, shape, gpu, Node(), price_per_gpu_hour=3.0):
             console.print(part)
     return {line.split("  ")[0]: line.split() for line in captured.get().splitlines()}
 
@@ -169,7 +183,7 @@ def test_a_run_is_measured_and_planned_from(run: tuple[Recipe, RunFolders]) -> N
     assert lines["s2a: rewrite"][-3:] == ["90.0", "60.0", "9.0"]
     # On one GPU, for the same model: a thousand times 10 GPU-seconds, 2.78 hours at 3 each.
     assert lines["generate"][1:] == ["s2a", "1", "2.78", "2.78", "8.33"]
-    larger = 10 * parameters_of(Path(run[0].model)) / 1e9
+    larger = 10 * shape_of(run[0], None).parameters / 1e9
     assert printed(run[0], found, 1000 * prompts, larger)["generate"][1:] == ["s2a", "1", "27.78", "27.78", "83.33"]
 
 
@@ -177,8 +191,8 @@ def test_what_took_no_gpu_gives_no_speed(run: tuple[Recipe, RunFolders]) -> None
     finish(*run)
     [found] = measure_run(*run)
     with pytest.raises(UserError, match=r"no GPU took part.*give --tokens-per-second"):
-        estimate(run[0], [replace(found, gpu_seconds=None)], 10, None, None, 400, 80, None)
-    assert estimate(run[0], [replace(found, gpu_seconds=None)], 10, 1.0, 500, 400, 80, None)
+        speed_for(run[0], [replace(found, gpu_seconds=None)], SHAPE, 400)
+    assert estimate(run[0], [replace(found, gpu_seconds=None)], 10, SHAPE, GPU, Node(), None)
 
 
 def test_a_run_that_is_not_there_is_refused_and_nothing_is_written(run: tuple[Recipe, RunFolders]) -> None:
@@ -204,9 +218,3 @@ def test_a_sample_goes_through_the_stages_and_leaves_nothing(tmp_path: Path, tin
     assert found.steps["rewrite"].prompt > found.steps["respond"].prompt > 0
     assert 0 < found.kept <= 16
     assert not Path("runs/sampled").exists()
-
-
-def test_parameters_are_counted_over_all_files(tmp_path: Path) -> None:
-    save_file({"a": np.zeros((3, 5), np.float16), "b": np.zeros(7, np.float32)}, tmp_path / "1.safetensors")
-    save_file({"c": np.zeros((2, 2, 2), np.float16)}, tmp_path / "2.safetensors")
-    assert parameters_of(tmp_path) == 15 + 7 + 8

@@ -7,6 +7,10 @@ import pytest
 from s2d_ray.arms import ARMS, further_arm
 from s2d_ray.curation.registry import load_rules
 from s2d_ray.methods.registry import METHODS, load_method
+from s2d_ray.planning.advice import advice
+from s2d_ray.planning.fit import stages_of
+from s2d_ray.planning.shapes import shape_of
+from s2d_ray.planning.sizing import Node
 from s2d_ray.recipes.load import load_recipe, load_single_recipe, shipped_recipes
 from s2d_ray.recipes.strict import Named
 from s2d_ray.report.published import REPORTED, UNVERIFIED, reported_for
@@ -14,6 +18,7 @@ from s2d_ray.runs.resolved import base_arms
 from s2d_ray.tasks.registry import TASKS, load_task
 from s2d_ray.tasks.task import training_prompts
 
+NODE = Node(gpus=8, gpu_memory_gib=80)
 FAMILIES = ("rar-last-letter", "rar-coin-flip", "s2a-trivia", "bsm-judge", "cot-gsm8k")
 
 
@@ -65,6 +70,32 @@ def test_every_recipe_resolves_its_names_and_round_trips(name: str) -> None:
         for method in base_arms(own).values():
             load_method(method)
         assert load_rules(own.curate.rules)
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_every_recipe_fits_four_nodes_of_eight_gpus_at_its_own_size(name: str) -> None:
+    recipe = load_recipe(name)
+    shape = shape_of(recipe, None)
+    assert advice(recipe, shape, NODE) == ({}, [])
+    assert max(stage.nodes for stage in stages_of(recipe, shape, NODE)) == (4 if name.endswith("-paper") else 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "override"),
+    [
+        ("bsm-judge-paper", "train.gradient_checkpointing=false"),
+        ("bsm-judge-paper", "train.zero_stage=2"),
+        ("s2a-trivia-paper", "train.workers=8"),
+        ("s2a-trivia-paper", "engine.tensor_parallel=2"),
+        ("rar-last-letter-paper", "train.offload=none"),
+        ("cot-gsm8k-paper", "train.workers=16"),
+    ],
+)
+def test_a_large_recipe_would_not_fit_without_what_it_sets(name: str, override: str) -> None:
+    recipe = load_recipe(name, [override])
+    changes, lines = advice(recipe, shape_of(recipe, None), NODE)
+    assert changes
+    assert len(lines) == 1
 
 
 @pytest.mark.parametrize("family", FAMILIES)
