@@ -15,12 +15,11 @@ from rich.table import Table
 from safetensors import safe_open
 
 from s2d_ray.data.artifacts import MANIFEST
+from s2d_ray.data.copies import local_copy
 from s2d_ray.data.files import read_rows
 from s2d_ray.data.folders import RunFolders
 from s2d_ray.data.lease import time_spent
-from s2d_ray.data.storage import local_copy
 from s2d_ray.errors import UserError
-from s2d_ray.models import resolve_model
 from s2d_ray.planning.sizing import (
     Gpu,
     engine_gpus,
@@ -35,6 +34,7 @@ from s2d_ray.runs import pipeline
 from s2d_ray.runs.dtypes import with_dtype
 from s2d_ray.runs.graph import Branch, Plan, PlannedPart, make_plans
 from s2d_ray.runs.resolved import resolve
+from s2d_ray.runs.revisions import base_model
 from s2d_ray.training.encoding import encode
 from s2d_ray.training.schedule import total_steps
 
@@ -148,7 +148,7 @@ def _tokens_per_pair(plan: Plan, distilled: Path) -> float:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(
-        local_copy(plan.base.folder), trust_remote_code=plan.recipe.trust_remote_code
+        local_copy(plan.base.folder, weights=False), trust_remote_code=plan.recipe.trust_remote_code
     )
     pairs = islice(read_rows(distilled / "status=kept", ["messages"]), PAIRS_READ)
     lengths = [len(encode(row["messages"], tokenizer)) for row in pairs]
@@ -178,7 +178,7 @@ def estimate(
 
     Raises UserError where no GPU was measured and no speed is given, or training fits on no number of GPUs.
     """
-    own = parameters_of(resolve_model(recipe.model, recipe.model_revision).folder)
+    own = parameters_of(base_model(recipe).folder)
     parameters = own if params_b is None else params_b * 1e9
     speed = tokens_per_second or measured_speed(measured, own, teraflops) * own / parameters
     found = phases(recipe, measured, prompts, parameters, Gpu(speed, teraflops, gpu_memory_gib))
