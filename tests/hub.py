@@ -59,9 +59,9 @@ class Hub:
 
 
 @contextmanager
-def serving(host: str = "127.0.0.1") -> Iterator[Hub]:
-    """A hub without models, while the block runs."""
-    server = ThreadingHTTPServer((host, 0), Handler)
+def serving(host: str = "127.0.0.1", port: int = 0) -> Iterator[Hub]:
+    """A hub without models, while the block runs; 0 is any port."""
+    server = ThreadingHTTPServer((host, port), Handler)
     server.hub = hub = Hub(f"http://{host}:{server.server_port}")  # type: ignore[attr-defined]
     thread = threading.Thread(target=server.serve_forever, args=(0.05,))
     thread.start()

@@ -41,8 +41,7 @@ def local_copy(path: Path, weights: bool = True) -> Path:
     part that is empty or `..`, which might lead out of the folder.
     """
     if isinstance(path, HubPath):
-        with alone(cache_dir() / "hub" / f"{_digest(str(path))}.lock"):
-            return path.fetched(weights)
+        return path.fetched(weights)
     if not isinstance(path, RemotePath):
         return path
     files = [path.metadata()] if path.is_file() else path.files()

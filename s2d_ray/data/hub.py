@@ -120,7 +120,7 @@ class HubPath(PosixPath):
         return self.read_bytes().decode()
 
     def fetched(self, weights: bool = True) -> Path:
-        """The same file or folder on this machine, downloaded where it is not there yet.
+        """The same file or folder on this machine, downloaded once for all processes (huggingface_hub locks each file).
 
         Without `weights` a folder may lack them: enough to read the configuration and to load the tokenizer.
         """
@@ -131,6 +131,14 @@ class HubPath(PosixPath):
                 return Path(hf_hub_download(self.model, self.inside, revision=self.commit))
             patterns = self._patterns if weights else self._describing
             return Path(snapshot_download(self.model, revision=self.commit, allow_patterns=patterns))
+
+    def parameters(self) -> int:
+        """Parameters in the model's weights, of which the headers alone are read."""
+        from huggingface_hub import HfApi
+
+        with hub_errors(self.model, self.commit):
+            headers = HfApi().get_safetensors_metadata(self.model, revision=self.commit)
+            return sum(headers.parameter_count.values())
 
 
 def commit_of(name: str, revision: str | None) -> str:

@@ -18,6 +18,7 @@ from s2d_ray.data.artifacts import MANIFEST
 from s2d_ray.data.copies import local_copy
 from s2d_ray.data.files import read_rows
 from s2d_ray.data.folders import RunFolders
+from s2d_ray.data.hub import HubPath
 from s2d_ray.data.lease import time_spent
 from s2d_ray.errors import UserError
 from s2d_ray.planning.sizing import (
@@ -157,6 +158,8 @@ def _tokens_per_pair(plan: Plan, distilled: Path) -> float:
 
 def parameters_of(model: Path) -> int:
     """Parameters in a model folder's weights, from their headers."""
+    if isinstance(model, HubPath):
+        return model.parameters()
     shapes: dict[str, Sequence[int]] = {}
     for file in local_copy(model).glob("*.safetensors"):
         with safe_open(file, framework="np") as weights:

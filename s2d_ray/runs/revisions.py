@@ -9,10 +9,11 @@ from typing import TypeVar
 from s2d_ray.data.artifacts import INPUTS
 from s2d_ray.data.files import read_json, write_json
 from s2d_ray.data.folders import RunFolders
-from s2d_ray.data.hub import commit_of
+from s2d_ray.data.hub import HubPath, commit_of
 from s2d_ray.data.versioned import Versioned
 from s2d_ray.models import HUB_IDENTITY, Model, on_hub, resolve_model
 from s2d_ray.recipes.recipe import AnyRecipe, Mixture, Recipe
+from s2d_ray.terminal import console
 
 R = TypeVar("R", Recipe, Mixture, AnyRecipe)
 REVISION = "revision.json"
@@ -39,11 +40,16 @@ def with_commit(recipe: R, folders: RunFolders | None = None) -> R:
 
 
 def keep_commit(recipe: AnyRecipe, begun: AnyRecipe, folders: RunFolders) -> None:
-    """From now on the run in `folders` has the commit of `begun`, which is `recipe` with one."""
-    asked, commit = recipe.model_revision, begun.model_revision
-    if commit is not None and asked != commit and _recorded(recipe, folders) != commit:
+    """From now on the run in `folders` has the commit of `begun`, which is `recipe` with one, and a person is told."""
+    if not on_hub(recipe.model):
+        return
+    asked, commit = recipe.model_revision, str(begun.model_revision)
+    if asked != commit and _recorded(recipe, folders) != commit:
         found = Revision(model=recipe.model, model_revision=asked, commit=commit)
         write_json(folders.run / REVISION, found.to_json())
+    size = sum(file.size for file in HubPath.of(recipe.model, commit).files().values()) / 2**30
+    said = f"{recipe.model} at commit {commit[:12]}: each machine that computes with it fetches its {size:.3g} GiB once"
+    console.print(said, markup=False, highlight=False)
 
 
 def base_model(recipe: AnyRecipe, folders: RunFolders | None = None) -> Model:

@@ -129,13 +129,14 @@ def test_a_disk_keeps_some_room(remote: RemotePath, monkeypatch: pytest.MonkeyPa
 
 
 def test_what_a_killed_process_had_fetched_in_part_is_removed_and_not_used(remote: RemotePath) -> None:
-    [model] = put(remote, "model")
+    model, other = put(remote, "model", "other")
     copy = local_copy(model)
     release(copy)
     partial = copy.parent.rename(f"{copy.parent}.partial")
     (partial / "model" / "weights").write_text("half of")
-    assert (local_copy(model) / "weights").stat().st_size == MIB
+    local_copy(other)
     assert not partial.exists()
+    assert (local_copy(model) / "weights").stat().st_size == MIB
 
 
 def test_a_limit_that_is_no_number_is_one_clear_line(remote: RemotePath, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from s2d_ray.data.copies import local_copy
 from s2d_ray.data.hub import HubPath, commit_of
 from s2d_ray.errors import UserError
 from s2d_ray.models import HUB_IDENTITY, Model, resolve_model
+from s2d_ray.planning.estimate import parameters_of
 from tests.hub import TOKEN, Hub, forget, known_here, serving
 
 NAME = "somebody/a-model"
@@ -87,7 +88,7 @@ def test_other_weights_tokenizer_or_configuration_are_another_model_and_papers_a
     seen = {resolve_model(NAME).identity}
     for name in (WEIGHTS, "config.json", "merges.txt"):
         files = shutil.copytree(files, files.with_name(f"with-other-{name}"))
-        (files / name).write_text("other")
+        (files / name).write_text(f"THE {name}")  # As long as before.
         hub.push(NAME, files)
         seen.add(resolve_model(NAME).identity)
     assert len(seen) == 4 and all(identity.startswith(HUB_IDENTITY) for identity in seen)
@@ -174,6 +175,13 @@ def test_a_hub_out_of_reach_is_one_clear_line(hub: Hub, monkeypatch: pytest.Monk
     with pytest.raises(UserError, match=said) as caught:
         local_copy(folder)
     assert "\n" not in str(caught.value)
+
+
+def test_its_parameters_are_counted_without_its_weights(hub: Hub, tmp_path: Path, tiny_model: Path) -> None:
+    hub.push(NAME, tiny_model)
+    folder = resolve_model(NAME).folder
+    assert parameters_of(folder) == parameters_of(tiny_model) > 50_000
+    assert not list((tmp_path / "home").rglob("*.safetensors"))
 
 
 def test_without_weights_that_can_be_loaded_it_is_refused_before_anything_is_fetched(hub: Hub, files: Path) -> None:
