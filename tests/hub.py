@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from hashlib import sha1, sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 from urllib.parse import unquote, urlsplit
 
@@ -40,6 +41,7 @@ class Hub:
 
     def __init__(self, url: str) -> None:
         self.url = url
+        self.token = TOKEN
         self.repositories: dict[str, Repository] = {}
         self.requests: list[str] = []
         """`METHOD path client`, in the order they came."""
@@ -109,12 +111,12 @@ class Handler(BaseHTTPRequestHandler):
         if "what" not in asked.groupdict():
             return self._file(repository, commit, folder / asked["file"])
         files = sorted(path for path in folder.rglob("*") if path.is_file())
-        about = {"id": asked["name"], "sha": commit, "siblings": []}
+        about: object = {"id": asked["name"], "sha": commit, "siblings": []}
         listed = about if asked["what"] == "revision" else [entry(file, folder) for file in files]
         self._send(200, json.dumps(listed).encode(), {"content-type": "application/json"})
 
     def _file(self, repository: Repository, commit: str, file: Path) -> None:
-        if repository.gated and self.headers["authorization"] != f"Bearer {TOKEN}":
+        if repository.gated and self.headers["authorization"] != f"Bearer {self._hub.token}":
             return self._send(401, b"", {"x-error-code": "GatedRepo"})
         if not file.is_file():
             return self._send(404, b"", {"x-error-code": "EntryNotFound", "x-repo-commit": commit})
@@ -159,7 +161,7 @@ def known_here(hub: Hub, home: Path, token: str | None = None) -> Iterator[None]
     from huggingface_hub import constants
 
     # Read from the environment when the module is first imported.
-    settings = {
+    settings: dict[str, Any] = {
         "ENDPOINT": hub.url,
         "HUGGINGFACE_CO_URL_TEMPLATE": hub.url + "/{repo_id}/resolve/{revision}/{filename}",
         "HF_HUB_CACHE": str(home / "hub"),

@@ -13,7 +13,7 @@ import pytest
 
 from s2d_ray.data import copies
 from s2d_ray.data.copies import local_copy, release
-from s2d_ray.data.storage import RemotePath, filled
+from s2d_ray.data.storage import RemotePath, cache_dir, filled
 from s2d_ray.errors import UserError
 
 MIB = 2**20
@@ -118,7 +118,7 @@ def test_another_process_keeps_what_it_uses_until_it_ends(remote: RemotePath, mo
         assert local_copy(ours).exists()
     release(local_copy(ours))
     with used_elsewhere(theirs):
-        assert not list((copies.cache_dir() / "copies").glob("*/ours"))
+        assert not list((cache_dir() / "copies").glob("*/ours"))
 
 
 def test_a_disk_keeps_some_room(remote: RemotePath, monkeypatch: pytest.MonkeyPatch) -> None:
