@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from tests.stages.runs import REPOSITORY
 
 HOME, SHARED, CODE = (Path("/mnt", name) for name in ("home", "shared", "code"))
@@ -83,9 +85,17 @@ class Host:
         for command in self.started:
             command.wait()
         deadline = time.monotonic() + 30
-        while Path(f"/proc/{self.process}").exists():
+        while lives(self.process):
             assert time.monotonic() < deadline, f"{self.name} does not end"
             time.sleep(0.05)
+
+
+def lives(process: int) -> bool:
+    """Whether a process has not ended; it may not have been taken note of yet."""
+    try:
+        return bool(psutil.Process(process).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def missing() -> str | None:
