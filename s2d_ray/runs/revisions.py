@@ -40,13 +40,12 @@ def with_commit(recipe: R, folders: RunFolders | None = None) -> R:
 
 
 def keep_commit(recipe: AnyRecipe, begun: AnyRecipe, folders: RunFolders) -> None:
-    """From now on the run in `folders` has the commit of `begun`, which is `recipe` with one, and a person is told."""
-    if not on_hub(recipe.model):
+    """From now on the run in `folders` has the commit of `begun`, which is `recipe` with one; it is said once."""
+    asked, commit = recipe.model_revision, begun.model_revision
+    if commit is None or commit == asked or commit == _recorded(recipe, folders):
         return
-    asked, commit = recipe.model_revision, str(begun.model_revision)
-    if asked != commit and _recorded(recipe, folders) != commit:
-        found = Revision(model=recipe.model, model_revision=asked, commit=commit)
-        write_json(folders.run / REVISION, found.to_json())
+    found = Revision(model=recipe.model, model_revision=asked, commit=commit)
+    write_json(folders.run / REVISION, found.to_json())
     size = sum(file.size for file in HubPath.of(recipe.model, commit).files().values()) / 2**30
     said = f"{recipe.model} at commit {commit[:12]}: each machine that computes with it fetches its {size:.3g} GiB once"
     console.print(said, markup=False, highlight=False)
