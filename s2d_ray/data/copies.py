@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from obstore import ObjectMeta
 
 GIB = 2**30
-RESERVE = 0.02
-"""Share of the disk that copies leave free."""
+RESERVE = 2 * GIB
+"""Bytes of the disk that copies leave free, for logs and for what is compiled."""
 PARTIAL = ".partial"
 
 _used: dict[Path, int] = {}
@@ -148,8 +148,7 @@ def _room(copies: Path) -> int:
     limit = _limit()
     if limit is not None:
         return limit - sum(file.stat().st_size for file in copies.rglob("*") if file.is_file())
-    disk = shutil.disk_usage(copies)
-    return disk.free - int(RESERVE * disk.total)
+    return shutil.disk_usage(copies).free - RESERVE
 
 
 def _limit() -> int | None:

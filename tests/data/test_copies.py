@@ -123,7 +123,7 @@ def test_another_process_keeps_what_it_uses_until_it_ends(remote: RemotePath, mo
 
 def test_a_disk_keeps_some_room(remote: RemotePath, monkeypatch: pytest.MonkeyPatch) -> None:
     [model] = put(remote, "model")
-    monkeypatch.setattr(copies, "RESERVE", 1.0)
+    monkeypatch.setattr(copies, "RESERVE", 2**60)
     with pytest.raises(UserError, match=r"no room .* 0 GiB are left in .*: set S2D_CACHE to a folder on a larger disk"):
         local_copy(model)
 
