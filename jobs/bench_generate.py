@@ -19,9 +19,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from s2d_ray.data.artifacts import Artifact
+from s2d_ray.data.copies import local_copy
 from s2d_ray.data.manifests import CorpusManifest
 from s2d_ray.data.records import Completion, Message, Prompt
-from s2d_ray.data.storage import local_copy
 from s2d_ray.inference.method_runs import run_method
 from s2d_ray.inference.vllm_engine import engine_arguments, sampling_parameters
 from s2d_ray.methods.registry import load_method
@@ -80,7 +80,7 @@ class Waves:
 
 def bare_worker(recipe: Recipe) -> None:
     """The other process: one bare engine, a round for every line on standard input."""
-    engine = Waves(recipe, resolve_model(recipe.model, recipe.model_revision))
+    engine = Waves(recipe, resolve_model(recipe.model, recipe.model_revision, recipe.trust_remote_code))
     corpus = list(training_prompts(load_task(recipe.task), recipe.seed))
     corpus = sorted(corpus, key=lambda p: p.prompt_id)[: recipe.limit]
     asyncio.run(engine.run(recipe, corpus[:1]))
@@ -127,7 +127,7 @@ def main() -> None:
     ):
         assert worker.stdin is not None
         answer_of(worker, "READY")
-        model = resolve_model(recipe.model, recipe.model_revision)
+        model = resolve_model(recipe.model, recipe.model_revision, recipe.trust_remote_code)
         corpus = write_corpus(recipe, load_task(recipe.task), Path(folder) / "prompts", overwrite=False)
         for number in range(options.rounds):
             ours = through_ray(recipe, model, corpus)

@@ -1,4 +1,4 @@
-"""A model's name → a folder that vLLM, transformers and peft all load.
+"""A model's name → a folder that, by `local_copy`, vLLM, transformers and peft all load.
 
 A name is the embedded model's, a Hugging Face folder here or in object storage, or a name on the hub.
 """
@@ -7,13 +7,15 @@ import os
 import shutil
 from collections.abc import Iterable
 from contextlib import redirect_stderr
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b, sha256
 from importlib.util import find_spec
 from io import StringIO
 from pathlib import Path
 
+from s2d_ray.data.copies import local_copy
 from s2d_ray.data.files import read_json, write_json
+from s2d_ray.data.hub import HubPath, commit_of
 from s2d_ray.data.storage import cache_dir, location
 from s2d_ray.errors import UserError
 
@@ -24,6 +26,8 @@ EMBEDDED_GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 EMBEDDED_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 IDENTIFYING = (".safetensors", ".json", ".jinja", ".model", ".txt")
 """Weights, configuration, chat template and tokenizer (some keep theirs in vocab.txt and merges.txt)."""
+HUB_IDENTITY = "hub-"
+"""How the identity of a model begins that is told apart by what the hub says of its files."""
 MIB = 2**20
 WHOLE_FILE = 2**30
 """Bytes up to which a file's identity covers all of it."""
@@ -32,10 +36,11 @@ SPREAD_BLOCKS = 64
 
 @dataclass(frozen=True)
 class Model:
-    """A model, on this machine or in object storage."""
+    """A model, on this machine, in object storage or on the hub."""
 
     name: str
     folder: Path
+    """Where it is for every machine: `local_copy` gives the folder to load from."""
     identity: str
     """Differs when the weights or the tokenizer differ; part of every result's fingerprint."""
 
@@ -45,22 +50,29 @@ class Model:
         check_model_folder(folder)
         return cls(name, folder.resolve(), _identity(folder))
 
+    @property
+    def identified_by_bytes(self) -> "Model":
+        """The same with the identity of a copy that is here, which is how models of the hub once were told apart."""
+        return replace(self, identity=_identity(local_copy(self.folder)))
 
-def resolve_model(name: str, revision: str | None = None) -> Model:
-    """The folder of a model: embedded (converted on first use), a path, or downloaded from the hub.
+
+def resolve_model(name: str, revision: str | None = None, trust_remote_code: bool = False) -> Model:
+    """A model: embedded (converted on first use), a path, or on the hub, of which no weights are fetched here.
 
     Raises UserError where the folder is no model, or the hub has no such name or cannot be reached.
     """
-    folder: Path
-    if name == EMBEDDED:
-        folder = _embedded()
-    elif location(name).exists():
-        folder = location(name).resolve()
-    elif name.startswith((".", "/", "~")) or "://" in name:
+    if on_hub(name):
+        return _from_hub(name, HubPath.of(name, commit_of(name, revision), trust_remote_code))
+    return Model.local(name, _embedded() if name == EMBEDDED else location(name).resolve())
+
+
+def on_hub(name: str) -> bool:
+    """Whether a model's name is one on the hub. Raises UserError for a path that leads nowhere."""
+    if name == EMBEDDED or location(name).exists():
+        return False
+    if name.startswith((".", "/", "~")) or "://" in name:
         raise UserError(f"no model folder {name}")
-    else:
-        folder = _from_hub(name, revision)
-    return Model.local(name, folder)
+    return True
 
 
 def check_model_folder(folder: Path) -> None:
@@ -102,17 +114,15 @@ def _block_starts(size: int) -> Iterable[int]:
     return (number * (size - MIB) // (SPREAD_BLOCKS - 1) for number in range(SPREAD_BLOCKS))
 
 
-def _from_hub(name: str, revision: str | None) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    try:
-        patterns = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
-        return Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
-    except (HfHubHTTPError, LocalEntryNotFoundError, HFValidationError, OSError) as error:
-        raise UserError(
-            f"model {name} is neither {EMBEDDED}, a folder here, nor to be had from the hub ({type(error).__name__})"
-        ) from error
+def _from_hub(name: str, folder: HubPath) -> Model:
+    check_model_folder(folder)
+    # Whoever may not have the files hears of it now; what is fetched is little.
+    local_copy(folder, weights=False)
+    digest = blake2b(digest_size=10)
+    for file, found in sorted(folder.files().items()):
+        if "/" not in file:
+            digest.update(f"{file} {found.size} {found.oid}".encode())
+    return Model(name, folder, HUB_IDENTITY + digest.hexdigest())
 
 
 def _embedded() -> Path:

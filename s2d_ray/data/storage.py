@@ -11,10 +11,8 @@ import os
 import re
 import shutil
 from collections.abc import Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
-from hashlib import blake2b
 from itertools import chain
 from pathlib import Path, PosixPath
 from tempfile import TemporaryDirectory
@@ -260,46 +258,6 @@ def filled(target: Path) -> Iterator[Path]:
         for file in Path(folder).rglob("*"):
             if file.is_file():
                 (target / file.relative_to(folder)).put(file)
-
-
-def local_copy(path: Path) -> Path:
-    """The same file or folder on this machine: the path itself, or a copy that all processes here share.
-
-    It is fetched again once the original has changed, and then takes the place of the copy before.
-    Raises OSError where a file's name has a part that is empty or `..`, which might lead out of the folder.
-    """
-    if not isinstance(path, RemotePath):
-        return path
-    is_file = path.is_file()
-    files = [path.metadata()] if is_file else path.files()
-    state = "\n".join(sorted(f"{f['path']} {f['size']} {f['last_modified']} {f['e_tag']}" for f in files))
-    copies = cache_dir() / "copies" / _digest(str(path))
-    copy = copies / _digest(state)
-    with alone(copies.with_suffix(".lock")):
-        if not copy.exists():
-            shutil.rmtree(copies, ignore_errors=True)
-            partial = copies / "partial"
-            (partial if is_file else partial / path.name).mkdir(parents=True)
-            with ThreadPoolExecutor() as pool:
-                list(pool.map(lambda file: _fetch(path, file, partial), files))
-            partial.rename(copy)
-    return copy / path.name
-
-
-def _fetch(folder: RemotePath, file: "ObjectMeta", target: Path) -> None:
-    """Copy a file, which is `folder` itself or in it, to where it is then in `target`."""
-    path = RemotePath(*folder.parts[:2], file["path"])
-    copy = target / path.relative_to(folder.parent)
-    copy.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        path.fetch(copy)
-    except FileNotFoundError:
-        if file["size"]:
-            raise  # Else an empty object that stands for a folder.
-
-
-def _digest(text: str) -> str:
-    return blake2b(text.encode(), digest_size=10).hexdigest()
 
 
 @contextmanager

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from s2d_ray.data.copies import local_copy
 from s2d_ray.data.records import user
-from s2d_ray.data.storage import local_copy
 from s2d_ray.inference.engine import RunningEngine
 from s2d_ray.inference.scripted import ScriptedEngine
 from s2d_ray.inference.timed import TimedEngine

@@ -10,9 +10,9 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from s2d_ray.data.copies import local_copy, release
 from s2d_ray.data.files import read_json
 from s2d_ray.data.records import Completion, Message
-from s2d_ray.data.storage import local_copy
 from s2d_ray.devices import has_cuda_build
 from s2d_ray.inference.engine import Activity, EngineDied, EngineError
 from s2d_ray.inference.parent_death import own_engine
@@ -159,7 +159,12 @@ class VllmEngine:
 
     async def load(self, model: Path) -> None:
         """Other weights into the running engine, in a second; a new engine where they do not suffice."""
-        model = await asyncio.to_thread(local_copy, model)
+        model, before = await asyncio.to_thread(local_copy, model), self._model
+        await self._load(model)
+        if model != before:
+            release(before)
+
+    async def _load(self, model: Path) -> None:
         if not same_embeddings(self._model, model):
             # A reload leaves a tied output layer as it was (vLLM 0.29 on CPU packs it once).
             self.close()

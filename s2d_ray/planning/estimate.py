@@ -11,10 +11,10 @@ from pathlib import Path
 from rich.table import Table
 
 from s2d_ray.data.artifacts import MANIFEST
+from s2d_ray.data.copies import local_copy
 from s2d_ray.data.files import read_rows
 from s2d_ray.data.folders import RunFolders
 from s2d_ray.data.lease import time_spent
-from s2d_ray.data.storage import local_copy
 from s2d_ray.errors import UserError
 from s2d_ray.planning.advice import advice, said
 from s2d_ray.planning.fit import changed, stages_of
@@ -100,7 +100,7 @@ def _tokens_per_pair(plan: Plan, distilled: Path) -> float:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(
-        local_copy(plan.base.folder), trust_remote_code=plan.recipe.trust_remote_code
+        local_copy(plan.base.folder, weights=False), trust_remote_code=plan.recipe.trust_remote_code
     )
     pairs = islice(read_rows(distilled / "status=kept", ["messages"]), PAIRS_READ)
     lengths = [len(encode(row["messages"], tokenizer)) for row in pairs]

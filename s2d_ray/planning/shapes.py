@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from math import log
 from typing import Any
 
-from s2d_ray.data.storage import local_copy, location
+from s2d_ray.data.copies import local_copy
+from s2d_ray.data.storage import location
 from s2d_ray.errors import UserError
 from s2d_ray.models import EMBEDDED
 from s2d_ray.recipes.recipe import AnyRecipe

@@ -29,7 +29,7 @@ class Settings(Strict):
     """`smollm2-135m-instruct` (embedded), a Hugging Face folder here or at `s3://…`, `gs://…` or `az://…`, or a name on
     the hub."""
     model_revision: str | None = None
-    """Branch, tag or commit on the hub."""
+    """Branch, tag or commit on the hub; unset takes the default branch. A run keeps the commit that it began with."""
     trust_remote_code: bool = False
     """Run Python code that the model's folder brings. Only for sources that you trust."""
     seed: int = Field(0, ge=0)

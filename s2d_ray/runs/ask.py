@@ -17,9 +17,10 @@ from s2d_ray.inference.method_runs import run_method
 from s2d_ray.inference.start import start_engine
 from s2d_ray.methods.direct import direct
 from s2d_ray.methods.method import Method
-from s2d_ray.models import Model, resolve_model
+from s2d_ray.models import Model
 from s2d_ray.runs.distilled import find_distilled
 from s2d_ray.runs.resolved import SYSTEM1, ResolvedPart
+from s2d_ray.runs.revisions import base_model
 
 T = TypeVar("T")
 
@@ -79,7 +80,7 @@ def arms_of(part: ResolvedPart, folders: RunFolders) -> list[Arm]:
 
     Raises UserError where there is no such base model.
     """
-    base = resolve_model(part.recipe.model, part.recipe.model_revision)
+    base = base_model(part.recipe, folders)
     names = {"base": SYSTEM1.name, "teacher": part.recipe.method.name}
     arms = [Arm(arm, base, part.base_arms[arm], name) for arm, name in names.items()]
     if found := find_distilled(part, folders, base):

@@ -23,11 +23,12 @@ from s2d_ray.data.manifests import (
 )
 from s2d_ray.methods.direct import direct
 from s2d_ray.methods.method import Method
-from s2d_ray.models import Model, resolve_model
+from s2d_ray.models import Model
 from s2d_ray.recipes.recipe import AnyRecipe, Mixture, Recipe
 from s2d_ray.recipes.sections import Lora, Train
 from s2d_ray.recipes.strict import Named
 from s2d_ray.runs.resolved import SYSTEM1, ResolvedPart, ResolvedRecipe, base_arms
+from s2d_ray.runs.revisions import base_model
 from s2d_ray.tasks.corpus import held_out, held_out_digest, ingested, task_inputs
 from s2d_ray.tasks.task import Task
 
@@ -162,13 +163,13 @@ class _Prompts(NamedTuple):
     """Digest of the held-out prompts."""
 
 
-def make_plans(resolved: ResolvedRecipe, folders: RunFolders) -> list[Plan]:
-    """A plan per round, over the corpus that ingest has left.
+def make_plans(resolved: ResolvedRecipe, folders: RunFolders, anew: bool = False) -> list[Plan]:
+    """A plan per round, over the corpus that ingest has left; what else is there is not looked at if `anew`.
 
     Writes nothing. Raises UserError for what does not exist or cannot be read, before Ray or an engine is started.
     """
     recipe = resolved.recipe
-    base = resolve_model(recipe.model, recipe.model_revision)
+    base = base_model(recipe, None if anew else folders)
     prompts = {
         name: _Prompts(
             ingested(part.recipe, part.task, folders.part(name).prompts),

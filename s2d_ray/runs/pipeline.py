@@ -26,6 +26,7 @@ from s2d_ray.runs.dtypes import with_dtype
 from s2d_ray.runs.graph import Plan, make_plans
 from s2d_ray.runs.names import STAGES as STAGE_NAMES
 from s2d_ray.runs.resolved import ResolvedRecipe
+from s2d_ray.runs.revisions import keep_commit, with_commit
 from s2d_ray.tasks.corpus import write_corpus
 from s2d_ray.terminal import console
 
@@ -158,9 +159,10 @@ def prepare(
     The folders of `stages`, which come after `ingest`, are made ready: results of another recipe are refused, or
     removed if `overwrite`. In later rounds only those that are there already: a round may turn out to be the last.
     """
-    recipe, anew = resolved.recipe, overwrite and stages[0] == next(iter(STAGES))
+    asked, anew = resolved.recipe, overwrite and stages[0] == next(iter(STAGES))
+    recipe = with_commit(asked, None if anew else folders)
     recipe = with_dtype(recipe, None if anew else folders, partial(_choose_dtype, recipe, folders))
-    plans = make_plans(resolved.with_settings(recipe), folders)
+    plans = make_plans(resolved.with_settings(recipe), folders, anew)
     if "report" in stages or ("evaluate" in stages and not overwrite):
         _refuse_former_arms(plans)
     for artifact in _made_before(plans[0], stages[0]):
@@ -170,4 +172,5 @@ def prepare(
             for artifact in plan.artifacts(stage):
                 if plan is plans[0] or artifact.path.exists():
                     artifact.open(overwrite)
+    keep_commit(asked, recipe, folders)
     return plans

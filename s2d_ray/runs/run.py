@@ -16,16 +16,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from s2d_ray.data.artifacts import Artifact
+from s2d_ray.data.copies import local_copy
 from s2d_ray.data.files import part_files, write_text
 from s2d_ray.data.folders import RunFolders
 from s2d_ray.data.lease import ray_job
 from s2d_ray.data.manifests import DistilledManifest, ModelManifest
 from s2d_ray.data.records import DECISIONS, Prompt
 from s2d_ray.data.status import attempting
-from s2d_ray.data.storage import local_copy, location
+from s2d_ray.data.storage import location
 from s2d_ray.errors import UserError
 from s2d_ray.inference.engine import EngineDied
-from s2d_ray.models import resolve_model
 from s2d_ray.recipes.load import Overrides, load_recipe, overridden
 from s2d_ray.recipes.recipe import AnyRecipe, Recipe
 from s2d_ray.runs import pipeline
@@ -33,6 +33,7 @@ from s2d_ray.runs.ask import Reply, arms_of, prompt_of, replies_of
 from s2d_ray.runs.dtypes import with_dtype
 from s2d_ray.runs.names import STAGES
 from s2d_ray.runs.resolved import ResolvedRecipe, resolve
+from s2d_ray.runs.revisions import base_model
 from s2d_ray.runs.whole import whole_yaml
 from s2d_ray.terminal import console, quiet, quiet_defaults
 
@@ -251,7 +252,7 @@ def _run_stages(
     taken: dict[str, float] = {}
     with attempting(folders.base) as attempt:
         # What is wrong with the model is said before the corpus is read.
-        resolve_model(resolved.recipe.model, resolved.recipe.model_revision)
+        base_model(resolved.recipe, folders)
         if "ingest" in stages:
             start = time.monotonic()
             with attempt.stage("ingest"):

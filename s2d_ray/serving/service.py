@@ -13,7 +13,6 @@ from s2d_ray.data.storage import location
 from s2d_ray.errors import UserError
 from s2d_ray.experiment.controller import refuse_older
 from s2d_ray.methods.registry import load_method
-from s2d_ray.models import resolve_model
 from s2d_ray.recipes.load import load_single_recipe
 from s2d_ray.recipes.recipe import Recipe
 from s2d_ray.recipes.strict import Strict
@@ -21,6 +20,7 @@ from s2d_ray.report.schema import read_report
 from s2d_ray.runs.distilled import find_distilled
 from s2d_ray.runs.dtypes import with_dtype
 from s2d_ray.runs.resolved import resolve as resolve_recipe
+from s2d_ray.runs.revisions import base_model
 from s2d_ray.serving.auth import load_access
 from s2d_ray.serving.deployments import Served, application
 from s2d_ray.serving.responders import Confidence
@@ -41,7 +41,7 @@ def resolve(recipe: Recipe, folders: RunFolders) -> Served:
     """
     access = load_access(recipe.serve, os.environ)
     recipe = with_dtype(recipe, folders)
-    base = resolve_model(recipe.model, recipe.model_revision)
+    base = base_model(recipe, folders)
     distilled = find_distilled(resolve_recipe(recipe).parts[""], folders, base)
     if distilled is None:
         raise UserError(f"{folders.base} has no distilled model to serve: run `s2d run {recipe.name}` first")

@@ -14,10 +14,11 @@ from ray.train.torch import TorchConfig, TorchTrainer
 
 from s2d_ray.curation.data_card import why_nothing_kept
 from s2d_ray.data.artifacts import Artifact
+from s2d_ray.data.copies import local_copy
 from s2d_ray.data.files import read_json_lines
 from s2d_ray.data.folders import TRAINING_LOG
 from s2d_ray.data.manifests import DistilledManifest, ModelManifest
-from s2d_ray.data.storage import filesystem, local_copy, remove
+from s2d_ray.data.storage import filesystem, remove
 from s2d_ray.errors import UserError
 from s2d_ray.models import Model
 from s2d_ray.recipes.recipe import AnyRecipe

@@ -29,6 +29,8 @@ CLUSTER = REPOSITORY / "cluster"
 KUBERAY = CLUSTER / "kuberay"
 CRDS = Path(__file__).parent / "kuberay" / "crds.json"
 SPEC = ("spec", "rayClusterSpec")
+KERNELS = {"CUDA_CACHE_PATH", "FLASHINFER_WORKSPACE_BASE", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"}
+"""What names the folders of compiled kernels that do not follow XDG_CACHE_HOME."""
 SPOT_TAINTS = {"cloud.google.com/gke-spot", "kubernetes.azure.com/scalesetpriority"}
 
 
@@ -294,6 +296,9 @@ def test_the_image_keeps_models_on_a_volume() -> None:
     lines = image()
     assert [line["value"] for line in lines if line["instruction"] == "VOLUME"] == ["/cache"]
     assert any("XDG_CACHE_HOME=/cache" in line["value"] for line in lines if line["instruction"] == "ENV")
+    assert (
+        set(re.findall(r"(\w*CACHE\w*|\w*WORKSPACE\w*)=/cache", " ".join(line["value"] for line in lines))) >= KERNELS
+    )
     for pod in list(pods())[:-1]:
         assert {"name": "cache", "mountPath": "/cache"} in pod["containers"][0]["volumeMounts"]
 

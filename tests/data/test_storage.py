@@ -17,13 +17,14 @@ from obstore.store import S3Store
 
 from s2d_ray.data.artifacts import INPUTS, MANIFEST, Artifact
 from s2d_ray.data.buckets import Overtaken
+from s2d_ray.data.copies import local_copy
 from s2d_ray.data.files import part_files, read_json, read_rows, update_json, write_table
 from s2d_ray.data.folders import RunFolders
 from s2d_ray.data.lease import Replaced, time_spent
 from s2d_ray.data.manifests import CandidatesManifest
 from s2d_ray.data.shards import commit_part, forget_checkpoint, read_part, remaining
 from s2d_ray.data.status import attempting
-from s2d_ray.data.storage import RemotePath, filesystem, filled, local_copy, location, remove
+from s2d_ray.data.storage import RemotePath, filesystem, filled, location, remove
 from s2d_ray.errors import UserError
 from s2d_ray.models import Model, resolve_model
 from s2d_ray.recipes.strict import Named
@@ -274,29 +275,6 @@ def at_once(do: Callable[[int], None]) -> None:
         list(pool.map(wait, range(8)))
 
 
-def test_a_folder_is_copied_once_and_again_when_it_changes(remote: RemotePath, s3: Path) -> None:
-    with filled(remote / "model") as folder:
-        (folder / "adapter").mkdir()
-        (folder / "config.json").write_text("{}")
-        (folder / "adapter" / "weights").write_text("one")
-    copies: list[Path] = []
-    threads = [threading.Thread(target=lambda: copies.append(local_copy(remote / "model"))) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    [copy] = set(copies)
-    assert copy.name == "model" and (copy / "adapter" / "weights").read_text() == "one"
-    assert local_copy(remote / "model") == copy
-    assert s3.read_text().count(f"GET /results/{remote.name}/model/adapter/weights ") == 1
-    (remote / "model" / "adapter" / "weights").write_text("other")
-    again = local_copy(remote / "model")
-    assert (again / "adapter" / "weights").read_text() == "other" and not copy.exists()
-    assert [file.name for file in local_copy(remote / "model" / "adapter").iterdir()] == ["weights"]
-    assert local_copy(remote / "model" / "config.json").read_text() == "{}"
-    assert local_copy(copy) == copy
-
-
 def test_an_empty_object_that_stands_for_a_folder_is_no_file(remote: RemotePath) -> None:
     for name in ("model/", "model/empty/", "model/full/", "marks/"):
         boto3.client("s3").put_object(Bucket="results", Key=f"{remote.name}/{name}", Body=b"")
@@ -307,12 +285,6 @@ def test_an_empty_object_that_stands_for_a_folder_is_no_file(remote: RemotePath)
     assert sorted(str(path.relative_to(copy)) for path in copy.rglob("*")) == ["full", "full/mark"]
     remove(remote / "model")
     assert not (remote / "model").exists()
-
-
-def test_names_that_lead_out_of_a_folder_are_refused(remote: RemotePath) -> None:
-    boto3.client("s3").put_object(Bucket="results", Key=f"{remote.name}/model/../../out.json", Body=b"{}")
-    with pytest.raises(OSError, match=r"invalid path.*\.\."):
-        local_copy(remote / "model")
 
 
 def test_reports_are_the_same_wherever_the_results_are(remote: RemotePath, tmp_path: Path) -> None:
