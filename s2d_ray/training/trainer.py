@@ -13,8 +13,8 @@ from transformers.integrations import HfDeepSpeedConfig
 from s2d_ray.training import checkpoint
 from s2d_ray.training.deepspeed import deepspeed_config
 from s2d_ray.training.encoding import Encoded, Packed, pack
-from s2d_ray.training.export import adapted
 from s2d_ray.training.job import TrainJob
+from s2d_ray.training.model import adapted
 from s2d_ray.training.schedule import batches, micro_batches, rate_share
 
 
