@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from s2d_ray.recipes.strict import Named, Strict
 
@@ -108,12 +108,25 @@ class Curate(Strict):
     """Applied in order; the first to reject decides."""
 
 
+def _layer_names(value: object) -> object:
+    match value:
+        case "all-linear" | [str(), *_] | (str(), *_):
+            return value
+    raise ValueError("all-linear, or a list of names of layers")
+
+
 class Lora(Strict):
-    """Low-rank adapters on the attention and MLP projections."""
+    """Low-rank adapters beside the linear layers."""
 
     rank: int = Field(16, ge=1)
     alpha: int = Field(32, ge=1)
     dropout: float = Field(0.0, ge=0, lt=1)
+    targets: Annotated[Literal["all-linear"] | tuple[str, ...], BeforeValidator(_layer_names)] = "all-linear"
+    """Which layers have one: all of attention and MLP, or those whose name is in a list or ends with one of it, such as
+    `[q_proj, v_proj]`."""
+    quantize: Literal["4bit"] | None = None
+    """Hold the frozen weights in four bits (nf4, as QLoRA does): a quarter of the memory, and slower. It needs the
+    package bitsandbytes. What comes out is the adapters merged into the whole weights."""
 
 
 def _worker_range(value: object) -> object:
@@ -121,6 +134,30 @@ def _worker_range(value: object) -> object:
         case [int(least), int(most)] if 1 <= least <= most:
             return value if isinstance(value, int) else (least, most)
     raise ValueError("a number of workers from 1, or [min, max]")
+
+
+OWNED = {
+    "train_batch_size": "batch_size",
+    "train_micro_batch_size_per_gpu": "micro_batch_size or micro_batch_tokens",
+    "gradient_accumulation_steps": "micro_batch_size or micro_batch_tokens",
+    "gradient_clipping": "gradient_clipping",
+    "optimizer": "optimizer",
+    "scheduler": "schedule",
+    "bf16": "dtype",
+    "fp16": "dtype",
+    "zero_optimization.stage": "zero_stage",
+}
+"""Key of DeepSpeed's configuration → the keys of `train` that decide it."""
+
+
+def _not_owned(extra: dict[str, Any]) -> dict[str, Any]:
+    zero = extra.get("zero_optimization", {})
+    if not isinstance(zero, dict):
+        raise ValueError("zero_optimization is a mapping")
+    for key in (*extra, *(f"zero_optimization.{inner}" for inner in zero)):
+        if key in OWNED:
+            raise ValueError(f"{key} is decided by train.{OWNED[key]}")
+    return extra
 
 
 class Train(Strict):
@@ -144,6 +181,9 @@ class Train(Strict):
     warmup_share: float = Field(0.1, ge=0, lt=1)
     """Share of all steps in which the learning rate rises."""
     weight_decay: float = Field(0.0, ge=0)
+    optimizer: Literal["adamw", "adamw_8bit"] = "adamw"
+    """`adamw_8bit` keeps two bytes per trained parameter in place of eight, in about the same quality; it needs the
+    package bitsandbytes."""
     epochs: float = Field(2.0, gt=0)
     """Passes over the distilled set."""
     max_steps: int | None = Field(None, ge=1)
@@ -155,6 +195,15 @@ class Train(Strict):
     micro_batch_size: int = Field(8, ge=1)
     """Examples per worker and forward pass at most, packed into one row without padding; fewer take less memory.
     Gradients are accumulated until `batch_size` is reached."""
+    micro_batch_tokens: int | None = Field(None, ge=1)
+    """Tokens per worker and forward pass at most, in place of `micro_batch_size`: a row holds as many examples as fit,
+    and workers get about equally much. An example that is longer is a row of its own."""
+    gradient_checkpointing: bool = False
+    """Keep of each layer its input alone and compute the layer again on the way back: far less memory for a third more
+    computing. The results are the same."""
+    attention: Literal["auto", "eager", "sdpa", "flash_attention_2"] = "auto"
+    """How attention is computed; `auto` leaves it to transformers. `flash_attention_2` takes the least memory for long
+    rows, and needs the package flash-attn."""
     max_length: int = Field(512, ge=8)
     """Tokens of prompt and target; longer examples are left out and counted."""
     gradient_clipping: float = Field(1.0, gt=0)
@@ -168,6 +217,8 @@ class Train(Strict):
     told of do not count."""
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
     """Number format of the frozen or sharded weights; optimizer state is float32. `auto` is the engine's."""
+    extra: Annotated[dict[str, Any], AfterValidator(_not_owned)] = Field(default_factory=dict[str, Any])
+    """Further keys of DeepSpeed's configuration, which go before our own; not those that other keys here decide."""
 
     @property
     def max_workers(self) -> int:
@@ -182,6 +233,10 @@ class Train(Strict):
             raise ValueError("offload optimizer needs zero_stage 1, 2 or 3")
         if self.offload == "parameters" and self.zero_stage != 3:
             raise ValueError("offload parameters needs zero_stage 3")
+        if self.offload != "none" and self.optimizer == "adamw_8bit":
+            raise ValueError("optimizer adamw_8bit computes on the GPU: set offload none, or optimizer adamw")
+        if self.lora is not None and self.lora.quantize is not None and self.zero_stage == 3:
+            raise ValueError("lora.quantize needs zero_stage 0, 1 or 2: ZeRO-3 cannot split weights of 4 bits")
         return self
 
 

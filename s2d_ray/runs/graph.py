@@ -25,6 +25,7 @@ from s2d_ray.methods.direct import direct
 from s2d_ray.methods.method import Method
 from s2d_ray.models import Model, resolve_model
 from s2d_ray.recipes.recipe import AnyRecipe, Mixture, Recipe
+from s2d_ray.recipes.sections import Lora, Train
 from s2d_ray.recipes.strict import Named
 from s2d_ray.runs.resolved import SYSTEM1, ResolvedPart, ResolvedRecipe, base_arms
 from s2d_ray.tasks.corpus import held_out, held_out_digest, ingested, task_inputs
@@ -36,11 +37,16 @@ PLACEMENT = {
     "zero_stage",
     "offload",
     "micro_batch_size",
+    "micro_batch_tokens",
+    "gradient_checkpointing",
+    "attention",
     "checkpoint_steps",
     "keep_checkpoints",
     "max_failures",
 }
 """Training settings that change where and how safely it runs, not what comes out."""
+LATER = {"optimizer", "extra", "targets", "quantize"}
+"""Training settings that came when results had been made already: an input only where they are not the default."""
 
 
 @dataclass(frozen=True)
@@ -304,13 +310,23 @@ def _model_inputs(recipe: AnyRecipe, base: Model, branches: Mapping[str, Branch]
     distilled = {name: branch.distilled.fingerprint for name, branch in branches.items()}
     inputs = {
         "model": {"name": base.name, "identity": base.identity},
-        "train": recipe.train.model_dump(mode="json", exclude=PLACEMENT),
+        "train": _train_inputs(recipe.train),
         "seed": recipe.seed,
     }
     if isinstance(recipe, Mixture):
         limits = {name: branch.max_examples for name, branch in branches.items()}
         return inputs | {"distilled": distilled, "max_examples": limits}
     return inputs | {"distilled": distilled[""]}
+
+
+def _train_inputs(train: Train) -> Json:
+    inputs = _but_later_defaults(train, PLACEMENT)
+    return inputs | ({} if train.lora is None else {"lora": _but_later_defaults(train.lora)})
+
+
+def _but_later_defaults(section: Train | Lora, exclude: set[str] | None = None) -> dict[str, Any]:
+    inputs, defaults = section.model_dump(mode="json", exclude=exclude), type(section)().model_dump(mode="json")
+    return {key: value for key, value in inputs.items() if key not in LATER or value != defaults[key]}
 
 
 def _evaluation_inputs(recipe: Recipe, base: Model, trainings: Sequence[Training], prompts: str) -> Json:

@@ -15,11 +15,16 @@ pytestmark = pytest.mark.train
 EXACT = {"dtype": "float32", "batch_size": 5, "micro_batch_size": 2, "learning_rate": 1e-3, "warmup_share": 0}
 """Float32, so that all that differs is the order of sums; five examples do not divide by two workers."""
 LORA = {"rank": 3}
+TWO_TOKENS = 2 * 384
+"""Logits of the tiny model."""
+LEAN = {"gradient_checkpointing": True, "micro_batch_tokens": 80}
+"""What spares memory, with room for two or three of the examples in a row."""
 CASES = [
     Case("zero2-lora", EXACT | {"zero_stage": 2, "lora": LORA}),
     Case("zero2-full", EXACT | {"zero_stage": 2, "lora": None, "micro_batch_size": 1}),
     Case("zero3-lora", EXACT | {"zero_stage": 3, "lora": LORA}),
     Case("zero3-full", EXACT | {"zero_stage": 3, "lora": None, "micro_batch_size": 1}),
+    Case("zero3-lora-lean", EXACT | {"zero_stage": 3, "lora": LORA} | LEAN, TWO_TOKENS),
 ]
 MORE = [
     Case("zero0-lora", EXACT | {"zero_stage": 0, "lora": LORA}),
@@ -27,6 +32,13 @@ MORE = [
     Case("zero2-offload", EXACT | {"zero_stage": 2, "lora": LORA, "offload": "optimizer"}),
     Case("zero3-offload", EXACT | {"zero_stage": 3, "lora": None, "offload": "parameters"}),
     Case("zero3-cosine", EXACT | {"zero_stage": 3, "lora": LORA, "schedule": "cosine"}),
+    Case("zero0-lora-lean", EXACT | {"zero_stage": 0, "lora": LORA} | LEAN, TWO_TOKENS),
+    Case("zero1-full-lean", EXACT | {"zero_stage": 1, "lora": None} | LEAN, TWO_TOKENS),
+    Case("zero2-lora-lean", EXACT | {"zero_stage": 2, "lora": LORA} | LEAN, TWO_TOKENS),
+    Case("zero2-full-lean", EXACT | {"zero_stage": 2, "lora": None} | LEAN, TWO_TOKENS),
+    Case("zero2-offload-lean", EXACT | {"zero_stage": 2, "lora": LORA, "offload": "optimizer"} | LEAN, TWO_TOKENS),
+    Case("zero3-full-lean", EXACT | {"zero_stage": 3, "lora": None} | LEAN, TWO_TOKENS),
+    Case("zero3-offload-lean", EXACT | {"zero_stage": 3, "lora": None, "offload": "parameters"} | LEAN, TWO_TOKENS),
 ]
 HALF_PRECISION = [
     Case(f"{dtype}-zero{s}", EXACT | {"zero_stage": s, "lora": LORA, "dtype": dtype})
@@ -98,6 +110,20 @@ def test_the_number_of_workers_does_not_show_in_the_loss(one_and_two: Path, case
         assert single["loss"] == pytest.approx(double["loss"], rel=1e-4)
 
 
+def assert_same_losses(results: Path, lean: str, size: int) -> None:
+    """What spares memory does not show in the loss."""
+    steps, steps_lean = (
+        read_json(results / case / f"{size}-{size}" / "log.json") for case in (lean.removesuffix("-lean"), lean)
+    )
+    for plain, found in zip(steps, steps_lean, strict=True):
+        assert found["loss"] == pytest.approx(plain["loss"], rel=1e-4)
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_what_spares_memory_does_not_show_in_the_loss(one_and_two: Path, size: int) -> None:
+    assert_same_losses(one_and_two, "zero3-lora-lean", size)
+
+
 @pytest.mark.parametrize(("case", "alone", "shared"), [("zero2-lora", 0, 0), ("zero2-full", 0, 1)])
 def test_only_a_worker_without_an_example_pads(one_and_two: Path, case: str, alone: int, shared: int) -> None:
     """Five examples are packed whole; one by one on two workers, the sixth micro-batch is padding."""
@@ -112,6 +138,13 @@ def test_only_a_worker_without_an_example_pads(one_and_two: Path, case: str, alo
 @pytest.mark.parametrize(("first", "then"), [(3, 2), (2, 3), (1, 3), (3, 1), (2, 1), (1, 2)])
 def test_every_way_to_train_resizes(more: Path, case: str, first: int, then: int) -> None:
     assert_joined(more / case, first, then, loss=1e-4, move=0.01)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("case", [case.name for case in [*CASES, *MORE] if case.name.endswith("-lean")])
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_what_spares_memory_shows_in_no_loss(more: Path, case: str, size: int) -> None:
+    assert_same_losses(more, case, size)
 
 
 @pytest.mark.long
