@@ -19,13 +19,14 @@ BLOCK = 256
 def make_adam(model: Any, settings: Train) -> torch.optim.Optimizer:
     """For the model's parameters that are trained. Raises UserError where bitsandbytes is needed and missing."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    options = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay}
+    rate, decay = settings.learning_rate, settings.weight_decay
     if settings.optimizer == "adamw_8bit":
-        made: torch.optim.Optimizer = bitsandbytes("train.optimizer adamw_8bit").optim.AdamW8bit(trained, **options)
+        optimizers = bitsandbytes("train.optimizer adamw_8bit").optim
+        made: torch.optim.Optimizer = optimizers.AdamW8bit(trained, lr=rate, weight_decay=decay)
         return made
     # One kernel for all that is done to a parameter, on a GPU as on a CPU: there it spares DeepSpeed's own, which would
     # be compiled when a worker starts.
-    return torch.optim.AdamW(trained, fused=True, **options)
+    return torch.optim.AdamW(trained, lr=rate, weight_decay=decay, fused=True)
 
 
 def bitsandbytes(needed_by: str) -> Any:
@@ -37,10 +38,11 @@ def bitsandbytes(needed_by: str) -> Any:
 
 
 @contextmanager
-def float_moments(engine: Any, adam: torch.optim.Optimizer) -> Iterator[None]:
-    """While the block runs Adam's moments are as torch has them, whole and in float32; what it puts there stays.
+def float_moments(engine: Any, adam: torch.optim.Optimizer, changed: bool = False) -> Iterator[None]:
+    """While the block runs Adam's moments are as torch has them, whole and in float32.
 
-    They must exist. With 8 bits a value that takes 8 bytes per parameter of this worker for that time.
+    They must exist. `changed`: what the block puts there stays, where there are 8 bits as the nearest value. That
+    optimizer takes 8 bytes more per parameter of this worker for that time.
     """
     if isinstance(adam, torch.optim.AdamW):
         yield
@@ -52,11 +54,11 @@ def float_moments(engine: Any, adam: torch.optim.Optimizer) -> Iterator[None]:
     _link(engine)
     yield
     for parameter, state in packed.items():
-        found = adam.state[parameter]
-        state["step"] = int(found["step"])
-        for name, number in MOMENTS.items():
-            _pack(found[name], state, number)
+        if changed:
+            _pack(adam.state[parameter], state)
         adam.state[parameter] = state
+    # Else what it was shown would be kept for it.
+    _link(engine)
 
 
 def _link(engine: Any) -> None:
@@ -77,13 +79,13 @@ def _unpacked(state: dict[str, Any], number: str) -> torch.Tensor:
     return whole
 
 
-def _pack(whole: torch.Tensor, state: dict[str, Any], number: str) -> None:
-    kept: torch.Tensor = state[f"state{number}"]
-    if kept.dtype == torch.float32:
-        return
-    from bitsandbytes.functional import quantize_blockwise
+def _pack(found: dict[str, Any], state: dict[str, Any]) -> None:
+    state["step"] = int(found["step"])
+    for name, number in MOMENTS.items():
+        kept = state[f"state{number}"]
+        if kept.dtype != torch.float32:
+            from bitsandbytes.functional import quantize_blockwise
 
-    code = state[f"qmap{number}"]
-    quantized, how = quantize_blockwise(whole, code=code, blocksize=BLOCK)
-    kept.copy_(quantized)
-    state[f"absmax{number}"].copy_(how.absmax)
+            quantized, scales = quantize_blockwise(found[name], code=state[f"qmap{number}"], blocksize=BLOCK)
+            kept.copy_(quantized)
+            state[f"absmax{number}"].copy_(scales.absmax)

@@ -63,8 +63,7 @@ def filled_micro_batches(
         if all(len(micro) <= 1 or tokens(micro) <= most_tokens for micro in found):
             break
         rounds += 1
-    # All workers wait for the longest micro-batch of a round: those of about the same length are one round's.
-    found.sort(key=tokens, reverse=True)
+    # All workers wait for the longest micro-batch of a round: those that are longer than the others come first.
     return [found[worker::workers] for worker in range(workers)]
 
 

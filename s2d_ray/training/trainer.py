@@ -60,7 +60,7 @@ class Trainer:
         """Go on from a checkpoint, made by any number of workers; the steps that it has behind it."""
         # A step makes Adam's moments and shows DeepSpeed where they are; all that it changes is then overwritten.
         self._step(0, learning_rate=0.0)
-        with float_moments(self.engine, self._adam):
+        with float_moments(self.engine, self._adam, changed=True):
             return checkpoint.load(self.engine, self._adam, folder)
 
     def _share(self, number: int) -> float:

@@ -32,14 +32,19 @@ MORE = [
     Case("zero2-offload", EXACT | {"zero_stage": 2, "lora": LORA, "offload": "optimizer"}),
     Case("zero3-offload", EXACT | {"zero_stage": 3, "lora": None, "offload": "parameters"}),
     Case("zero3-cosine", EXACT | {"zero_stage": 3, "lora": LORA, "schedule": "cosine"}),
-    Case("zero0-lora-lean", EXACT | {"zero_stage": 0, "lora": LORA} | LEAN, TWO_TOKENS),
-    Case("zero1-full-lean", EXACT | {"zero_stage": 1, "lora": None} | LEAN, TWO_TOKENS),
-    Case("zero2-lora-lean", EXACT | {"zero_stage": 2, "lora": LORA} | LEAN, TWO_TOKENS),
-    Case("zero2-full-lean", EXACT | {"zero_stage": 2, "lora": None} | LEAN, TWO_TOKENS),
-    Case("zero2-offload-lean", EXACT | {"zero_stage": 2, "lora": LORA, "offload": "optimizer"} | LEAN, TWO_TOKENS),
-    Case("zero3-full-lean", EXACT | {"zero_stage": 3, "lora": None} | LEAN, TWO_TOKENS),
-    Case("zero3-offload-lean", EXACT | {"zero_stage": 3, "lora": None, "offload": "parameters"} | LEAN, TWO_TOKENS),
 ]
+PLAIN = [
+    *(Case(f"zero{s}-lora", EXACT | {"zero_stage": s, "lora": LORA}) for s in range(4)),
+    *(Case(f"zero{s}-full", EXACT | {"zero_stage": s, "lora": None}) for s in range(1, 4)),
+    Case("zero2-offload", EXACT | {"zero_stage": 2, "lora": LORA, "offload": "optimizer"}),
+    Case("zero3-offload", EXACT | {"zero_stage": 3, "lora": None, "offload": "parameters"}),
+]
+SPARING = [Case(f"{case.name}-lean", case.train | LEAN, TWO_TOKENS) for case in PLAIN]
+IN_BITS = [
+    *(Case(f"zero{s}-8bit", EXACT | {"zero_stage": s, "lora": None, "optimizer": "adamw_8bit"}) for s in range(4)),
+    *(Case(f"zero{s}-4bit", EXACT | {"zero_stage": s, "lora": LORA | {"quantize": "4bit"}} | LEAN) for s in range(3)),
+]
+"""What bitsandbytes does."""
 HALF_PRECISION = [
     Case(f"{dtype}-zero{s}", EXACT | {"zero_stage": s, "lora": LORA, "dtype": dtype})
     for dtype in ("bfloat16", "float16")
@@ -68,6 +73,17 @@ def one_and_two(train_all: Callable[..., Path]) -> Path:
 @pytest.fixture(scope="module")
 def more(train_all: Callable[..., Path]) -> Path:
     return train_all([*CASES, *MORE, *HALF_PRECISION], [1, 2, 3])
+
+
+@pytest.fixture(scope="module")
+def sparing(train_all: Callable[..., Path]) -> Path:
+    return train_all([*PLAIN, *SPARING], [1, 2])
+
+
+@pytest.fixture(scope="module")
+def in_bits(train_all: Callable[..., Path]) -> Path:
+    pytest.importorskip("bitsandbytes")
+    return train_all([*IN_BITS, *(case for case in PLAIN if case.name in ("zero2-lora", "zero2-full"))], [1, 2])
 
 
 def state(folder: Path) -> dict[str, Any]:
@@ -141,10 +157,23 @@ def test_every_way_to_train_resizes(more: Path, case: str, first: int, then: int
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("case", [case.name for case in [*CASES, *MORE] if case.name.endswith("-lean")])
-@pytest.mark.parametrize("size", [1, 2, 3])
-def test_what_spares_memory_shows_in_no_loss(more: Path, case: str, size: int) -> None:
-    assert_same_losses(more, case, size)
+@pytest.mark.parametrize("case", [case.name for case in SPARING])
+@pytest.mark.parametrize(("first", "then"), [(2, 1), (1, 2)])
+def test_what_spares_memory_shows_in_no_loss(sparing: Path, case: str, first: int, then: int) -> None:
+    assert_same_losses(sparing, case, then)
+    assert_joined(sparing / case, first, then, loss=1e-4, move=0.01)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("case", [case.name for case in IN_BITS])
+@pytest.mark.parametrize(("first", "then"), [(2, 1), (1, 2)])
+def test_fewer_bits_train_much_the_same_and_resize(in_bits: Path, case: str, first: int, then: int) -> None:
+    assert_joined(in_bits / case, first, then, loss=0.02, move=0.5)
+    whole, first_step = ("zero2-lora", 0.2) if case.endswith("4bit") else ("zero2-full", 1e-4)
+    plain, found = (read_json(in_bits / name / f"{then}-{then}" / "log.json") for name in (whole, case))
+    assert [step["loss"] for step in found] != [step["loss"] for step in plain]
+    assert found[0]["loss"] == pytest.approx(plain[0]["loss"], rel=first_step)
+    assert found[-1]["loss"] - found[0]["loss"] == pytest.approx(plain[-1]["loss"] - plain[0]["loss"], rel=0.2)
 
 
 @pytest.mark.long

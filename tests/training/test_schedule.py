@@ -117,6 +117,11 @@ def test_the_rows_of_a_round_are_about_equally_long() -> None:
     assert len(spread) <= ceil(sum(LENGTHS) / (4 * 150)) + 1
 
 
+def test_long_examples_are_in_one_round() -> None:
+    one, two = filled_micro_batches([0, 1, 2, 3, 4, 5], [30, 400, 30, 500, 30, 30], 2, 60)
+    assert (one[0], two[0]) == ([3], [1])
+
+
 def test_the_same_example_twice_in_a_batch_is_trained_on_twice() -> None:
     [[row]] = filled_micro_batches([3, 3, 5], [9] * 6, 1, 50)
     assert sorted(row) == [3, 3, 5]
