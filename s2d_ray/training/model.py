@@ -27,8 +27,11 @@ def load_model(job: TrainJob) -> Any:
             use_safetensors=True,
             trust_remote_code=job.trust_remote_code,
         )
-    except ImportError as error:
-        raise UserError(f"train.attention {settings.attention} cannot be had here: {error}") from error
+    except (ImportError, ValueError) as error:
+        if settings.attention == "auto":
+            raise
+        reason = " ".join(str(error).split())
+        raise UserError(f"train.attention {settings.attention} cannot be had here: {reason}") from error
     check_packable(model, settings)
     if settings.gradient_checkpointing:
         _checkpoint_gradients(model)

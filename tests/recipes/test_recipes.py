@@ -213,6 +213,7 @@ def test_a_method_of_ones_own_is_taken_from_its_module() -> None:
         ("train.lora.targets=q_proj", "train.lora.targets: all-linear, or a list of names of layers"),
         ("train.micro_batch_tokens=0", "train.micro_batch_tokens: Input should be greater than or equal to 1"),
         ("train.attention=flash", "train.attention: Input should be 'auto', 'eager', 'sdpa' or 'flash_attention_2'"),
+        ("train={attention: flash_attention_2, dtype: float32}", "train: attention flash_attention_2 computes in bfl"),
         ("train.extra={bf16: {enabled: true}}", "train.extra: bf16 is decided by train.dtype"),
         ("train.extra={optimizer: {type: Lion}}", "train.extra: optimizer is decided by train.optimizer"),
         (
