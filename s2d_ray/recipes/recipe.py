@@ -115,7 +115,7 @@ class Mixture(Settings):
         own |= {"name": f"{self.name}-{name}", "limit": smaller(self.limit, part.limit)}
         if part.max_examples is not None:
             own["train"] = {"max_examples": part.max_examples}
-        return parse(Recipe, _merged(self.model_dump(exclude={"parts"}), own), where=f"part {name}")
+        return parse(Recipe, merged(self.model_dump(exclude={"parts"}), own), where=f"part {name}")
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
@@ -136,7 +136,7 @@ def smaller(*limits: int | None) -> int | None:
     return min((limit for limit in limits if limit is not None), default=None)
 
 
-def _merged(shared: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+def merged(shared: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
     """`shared` with what `own` says instead, section by section."""
     sections = [key for key in own if isinstance(own[key], dict) and isinstance(shared.get(key), dict)]
-    return {**shared, **own, **{key: _merged(shared[key], own[key]) for key in sections}}
+    return {**shared, **own, **{key: merged(shared[key], own[key]) for key in sections}}

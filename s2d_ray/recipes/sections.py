@@ -273,6 +273,8 @@ class Train(Strict):
             raise ValueError("offload parameters needs zero_stage 3")
         if self.offload != "none" and self.optimizer == "adamw_8bit":
             raise ValueError("optimizer adamw_8bit computes on the GPU: set offload none, or optimizer adamw")
+        if self.attention == "flash_attention_2" and self.dtype == "float32":
+            raise ValueError("attention flash_attention_2 computes in bfloat16 or float16: set dtype")
         if self.lora is not None and self.lora.quantize is not None and self.zero_stage == 3:
             raise ValueError("lora.quantize needs zero_stage 0, 1 or 2: ZeRO-3 cannot split weights of 4 bits")
         return self

@@ -2,21 +2,21 @@
 
 from typing import Any
 
+from s2d_ray.recipes.recipe import merged
 from s2d_ray.recipes.sections import Train
-from s2d_ray.training.schedule import accumulation_steps
 
 
-def deepspeed_config(train: Train, workers: int) -> dict[str, Any]:
-    """What `deepspeed.initialize` takes on so many workers; the optimizer is given apart."""
-    return {
-        # DeepSpeed only counts: what a micro-batch holds is the loop's affair, and its size may differ by one.
+def deepspeed_config(train: Train, workers: int, gpu: bool) -> dict[str, Any]:
+    """What `deepspeed.initialize` takes on so many workers, of a GPU each or not; the optimizer is given apart."""
+    ours = {
+        # DeepSpeed only counts: how many micro-batches a step has and what is in them is the loop's affair.
         "train_micro_batch_size_per_gpu": 1,
-        "gradient_accumulation_steps": accumulation_steps(train.batch_size, workers, train.micro_batch_size),
+        "gradient_accumulation_steps": 1,
         "gradient_clipping": train.gradient_clipping,
         "zero_optimization": {
             "stage": train.zero_stage,
-            # Training steps are short; overlapping communication only costs memory on few workers.
-            "overlap_comm": False,
+            # Gradients are exchanged while more are computed; without streams and peers that only costs memory.
+            "overlap_comm": gpu and workers > 1,
             # Also gathers the weights that were never trained when ZeRO-3 exports the model.
             "stage3_gather_16bit_weights_on_model_save": True,
             **_offload(train),
@@ -29,6 +29,7 @@ def deepspeed_config(train: Train, workers: int) -> dict[str, Any]:
         "steps_per_print": 10**9,
         "wall_clock_breakdown": False,
     }
+    return merged(ours, train.extra)
 
 
 def _offload(train: Train) -> dict[str, Any]:

@@ -5,28 +5,12 @@ from typing import Any
 
 import deepspeed
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-from s2d_ray.recipes.sections import Lora, Train
+from s2d_ray.recipes.sections import Train
 
 ADAPTER = "adapter"
-
-
-def adapted(model: Any, lora: Lora | None, seed: int) -> Any:
-    """The model with fresh adapters on all its linear layers, or as it is."""
-    if lora is None:
-        return model
-    torch.manual_seed(seed)
-    config = LoraConfig(
-        r=lora.rank,
-        lora_alpha=lora.alpha,
-        lora_dropout=lora.dropout,
-        target_modules="all-linear",
-        task_type="CAUSAL_LM",
-    )
-    # In the model's own number format: DeepSpeed keeps the float32 copy that the optimizer steps on.
-    return get_peft_model(model, config, autocast_adapter_dtype=False)
 
 
 def export(engine: Any, base: Path, tokenizer: Any, settings: Train, target: Path, rank: int) -> None:

@@ -1,21 +1,22 @@
 """The model under DeepSpeed ZeRO, one optimizer step at a time, on however many workers there are."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import deepspeed
 import torch
 from datasets import Dataset
-from torch.nn.functional import cross_entropy
-from transformers import AutoModelForCausalLM
 from transformers.integrations import HfDeepSpeedConfig
 
 from s2d_ray.training import checkpoint
 from s2d_ray.training.deepspeed import deepspeed_config
-from s2d_ray.training.encoding import Encoded, Packed, pack
-from s2d_ray.training.export import adapted
+from s2d_ray.training.encoding import Encoded, pack
 from s2d_ray.training.job import TrainJob
-from s2d_ray.training.schedule import batches, micro_batches, rate_share
+from s2d_ray.training.loss import TargetLoss
+from s2d_ray.training.model import load_model
+from s2d_ray.training.optimizer import float_moments, make_adam
+from s2d_ray.training.schedule import batches, filled_micro_batches, micro_batches, rate_share
 
 
 class StepFigures(NamedTuple):
@@ -42,6 +43,7 @@ class Trainer:
         self._target_lengths: list[int] = pairs["target_length"][:]
         self._batches = batches(len(pairs), job.train.batch_size, steps, job.seed)
         self.engine, self._adam = _start(job)
+        self._loss = TargetLoss(self.engine.module)
         self._rank, self._workers = torch.distributed.get_rank(), torch.distributed.get_world_size()
 
     def step(self, number: int) -> StepFigures:
@@ -51,13 +53,15 @@ class Trainer:
 
     def save(self, folder: Path, done: int) -> None:
         """This worker's part of a checkpoint after `done` steps."""
-        checkpoint.save(self.engine, self._adam, folder, done)
+        with float_moments(self.engine, self._adam):
+            checkpoint.save(self.engine, self._adam, folder, done)
 
     def restore(self, folder: Path) -> int:
         """Go on from a checkpoint, made by any number of workers; the steps that it has behind it."""
         # A step makes Adam's moments and shows DeepSpeed where they are; all that it changes is then overwritten.
         self._step(0, learning_rate=0.0)
-        return checkpoint.load(self.engine, self._adam, folder)
+        with float_moments(self.engine, self._adam, changed=True):
+            return checkpoint.load(self.engine, self._adam, folder)
 
     def _share(self, number: int) -> float:
         return rate_share(self._settings.schedule, number, self._steps, self._settings.warmup_share)
@@ -71,7 +75,7 @@ class Trainer:
 
     def _try_step(self, number: int, learning_rate: float) -> StepFigures:
         batch = self._batches[number]
-        mine = micro_batches(batch, self._workers, self._settings.micro_batch_size)[self._rank]
+        mine = self._micro_batches(batch)
         targets = sum(self._target_lengths[i] for i in batch)
         # Dropout is then the same after a resume.
         torch.manual_seed(hash((self._seed, number, self._rank)) % 2**63)
@@ -79,45 +83,31 @@ class Trainer:
             group["lr"] = learning_rate
         # The sum of the loss, and the tokens computed.
         totals = torch.zeros(2, dtype=torch.float64, device=self.engine.device)
-        for indices in mine:
+        for number_in_step, indices in enumerate(mine, 1):
+            self.engine.set_gradient_accumulation_boundary(number_in_step == len(mine))
             # DeepSpeed waits for every worker in each micro-batch: one without examples takes part all the same.
             row = pack([self._example(i) for i in indices or [min(batch, key=self._lengths.__getitem__)]])
-            share = self._loss(row) / targets * bool(indices)
-            # DeepSpeed averages over workers and micro-batches; the loss is a sum over both.
-            self.engine.backward(share * self._workers * len(mine))
-            self.engine.step()
+            share = self._loss(self.engine, row) / targets * bool(indices)
+            # DeepSpeed averages over workers; the loss is a sum over them.
+            self.engine.backward(share * self._workers, scale_wrt_gas=False)
             totals[0] += share.detach()
             totals[1] += len(row.input_ids)
+        self.engine.step()
         torch.distributed.all_reduce(totals)
         tokens = sum(self._lengths[i] for i in batch)
         loss, computed = totals.tolist()
         return StepFigures(loss, learning_rate, tokens, int(computed) - tokens)
 
+    def _micro_batches(self, batch: Sequence[int]) -> list[list[int]]:
+        """Those of this worker."""
+        settings = self._settings
+        if settings.micro_batch_tokens is None:
+            return micro_batches(batch, self._workers, settings.micro_batch_size)[self._rank]
+        return filled_micro_batches(batch, self._lengths, self._workers, settings.micro_batch_tokens)[self._rank]
+
     def _example(self, index: int) -> Encoded:
         row = self._pairs[index]
         return Encoded(row["prompt"], row["target"])
-
-    def _loss(self, row: Packed) -> torch.Tensor:
-        """Summed over the target tokens, so that each weighs the same however the batch is dealt out."""
-        device = self.engine.device
-        logits = self.engine(
-            input_ids=torch.tensor([row.input_ids], device=device),
-            position_ids=torch.tensor([row.position_ids], device=device),
-            logits_to_keep=torch.tensor(row.predicting, device=device),
-            use_cache=False,
-        ).logits
-        return cross_entropy(logits[0].float(), torch.tensor(row.targets, device=device), reduction="sum")
-
-
-def check_packable(model: Any, micro_batch_size: int) -> None:
-    """Raises ValueError for a model whose packed examples would see each other: one with recurrent layers.
-
-    Attention keeps them apart by their positions, with a mask (eager, SDPA) or by their lengths (flash attention).
-    """
-    if model._is_stateful and micro_batch_size > 1:
-        raise ValueError(
-            f"{type(model).__name__} has recurrent layers, which see all of a row: set train.micro_batch_size=1"
-        )
 
 
 def _start(job: TrainJob) -> tuple[Any, torch.optim.Optimizer]:
@@ -127,19 +117,12 @@ def _start(job: TrainJob) -> tuple[Any, torch.optim.Optimizer]:
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     # Takes over the process group; sharding while loading asks it for the number of workers.
     deepspeed.init_distributed(torch.distributed.get_backend())
-    config = deepspeed_config(settings, torch.distributed.get_world_size())
+    gpu = deepspeed.get_accelerator().device_name() == "cuda"
+    config = deepspeed_config(settings, torch.distributed.get_world_size(), gpu)
     # Kept alive while the model is built: under ZeRO-3 it makes transformers shard the weights as they load.
     sharding = HfDeepSpeedConfig(config) if settings.zero_stage == 3 else None
-    model = AutoModelForCausalLM.from_pretrained(
-        job.model,
-        dtype=getattr(torch, settings.dtype),
-        use_safetensors=True,
-        trust_remote_code=job.trust_remote_code,
-    )
-    check_packable(model, settings.micro_batch_size)
-    model = adapted(model, settings.lora, job.seed)
+    model = load_model(job)
     del sharding
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    adam = torch.optim.AdamW(trained, lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    adam = make_adam(model, settings)
     engine, *_ = deepspeed.initialize(model=model, optimizer=adam, config=config)
     return engine, adam

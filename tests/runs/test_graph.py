@@ -141,6 +141,39 @@ def test_the_order_of_parts_in_the_file_changes_nothing(
         assert [list(training.branches) for training in plan.trainings] == [["one", "two"]]
 
 
+def with_train(recipe: Recipe, **train: Any) -> Recipe:
+    return Recipe.model_validate(recipe.model_dump() | {"train": train})
+
+
+def test_what_training_takes_or_where_it_runs_does_not_reach_the_model(recipe: Recipe, tmp_path: Path) -> None:
+    lean = {"micro_batch_tokens": 4096, "gradient_checkpointing": True, "attention": "eager", "zero_stage": 3}
+    assert changed(recipe, with_train(recipe, **lean), tmp_path) == set()
+
+
+@pytest.mark.parametrize(
+    "train",
+    [
+        {"optimizer": "adamw_8bit"},
+        {"lora": {"targets": ["q_proj"]}},
+        {"lora": {"quantize": "4bit"}},
+        {"extra": {"zero_optimization": {"zero_quantized_gradients": True}}},
+    ],
+)
+def test_how_it_is_trained_reaches_the_model(recipe: Recipe, train: dict[str, Any], tmp_path: Path) -> None:
+    assert changed(recipe, with_train(recipe, **train), tmp_path) == {"model", "evaluation"}
+
+
+@pytest.mark.parametrize("lora", [{}, None])
+def test_a_model_of_before_a_setting_came_is_still_this_recipes(recipe: Recipe, lora: Any, tmp_path: Path) -> None:
+    """By what was an input when the first models were trained."""
+    [plan] = plans_of(with_train(recipe, lora=lora), tmp_path)
+    settings = {"lora", "learning_rate", "schedule", "warmup_share", "weight_decay", "epochs", "max_steps"}
+    settings |= {"max_examples", "batch_size", "max_length", "gradient_clipping", "dtype"}
+    train = plan.trainings[0].model.inputs["train"]
+    assert train.keys() == settings
+    assert train["lora"] == (None if lora is None else {"rank": 16, "alpha": 32, "dropout": 0.0})
+
+
 def test_each_round_is_based_on_the_model_of_the_one_before(recipe: Recipe, tmp_path: Path) -> None:
     first, second, third = plans = plans_of(recipe.model_copy(update={"rounds": 3}), tmp_path)
     assert [plan.round for plan in plans] == [1, 2, 3]

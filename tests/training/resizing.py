@@ -19,6 +19,8 @@ class Case(NamedTuple):
 
     name: str
     train: dict[str, Any]
+    chunk: int = 2**25
+    """Logits at most that are held in float32 at a time."""
 
 
 def resized(cases: Sequence[Case], sizes: Sequence[int], model: Path, pairs: Path, output: Path) -> None:
@@ -83,6 +85,7 @@ def _train(case: Case, model: Path, pairs: Path, half: Path | None, output: Path
     from deepspeed.accelerator import get_accelerator
     from transformers import AutoTokenizer
 
+    from s2d_ray.training import loss
     from s2d_ray.training.job import Pairs, TrainJob, load_pairs
     from s2d_ray.training.trainer import Trainer
     from tests.training.trial import recipe
@@ -90,6 +93,7 @@ def _train(case: Case, model: Path, pairs: Path, half: Path | None, output: Path
     if case.train["dtype"] == "float16":
         # Few CPUs are fast at it, which is all that DeepSpeed asks; torch computes in it on every one.
         get_accelerator().is_fp16_supported = lambda: True
+    loss.CHUNK = case.chunk
     job = TrainJob(recipe(model, **case.train).train, 0, model, False, [Pairs([pairs], None)], output)
     trainer = Trainer(job, load_pairs(job, AutoTokenizer.from_pretrained(model)), STEPS)
     (output / "half").mkdir(parents=True, exist_ok=True)

@@ -15,11 +15,16 @@ pytestmark = pytest.mark.train
 EXACT = {"dtype": "float32", "batch_size": 5, "micro_batch_size": 2, "learning_rate": 1e-3, "warmup_share": 0}
 """Float32, so that all that differs is the order of sums; five examples do not divide by two workers."""
 LORA = {"rank": 3}
+TWO_TOKENS = 2 * 384
+"""Logits of the tiny model."""
+LEAN = {"gradient_checkpointing": True, "micro_batch_tokens": 80}
+"""What spares memory, with room for two or three of the examples in a row."""
 CASES = [
     Case("zero2-lora", EXACT | {"zero_stage": 2, "lora": LORA}),
     Case("zero2-full", EXACT | {"zero_stage": 2, "lora": None, "micro_batch_size": 1}),
     Case("zero3-lora", EXACT | {"zero_stage": 3, "lora": LORA}),
     Case("zero3-full", EXACT | {"zero_stage": 3, "lora": None, "micro_batch_size": 1}),
+    Case("zero3-lora-lean", EXACT | {"zero_stage": 3, "lora": LORA} | LEAN, TWO_TOKENS),
 ]
 MORE = [
     Case("zero0-lora", EXACT | {"zero_stage": 0, "lora": LORA}),
@@ -28,6 +33,18 @@ MORE = [
     Case("zero3-offload", EXACT | {"zero_stage": 3, "lora": None, "offload": "parameters"}),
     Case("zero3-cosine", EXACT | {"zero_stage": 3, "lora": LORA, "schedule": "cosine"}),
 ]
+PLAIN = [
+    *(Case(f"zero{s}-lora", EXACT | {"zero_stage": s, "lora": LORA}) for s in range(4)),
+    *(Case(f"zero{s}-full", EXACT | {"zero_stage": s, "lora": None}) for s in range(1, 4)),
+    Case("zero2-offload", EXACT | {"zero_stage": 2, "lora": LORA, "offload": "optimizer"}),
+    Case("zero3-offload", EXACT | {"zero_stage": 3, "lora": None, "offload": "parameters"}),
+]
+SPARING = [Case(f"{case.name}-lean", case.train | LEAN, TWO_TOKENS) for case in PLAIN]
+IN_BITS = [
+    *(Case(f"zero{s}-8bit", EXACT | {"zero_stage": s, "lora": None, "optimizer": "adamw_8bit"}) for s in range(4)),
+    *(Case(f"zero{s}-4bit", EXACT | {"zero_stage": s, "lora": LORA | {"quantize": "4bit"}} | LEAN) for s in range(3)),
+]
+"""What bitsandbytes does."""
 HALF_PRECISION = [
     Case(f"{dtype}-zero{s}", EXACT | {"zero_stage": s, "lora": LORA, "dtype": dtype})
     for dtype in ("bfloat16", "float16")
@@ -56,6 +73,17 @@ def one_and_two(train_all: Callable[..., Path]) -> Path:
 @pytest.fixture(scope="module")
 def more(train_all: Callable[..., Path]) -> Path:
     return train_all([*CASES, *MORE, *HALF_PRECISION], [1, 2, 3])
+
+
+@pytest.fixture(scope="module")
+def sparing(train_all: Callable[..., Path]) -> Path:
+    return train_all([*PLAIN, *SPARING], [1, 2])
+
+
+@pytest.fixture(scope="module")
+def in_bits(train_all: Callable[..., Path]) -> Path:
+    pytest.importorskip("bitsandbytes")
+    return train_all([*IN_BITS, *(case for case in PLAIN if case.name in ("zero2-lora", "zero2-full"))], [1, 2])
 
 
 def state(folder: Path) -> dict[str, Any]:
@@ -98,6 +126,20 @@ def test_the_number_of_workers_does_not_show_in_the_loss(one_and_two: Path, case
         assert single["loss"] == pytest.approx(double["loss"], rel=1e-4)
 
 
+def assert_same_losses(results: Path, lean: str, size: int) -> None:
+    """What spares memory does not show in the loss."""
+    steps, steps_lean = (
+        read_json(results / case / f"{size}-{size}" / "log.json") for case in (lean.removesuffix("-lean"), lean)
+    )
+    for plain, found in zip(steps, steps_lean, strict=True):
+        assert found["loss"] == pytest.approx(plain["loss"], rel=1e-4)
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_what_spares_memory_does_not_show_in_the_loss(one_and_two: Path, size: int) -> None:
+    assert_same_losses(one_and_two, "zero3-lora-lean", size)
+
+
 @pytest.mark.parametrize(("case", "alone", "shared"), [("zero2-lora", 0, 0), ("zero2-full", 0, 1)])
 def test_only_a_worker_without_an_example_pads(one_and_two: Path, case: str, alone: int, shared: int) -> None:
     """Five examples are packed whole; one by one on two workers, the sixth micro-batch is padding."""
@@ -112,6 +154,26 @@ def test_only_a_worker_without_an_example_pads(one_and_two: Path, case: str, alo
 @pytest.mark.parametrize(("first", "then"), [(3, 2), (2, 3), (1, 3), (3, 1), (2, 1), (1, 2)])
 def test_every_way_to_train_resizes(more: Path, case: str, first: int, then: int) -> None:
     assert_joined(more / case, first, then, loss=1e-4, move=0.01)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("case", [case.name for case in SPARING])
+@pytest.mark.parametrize(("first", "then"), [(2, 1), (1, 2)])
+def test_what_spares_memory_shows_in_no_loss(sparing: Path, case: str, first: int, then: int) -> None:
+    assert_same_losses(sparing, case, then)
+    assert_joined(sparing / case, first, then, loss=1e-4, move=0.01)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("case", [case.name for case in IN_BITS])
+@pytest.mark.parametrize(("first", "then"), [(2, 1), (1, 2)])
+def test_fewer_bits_train_much_the_same_and_resize(in_bits: Path, case: str, first: int, then: int) -> None:
+    assert_joined(in_bits / case, first, then, loss=0.02, move=0.5)
+    whole, first_step = ("zero2-lora", 0.2) if case.endswith("4bit") else ("zero2-full", 1e-4)
+    plain, found = (read_json(in_bits / name / f"{then}-{then}" / "log.json") for name in (whole, case))
+    assert [step["loss"] for step in found] != [step["loss"] for step in plain]
+    assert found[0]["loss"] == pytest.approx(plain[0]["loss"], rel=first_step)
+    assert found[-1]["loss"] - found[0]["loss"] == pytest.approx(plain[-1]["loss"] - plain[0]["loss"], rel=0.2)
 
 
 @pytest.mark.long

@@ -1,10 +1,20 @@
 """The plan of training: every example once a pass, the same plan after a restart."""
 
 from collections import Counter
+from math import ceil
+from random import Random
 
 import pytest
 
-from s2d_ray.training.schedule import Schedule, accumulation_steps, batches, micro_batches, rate_share, total_steps
+from s2d_ray.training.schedule import (
+    Schedule,
+    accumulation_steps,
+    batches,
+    filled_micro_batches,
+    micro_batches,
+    rate_share,
+    total_steps,
+)
 
 
 @pytest.mark.parametrize(
@@ -77,3 +87,46 @@ def test_the_learning_rate_rises_to_its_peak_and_falls_by_its_schedule() -> None
 def test_without_a_warm_up_the_first_step_has_the_peak(schedule: Schedule) -> None:
     assert rates(schedule, 10, 0.0)[0] == 1.0
     assert rates(schedule, 1, 0.5)[0] == 1.0
+
+
+LENGTHS = [1 + Random("lengths").randrange(1, 60) ** 2 // 40 for _ in range(64)]
+"""Tokens of examples, most of them short."""
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3, 8, 16])
+@pytest.mark.parametrize("most", [1, 40, 90, 150, 10_000])
+def test_a_row_is_filled_up_to_its_tokens_and_all_workers_have_equally_many(workers: int, most: int) -> None:
+    batch = list(range(10, 50))
+    dealt = filled_micro_batches(batch, LENGTHS, workers, most)
+    assert len({len(mine) for mine in dealt}) == 1
+    rows = [micro for mine in dealt for micro in mine]
+    assert sorted(index for row in rows for index in row) == batch
+    tokens = [[LENGTHS[index] for index in row] for row in rows]
+    assert all(len(row) <= 1 or sum(row) <= most for row in tokens)
+    if most == 10_000:
+        assert len(dealt[0]) == 1
+    if most == 1:
+        assert max(map(len, rows)) == 1
+
+
+def test_the_rows_of_a_round_are_about_equally_long() -> None:
+    dealt = filled_micro_batches(list(range(64)), LENGTHS, 4, 150)
+    spread = [[sum(LENGTHS[index] for index in row) for row in round] for round in zip(*dealt, strict=True)]
+    assert all(max(tokens) - min(tokens) <= 5 for tokens in spread)
+    # No more rounds than the longest rows that are allowed would take, and one.
+    assert len(spread) <= ceil(sum(LENGTHS) / (4 * 150)) + 1
+
+
+def test_long_examples_are_in_one_round() -> None:
+    one, two = filled_micro_batches([0, 1, 2, 3, 4, 5], [30, 400, 30, 500, 30, 30], 2, 60)
+    assert (one[0], two[0]) == ([3], [1])
+
+
+def test_the_same_example_twice_in_a_batch_is_trained_on_twice() -> None:
+    [[row]] = filled_micro_batches([3, 3, 5], [9] * 6, 1, 50)
+    assert sorted(row) == [3, 3, 5]
+
+
+def test_an_example_longer_than_a_row_is_a_row_of_its_own() -> None:
+    [mine] = filled_micro_batches([0, 1, 2], [500, 30, 20], 1, 60)
+    assert mine == [[0], [1, 2]]

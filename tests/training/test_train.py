@@ -11,7 +11,9 @@ from s2d_ray.data.files import read_json
 from s2d_ray.data.folders import TRAINING_LOG
 from s2d_ray.data.manifests import DistilledManifest, ModelManifest
 from s2d_ray.data.records import assistant, user
+from s2d_ray.errors import UserError
 from s2d_ray.models import Model
+from s2d_ray.recipes.sections import Train
 from tests.manifests import distilled_manifest
 from tests.training.trial import distilled, recipe, trained
 
@@ -113,15 +115,16 @@ def test_recurrent_layers_would_see_all_of_a_row_and_are_refused_it(tiny_model: 
     import torch
     from transformers import AutoTokenizer, MambaConfig, MambaForCausalLM
 
-    from s2d_ray.training.trainer import check_packable
+    from s2d_ray.training.model import check_packable
 
     config = MambaConfig(vocab_size=384, hidden_size=32, state_size=4, num_hidden_layers=2, initializer_range=0.3)
     model = MambaForCausalLM(config)
     packed, apart = packed_and_apart(model, AutoTokenizer.from_pretrained(tiny_model))
     assert not torch.allclose(packed, apart, atol=1e-4)
-    with pytest.raises(ValueError, match=r"MambaForCausalLM has recurrent layers.*set train.micro_batch_size=1"):
-        check_packable(model, 2)
-    check_packable(model, 1)
+    for packing in (Train(micro_batch_size=2), Train(micro_batch_size=1, micro_batch_tokens=64)):
+        with pytest.raises(UserError, match=r"MambaForCausalLM has recurrent layers.*set train.micro_batch_size=1"):
+            check_packable(model, packing)
+    check_packable(model, Train(micro_batch_size=1))
 
 
 def packed_and_apart(model: Any, tokenizer: Any) -> tuple[Any, Any]:
