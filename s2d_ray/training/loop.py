@@ -19,8 +19,8 @@ from transformers import AutoTokenizer
 
 from s2d_ray.data.files import write_text
 from s2d_ray.data.folders import TRAINING_LOG
-from s2d_ray.data.storage import RemotePath, filled
-from s2d_ray.training.export import export
+from s2d_ray.data.storage import RemotePath
+from s2d_ray.training.export import Export
 from s2d_ray.training.job import TrainJob, load_pairs
 from s2d_ray.training.schedule import total_steps
 from s2d_ray.training.trainer import StepFigures, Trainer
@@ -48,6 +48,7 @@ def train_worker(job: TrainJob, meter: TrainingMeter) -> None:
     settings = job.train
     steps = total_steps(len(pairs), settings.batch_size, settings.epochs, settings.max_steps)
     trainer = Trainer(job, pairs, steps)
+    export = Export(job, trainer.engine.module, tokenizer)
     done = _resume(trainer)
     log = _Log(job.output, meter, rank, world, done)
     for number in range(done, steps):
@@ -56,8 +57,7 @@ def train_worker(job: TrainJob, meter: TrainingMeter) -> None:
         if last or (number + 1) % settings.checkpoint_steps == 0:
             log.save()
             _checkpoint(trainer, number + 1, len(pairs))
-    with filled(job.output) as folder:
-        export(trainer.engine, job.model, tokenizer, settings, folder, rank)
+    export.write(job.output)
     log.close()
 
 

@@ -1,4 +1,4 @@
-"""Trainings that change their number of workers half-way, in plain processes instead of on Ray."""
+"""Trainings that change their number of workers half-way, and export, in plain processes instead of on Ray."""
 
 import multiprocessing
 import os
@@ -12,6 +12,7 @@ import pytest
 from s2d_ray.data.files import write_json
 
 HALFWAY, STEPS = 3, 6
+EXPORT_BYTES = 2**17
 
 
 class Case(NamedTuple):
@@ -24,7 +25,8 @@ class Case(NamedTuple):
 def resized(cases: Sequence[Case], sizes: Sequence[int], model: Path, pairs: Path, output: Path) -> None:
     """Train every case on each number of workers without a break, and on each from the half-way of each other.
 
-    `output/<case>/<first>-<then>/` has its steps as `log.json`, and the checkpoints `half` and `end`.
+    `output/<case>/<first>-<then>/` has its steps as `log.json`, and the checkpoints `half` and `end`; where the number
+    did not change also the exported `model`, in files of `EXPORT_BYTES`.
     """
     # All workers are forks of one process that has imported what they need, which takes longer than they do.
     server = multiprocessing.get_context("forkserver")
@@ -83,6 +85,7 @@ def _train(case: Case, model: Path, pairs: Path, half: Path | None, output: Path
     from deepspeed.accelerator import get_accelerator
     from transformers import AutoTokenizer
 
+    from s2d_ray.training.export import Export
     from s2d_ray.training.job import Pairs, TrainJob, load_pairs
     from s2d_ray.training.trainer import Trainer
     from tests.training.trial import recipe
@@ -91,7 +94,8 @@ def _train(case: Case, model: Path, pairs: Path, half: Path | None, output: Path
         # Few CPUs are fast at it, which is all that DeepSpeed asks; torch computes in it on every one.
         get_accelerator().is_fp16_supported = lambda: True
     job = TrainJob(recipe(model, **case.train).train, 0, model, False, [Pairs([pairs], None)], output)
-    trainer = Trainer(job, load_pairs(job, AutoTokenizer.from_pretrained(model)), STEPS)
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    trainer = Trainer(job, load_pairs(job, tokenizer), STEPS)
     (output / "half").mkdir(parents=True, exist_ok=True)
     (output / "end").mkdir(exist_ok=True)
     done = 0 if half is None else trainer.restore(half)
@@ -101,6 +105,8 @@ def _train(case: Case, model: Path, pairs: Path, half: Path | None, output: Path
             trainer.save(output / "half", number)
         log.append(trainer.step(number)._asdict())
     trainer.save(output / "end", STEPS)
+    if half is None:
+        Export(job, trainer.engine.module, tokenizer).write(output / "model", EXPORT_BYTES)
     if torch.distributed.get_rank() == 0:
         write_json(output / "log.json", log)
     torch.distributed.barrier()
