@@ -37,6 +37,7 @@ PLACEMENT = {
     "offload",
     "micro_batch_size",
     "checkpoint_steps",
+    "checkpoint_minutes",
     "keep_checkpoints",
     "max_failures",
 }

@@ -2,7 +2,8 @@
 
 import multiprocessing
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,7 +27,8 @@ def resized(cases: Sequence[Case], sizes: Sequence[int], model: Path, pairs: Pat
     """Train every case on each number of workers without a break, and on each from the half-way of each other.
 
     `output/<case>/<first>-<then>/` has its steps as `log.json`, and the checkpoints `half` and `end`; where the number
-    did not change also the exported `model`, in files of `EXPORT_BYTES`.
+    did not change also the exported `model`, in files of `EXPORT_BYTES`; where it did, the bytes that worker n read of
+    the checkpoint as `read-<n>.json`.
     """
     # All workers are forks of one process that has imported what they need, which takes longer than they do.
     server = multiprocessing.get_context("forkserver")
@@ -79,6 +81,23 @@ def _worker(
         raise
 
 
+@contextmanager
+def counted_reads() -> Iterator[list[int]]:
+    """The bytes of each tensor that is read of a checkpoint in the block."""
+    from s2d_ray.training.checkpoint import Stored
+
+    sizes: list[int] = []
+    read = Stored.read
+
+    def counted(stored: Stored) -> Any:
+        sizes.append(stored.size)
+        return read(stored)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Stored, "read", counted)
+        yield sizes
+
+
 def _train(case: Case, model: Path, pairs: Path, half: Path | None, output: Path) -> None:
     """From the start, saving at the half; or from the checkpoint `half` on."""
     import torch
@@ -98,7 +117,11 @@ def _train(case: Case, model: Path, pairs: Path, half: Path | None, output: Path
     trainer = Trainer(job, load_pairs(job, tokenizer), STEPS)
     (output / "half").mkdir(parents=True, exist_ok=True)
     (output / "end").mkdir(exist_ok=True)
-    done = 0 if half is None else trainer.restore(half)
+    done = 0
+    if half is not None:
+        with counted_reads() as read:
+            done = trainer.restore(half)
+        write_json(output / f"read-{torch.distributed.get_rank()}.json", read)
     log = []
     for number in range(done, STEPS):
         if number == HALFWAY and half is None:

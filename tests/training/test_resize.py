@@ -114,6 +114,14 @@ def test_the_loss_curve_joins_over_a_resize(one_and_two: Path, case: str, first:
 
 
 @pytest.mark.parametrize("case", [case.name for case in CASES])
+def test_a_checkpoint_is_read_once_by_all_workers_together(one_and_two: Path, case: str) -> None:
+    sizes = [tensor.nbytes for tensor in state(one_and_two / case / "1-1" / "half").values()]
+    by_worker = [read_json(one_and_two / case / "1-2" / f"read-{n}.json") for n in (0, 1)]
+    assert sorted(size for read in by_worker for size in read) == sorted(sizes)
+    assert max(map(len, by_worker)) - min(map(len, by_worker)) <= 3, "a parameter has three tensors"
+
+
+@pytest.mark.parametrize("case", [case.name for case in CASES])
 def test_the_number_of_workers_does_not_show_in_the_loss(one_and_two: Path, case: str) -> None:
     one, two = (read_json(one_and_two / case / f"{size}-{size}" / "log.json") for size in (1, 2))
     for single, double in zip(one, two, strict=True):
