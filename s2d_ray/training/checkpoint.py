@@ -7,8 +7,9 @@ as soon as it is written, holds no code that loading could run, and leaves out t
 """
 
 import json
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,6 +34,8 @@ VALUE = "value"
 MOMENTS = ("exp_avg", "exp_avg_sq")
 FILE_BYTES = 2**31
 """Written to one file at least, where there is so much: what a worker holds in memory while it saves."""
+AHEAD = 3
+"""Tensors that a worker reads while others are sent: else all would wait for one read at a time."""
 
 
 def save(engine: Any, adam: torch.optim.Optimizer, folder: Path, done: int) -> None:
@@ -65,12 +68,13 @@ def load(engine: Any, adam: torch.optim.Optimizer, folder: Path) -> int:
     part that is its own: however many there are, the checkpoint is read once.
     """
     rank, workers = torch.distributed.get_rank(), torch.distributed.get_world_size()
-    stored = _stored(folder)
-    for number, (name, parameter) in enumerate(_trained(engine)):
+    stored, trained = _stored(folder), list(_trained(engine))
+    mine = _ahead(stored[f"{key}/{name}"] for name, _ in trained[rank::workers] for key in (VALUE, *MOMENTS))
+    for number, (_, parameter) in enumerate(trained):
         for key in (VALUE, *MOMENTS):
             whole = torch.empty(getattr(parameter, "ds_shape", parameter.shape), device=engine.device)
             if number % workers == rank:
-                whole.copy_(stored[f"{key}/{name}"].read())
+                whole.copy_(next(mine))
             torch.distributed.broadcast(whole, number % workers)
             if key == VALUE:
                 with deepspeed.zero.GatheredParameters([parameter], modifier_rank=0, enabled=_sharded(parameter)):
@@ -100,6 +104,18 @@ class Stored(NamedTuple):
             if file.readinto(data) != self.size:
                 raise OSError(f"{self.file} ends too early")
         return torch.frombuffer(data, dtype=torch.float32).reshape(self.shape)
+
+
+def _ahead(tensors: Iterable[Stored]) -> Iterator[torch.Tensor]:
+    """Their values, of which a few are read while the one before is at work."""
+    with ThreadPoolExecutor(AHEAD) as pool:
+        reads: deque[Future[torch.Tensor]] = deque()
+        for stored in tensors:
+            reads.append(pool.submit(stored.read))
+            if len(reads) > AHEAD:
+                yield reads.popleft().result()
+        while reads:
+            yield reads.popleft().result()
 
 
 def _stored(folder: Path) -> dict[str, Stored]:

@@ -25,8 +25,7 @@ def one_worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 def mixture_of_experts(tiny_model: Path, folder: Path) -> Path:
-    """A model whose experts are a tensor each in its files, and one tensor for all in memory."""
-    import torch
+    """A model in float32 whose experts are a tensor each in its files, and one tensor for all in memory."""
     from transformers import AutoTokenizer, MixtralConfig, MixtralForCausalLM
 
     config = MixtralConfig(
@@ -38,7 +37,7 @@ def mixture_of_experts(tiny_model: Path, folder: Path) -> Path:
         num_key_value_heads=1,
         num_local_experts=4,
     )
-    MixtralForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
+    MixtralForCausalLM(config).save_pretrained(folder)
     AutoTokenizer.from_pretrained(tiny_model).save_pretrained(folder)
     return folder
 
