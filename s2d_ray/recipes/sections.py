@@ -235,7 +235,7 @@ class Train(Strict):
     gradient_clipping: float = Field(1.0, gt=0)
     """Largest norm of the gradient."""
     checkpoint_steps: int = Field(10, ge=1)
-    """Optimizer steps between checkpoints: what a crash can cost."""
+    """Optimizer steps between checkpoints: what a crash can cost, or twice that while a checkpoint is being stored."""
     checkpoint_minutes: float | None = Field(None, ge=0)
     """Minutes between checkpoints, instead of steps: for a large model, whose checkpoints take long to store."""
     keep_checkpoints: int = Field(2, ge=1)

@@ -25,10 +25,10 @@ from s2d_ray.recipes.recipe import AnyRecipe
 from s2d_ray.stages.placement import require_training
 from s2d_ray.stages.progress import Meter, shown
 from s2d_ray.terminal import console
-from s2d_ray.training.schedule import total_steps
+from s2d_ray.training.schedule import ORDER_VERSION, total_steps
 
-STATE = "_train"
-"""Checkpoints, inside the model's folder until it is finished."""
+STATE = f"_train-{ORDER_VERSION}"
+"""Checkpoints, inside the model's folder until it is finished. None is gone on from in another order of examples."""
 RESIZE_SECONDS = 60.0
 """How often an elastic training looks whether there is room for more workers. Each resize costs a restart."""
 
@@ -71,6 +71,7 @@ def train(
         model.finish(ModelManifest(skipped=" ".join(empty), seconds=0.0))
         return
     folder, settings = model.path, recipe.train
+    _discard_other_orders(folder, label)
     start = time.monotonic()
     kept = sum(source.examples for source in sources)
     steps = total_steps(kept, settings.batch_size, settings.epochs, settings.max_steps)
@@ -94,6 +95,13 @@ def train(
         )
     )
     remove(folder / STATE)
+
+
+def _discard_other_orders(folder: Path, label: str) -> None:
+    for other in folder.glob("_train*"):
+        if other.name != STATE:
+            console.print(f"  {label}: begins anew, its examples came in the order of another version", markup=False)
+            remove(other)
 
 
 def _fit(recipe: AnyRecipe, base: Model, sources: Sequence[Source], folder: Path, meter: object) -> int:

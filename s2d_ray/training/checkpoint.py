@@ -6,10 +6,13 @@ universal checkpoint, is made from an ordinary one by a separate conversion of p
 as soon as it is written, holds no code that loading could run, and leaves out the weights that LoRA never changes.
 """
 
-from collections.abc import Iterator
+import json
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import deepspeed
 import torch
@@ -21,7 +24,6 @@ from deepspeed.utils import (
     safe_set_local_fp32_param,
     safe_set_local_optimizer_state,
 )
-from safetensors import safe_open
 from safetensors.torch import save_file
 from torch.nn.functional import pad
 
@@ -32,6 +34,8 @@ VALUE = "value"
 MOMENTS = ("exp_avg", "exp_avg_sq")
 FILE_BYTES = 2**31
 """Written to one file at least, where there is so much: what a worker holds in memory while it saves."""
+AHEAD = 3
+"""Tensors that a worker reads while others are sent: else all would wait for one read at a time."""
 
 
 def save(engine: Any, adam: torch.optim.Optimizer, folder: Path, done: int) -> None:
@@ -60,13 +64,18 @@ def save(engine: Any, adam: torch.optim.Optimizer, folder: Path, done: int) -> N
 def load(engine: Any, adam: torch.optim.Optimizer, folder: Path) -> int:
     """Overwrite the trained parameters and Adam's state, which must exist; the steps that the checkpoint has behind it.
 
-    All workers take part. Each reads everything, and keeps the part that is its own.
+    All workers take part. Each reads every so many-th parameter, sends it to the others, and keeps of all of them the
+    part that is its own: however many there are, the checkpoint is read once.
     """
-    files: list[Any] = [safe_open(path, framework="pt") for path in sorted(folder.glob("*.safetensors"))]
-    holder = {name: file for file in files for name in file.keys()}  # noqa: SIM118
-    for name, parameter in _trained(engine):
+    rank, workers = torch.distributed.get_rank(), torch.distributed.get_world_size()
+    stored, trained = _stored(folder), list(_trained(engine))
+    mine = _ahead(stored[f"{key}/{name}"] for name, _ in trained[rank::workers] for key in (VALUE, *MOMENTS))
+    for number, (_, parameter) in enumerate(trained):
         for key in (VALUE, *MOMENTS):
-            whole = holder[f"{key}/{name}"].get_tensor(f"{key}/{name}")
+            whole = torch.empty(getattr(parameter, "ds_shape", parameter.shape), device=engine.device)
+            if number % workers == rank:
+                whole.copy_(next(mine))
+            torch.distributed.broadcast(whole, number % workers)
             if key == VALUE:
                 with deepspeed.zero.GatheredParameters([parameter], modifier_rank=0, enabled=_sharded(parameter)):
                     parameter.data.copy_(whole)
@@ -75,6 +84,56 @@ def load(engine: Any, adam: torch.optim.Optimizer, folder: Path) -> int:
     for state in adam.state.values():
         state["step"].fill_(steps["adam"])
     return int(steps["done"])
+
+
+class Stored(NamedTuple):
+    """Where a tensor of float32 is in a safetensors file."""
+
+    file: Path
+    first: int
+    """Of its bytes, counted from the beginning of the file."""
+    size: int
+    """Bytes."""
+    shape: list[int]
+
+    def read(self) -> torch.Tensor:
+        """The tensor; of the file, which may be in object storage, nothing else is read."""
+        data = bytearray(self.size)
+        with self.file.open("rb") as file:
+            file.seek(self.first)
+            if file.readinto(data) != self.size:
+                raise OSError(f"{self.file} ends too early")
+        return torch.frombuffer(data, dtype=torch.float32).reshape(self.shape)
+
+
+def _ahead(tensors: Iterable[Stored]) -> Iterator[torch.Tensor]:
+    """Their values, of which a few are read while the one before is at work."""
+    with ThreadPoolExecutor(AHEAD) as pool:
+        reads: deque[Future[torch.Tensor]] = deque()
+        for stored in tensors:
+            reads.append(pool.submit(stored.read))
+            if len(reads) > AHEAD:
+                yield reads.popleft().result()
+        while reads:
+            yield reads.popleft().result()
+
+
+def _stored(folder: Path) -> dict[str, Stored]:
+    """Name → the tensor, of all files in the folder."""
+    with ThreadPoolExecutor() as pool:
+        return {
+            name: found for tensors in pool.map(_stored_in, folder.glob("*.safetensors")) for name, found in tensors
+        }
+
+
+def _stored_in(file: Path) -> list[tuple[str, Stored]]:
+    # The length of the header in 8 bytes, the header as JSON, and then the tensors.
+    with file.open("rb") as opened:
+        length = int.from_bytes(opened.read(8), "little")
+        header = json.loads(opened.read(length))
+    header.pop("__metadata__", None)
+    placed = ((name, *entry["data_offsets"], entry["shape"]) for name, entry in header.items())
+    return [(name, Stored(file, 8 + length + first, end - first, shape)) for name, first, end, shape in placed]
 
 
 def _trained(engine: Any) -> Iterator[tuple[str, Any]]:

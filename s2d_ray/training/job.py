@@ -1,5 +1,6 @@
 """What a training worker is given: the job, and the distilled pairs as token ids."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,8 +9,12 @@ from typing import Any, NamedTuple
 from datasets import Dataset, concatenate_datasets, config, load_dataset
 
 from s2d_ray.data.records import content_id
+from s2d_ray.data.storage import alone
 from s2d_ray.recipes.sections import Train
 from s2d_ray.training.encoding import encode, encoding_id
+
+PAIRS_PER_PROCESS = 2000
+"""Encoded by one process at least: what is about as long as to start it."""
 
 
 class Pairs(NamedTuple):
@@ -36,11 +41,12 @@ class TrainJob:
 def load_pairs(job: TrainJob, tokenizer: Any) -> Dataset:
     """The encoded pairs, set after set, each in order of its ids; memory-mapped.
 
-    Those longer than `max_length` are left out.
+    Those longer than `max_length` are left out. Of the workers on a node one encodes, in as many processes as there
+    are cores; the others wait, and map the same files.
     """
     encoded = concatenate_datasets([_encoded(pairs, job.model, tokenizer) for pairs in job.pairs])
     most = job.train.max_length
-    fitting = encoded.filter(lambda length: length <= most, input_columns="length")
+    fitting = encoded.filter(lambda lengths: [n <= most for n in lengths], input_columns="length", batched=True)
     if not len(fitting):
         raise ValueError(f"every one of {len(encoded)} examples is longer than train.max_length {most}")
     return fitting
@@ -50,8 +56,14 @@ def _encoded(pairs: Pairs, model: Path, tokenizer: Any) -> Dataset:
     # Named here, since `datasets` would otherwise pickle the tokenizer to name the cached result; and in a folder of
     # that name, since it knows the files by their paths and times alone.
     name = content_id(encoding_id(model, pairs.files), str(pairs.max_examples))
-    files, folder = [str(path) for path in pairs.files], str(Path(config.HF_DATASETS_CACHE) / name)
-    found = load_dataset("parquet", data_files=files, split="train", cache_dir=folder)
+    folder = Path(config.HF_DATASETS_CACHE) / name
+    with alone(folder.with_suffix(".lock")):
+        return _encode_all(pairs, name, folder, tokenizer)
+
+
+def _encode_all(pairs: Pairs, name: str, folder: Path, tokenizer: Any) -> Dataset:
+    files = [str(path) for path in pairs.files]
+    found = load_dataset("parquet", data_files=files, split="train", cache_dir=str(folder))
     # Part files and their rows come in any order; ids do not.
     found = found.select_columns(["prompt_id", "messages"]).sort("prompt_id")
     if pairs.max_examples is not None:
@@ -66,4 +78,5 @@ def _encoded(pairs: Pairs, model: Path, tokenizer: Any) -> Dataset:
             "target_length": len(example.target),
         }
 
-    return found.map(to_tokens, remove_columns=["messages"], new_fingerprint=name)
+    processes = min(os.cpu_count() or 1, len(found) // PAIRS_PER_PROCESS)
+    return found.map(to_tokens, remove_columns=["messages"], new_fingerprint=name, num_proc=processes or None)

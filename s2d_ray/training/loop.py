@@ -19,8 +19,9 @@ from transformers import AutoTokenizer
 
 from s2d_ray.data.files import write_text
 from s2d_ray.data.folders import TRAINING_LOG
-from s2d_ray.data.storage import RemotePath, filled
-from s2d_ray.training.export import export
+from s2d_ray.data.storage import RemotePath
+from s2d_ray.recipes.sections import Train
+from s2d_ray.training.export import Export
 from s2d_ray.training.job import TrainJob, load_pairs
 from s2d_ray.training.schedule import total_steps
 from s2d_ray.training.trainer import StepFigures, Trainer
@@ -48,33 +49,63 @@ def train_worker(job: TrainJob, meter: TrainingMeter) -> None:
     settings = job.train
     steps = total_steps(len(pairs), settings.batch_size, settings.epochs, settings.max_steps)
     trainer = Trainer(job, pairs, steps)
-    done = _resume(trainer)
+    export = Export(job, trainer.engine.module, tokenizer)
+    done = _resume(trainer, job.output)
+    due = _Due(settings, trainer.engine.device)
     log = _Log(job.output, meter, rank, world, done)
     for number in range(done, steps):
         log.write(number + 1, trainer.step(number))
-        last = number + 1 == steps
-        if last or (number + 1) % settings.checkpoint_steps == 0:
+        if due.after(number + 1) or number + 1 == steps:
+            _await_last_checkpoint()
             log.save()
             _checkpoint(trainer, number + 1, len(pairs))
-    with filled(job.output) as folder:
-        export(trainer.engine, job.model, tokenizer, settings, folder, rank)
+    export.write(job.output)
     log.close()
 
 
+class _Due:
+    """When checkpoints are made."""
+
+    def __init__(self, settings: Train, device: torch.device) -> None:
+        self._settings, self._device = settings, device
+        self._last = time.monotonic()
+
+    def after(self, done: int) -> bool:
+        """Whether one is due after so many steps; all workers ask together, and are told the same."""
+        if self._settings.checkpoint_minutes is None:
+            return done % self._settings.checkpoint_steps == 0
+        passed = torch.tensor(time.monotonic() - self._last, device=self._device)
+        torch.distributed.broadcast(passed, 0)
+        due = passed.item() >= 60 * self._settings.checkpoint_minutes
+        if due:
+            self._last = time.monotonic()
+        return due
+
+
+def _await_last_checkpoint() -> None:
+    """Until the one before, if any, is one to go on from: so the disk holds no more than one that is on its way."""
+    ray.train.get_all_reported_checkpoints(consistency_mode=ray.train.CheckpointConsistencyMode.COMMITTED)
+
+
 def _checkpoint(trainer: Trainer, done: int, examples: int) -> None:
-    """Every worker's part, merged by Ray Train into one checkpoint in storage."""
-    with tempfile.TemporaryDirectory() as folder:
-        trainer.save(Path(folder), done)
-        ray.train.report({"step": done, "examples": examples}, checkpoint=ray.train.Checkpoint.from_directory(folder))
+    """Every worker's part, merged by Ray Train into one checkpoint in storage while the next steps run."""
+    folder = tempfile.mkdtemp()
+    trainer.save(Path(folder), done)
+    ray.train.report(
+        {"step": done, "examples": examples},
+        checkpoint=ray.train.Checkpoint.from_directory(folder),
+        checkpoint_upload_mode=ray.train.CheckpointUploadMode.ASYNC,
+        delete_local_checkpoint_after_upload=True,
+    )
 
 
-def _resume(trainer: Trainer) -> int:
+def _resume(trainer: Trainer, output: Path) -> int:
     """Go on from the last checkpoint, if there is one; the steps it has behind it."""
     checkpoint = ray.train.get_checkpoint()
     if checkpoint is None:
         return 0
-    with checkpoint.as_directory() as folder:
-        return trainer.restore(Path(folder))
+    # Not Ray's way to read it, which gives every worker all of it.
+    return trainer.restore(output.joinpath(*Path(checkpoint.path).parts[-2:]))
 
 
 class _Log:

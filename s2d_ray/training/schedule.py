@@ -1,12 +1,18 @@
 """What each optimizer step does: a function of seed and step alone, so that any number of workers can go on."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
 from heapq import heapreplace
 from math import ceil, cos, pi
-from random import Random
-from typing import Literal
+from typing import Any, Literal
 
 Schedule = Literal["linear", "cosine", "constant"]
+ORDER_VERSION = 2
+"""To be counted up with every change of which examples a step has, so that no training goes on in another order than
+it began in."""
+ROUNDS = 8
+"""Of the shuffle: four make it hard to tell from a random one where there is much to shuffle, more where little."""
 
 
 def total_steps(examples: int, batch_size: int, epochs: float, limit: int | None = None) -> int:
@@ -15,16 +21,50 @@ def total_steps(examples: int, batch_size: int, epochs: float, limit: int | None
     return steps if limit is None else min(steps, limit)
 
 
-def batches(examples: int, batch_size: int, steps: int, seed: int) -> list[list[int]]:
-    """Per step the indices of its examples; every pass over the examples is shuffled anew."""
-    stream: list[int] = []
-    epoch = 0
-    while len(stream) < steps * batch_size:
-        order = list(range(examples))
-        Random(f"{seed}/epoch/{epoch}").shuffle(order)
-        stream += order
-        epoch += 1
-    return [stream[step * batch_size : (step + 1) * batch_size] for step in range(steps)]
+def batches(examples: int, batch_size: int, steps: int, seed: int) -> Sequence[list[int]]:
+    """Per step the indices of its examples; every pass over the examples is shuffled anew.
+
+    A step's are computed when they are asked for: no list of all is made.
+    """
+    return _Batches(examples, batch_size, steps, seed)
+
+
+@dataclass(frozen=True)
+class _Batches(Sequence[list[int]]):
+    examples: int
+    batch_size: int
+    steps: int
+    seed: int
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __getitem__(self, step: Any) -> Any:
+        if isinstance(step, slice):
+            return [self[i] for i in range(*step.indices(self.steps))]
+        first = range(self.steps)[step] * self.batch_size
+        return [self._example(number) for number in range(first, first + self.batch_size)]
+
+    def _example(self, number: int) -> int:
+        epoch, place = divmod(number, self.examples)
+        return shuffled(place, self.examples, f"{self.seed}/epoch/{epoch}")
+
+
+def shuffled(place: int, size: int, key: str) -> int:
+    """What a shuffle of the numbers below `size` has at a place; the key decides the shuffle.
+
+    A Feistel network, whose rounds can each be undone, permutes the numbers of twice so many bits as are in a half;
+    one that is too large is put in again until what comes out is small enough.
+    """
+    bits = max(1, ((size - 1).bit_length() + 1) // 2)
+    while True:
+        left, right = divmod(place, 1 << bits)
+        for number in range(ROUNDS):
+            digest = blake2b(f"{key}/{number}/{right}".encode(), digest_size=8).digest()
+            left, right = right, left ^ int.from_bytes(digest, "little") % (1 << bits)
+        place = left << bits | right
+        if place < size:
+            return place
 
 
 def accumulation_steps(batch_size: int, workers: int, micro_batch_size: int) -> int:

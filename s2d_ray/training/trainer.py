@@ -1,5 +1,6 @@
 """The model under DeepSpeed ZeRO, one optimizer step at a time, on however many workers there are."""
 
+from array import array
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -39,8 +40,8 @@ class Trainer:
 
     def __init__(self, job: TrainJob, pairs: Dataset, steps: int) -> None:
         self._settings, self._seed, self._steps, self._pairs = job.train, job.seed, steps, pairs
-        self._lengths: list[int] = pairs["length"][:]
-        self._target_lengths: list[int] = pairs["target_length"][:]
+        self._lengths = array("q", pairs["length"][:])
+        self._target_lengths = array("q", pairs["target_length"][:])
         self._batches = batches(len(pairs), job.train.batch_size, steps, job.seed)
         self.engine, self._adam = _start(job)
         self._loss = TargetLoss(self.engine.module)

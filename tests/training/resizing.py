@@ -1,8 +1,9 @@
-"""Trainings that change their number of workers half-way, in plain processes instead of on Ray."""
+"""Trainings that change their number of workers half-way, and export, in plain processes instead of on Ray."""
 
 import multiprocessing
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ import pytest
 from s2d_ray.data.files import write_json
 
 HALFWAY, STEPS = 3, 6
+EXPORT_BYTES = 2**17
 
 
 class Case(NamedTuple):
@@ -26,7 +28,9 @@ class Case(NamedTuple):
 def resized(cases: Sequence[Case], sizes: Sequence[int], model: Path, pairs: Path, output: Path) -> None:
     """Train every case on each number of workers without a break, and on each from the half-way of each other.
 
-    `output/<case>/<first>-<then>/` has its steps as `log.json`, and the checkpoints `half` and `end`.
+    `output/<case>/<first>-<then>/` has its steps as `log.json`, and the checkpoints `half` and `end`; where the number
+    did not change also the exported `model`, in files of `EXPORT_BYTES`; where it did, the bytes that worker n read of
+    the checkpoint as `read-<n>.json`.
     """
     # All workers are forks of one process that has imported what they need, which takes longer than they do.
     server = multiprocessing.get_context("forkserver")
@@ -79,6 +83,23 @@ def _worker(
         raise
 
 
+@contextmanager
+def counted_reads() -> Iterator[list[int]]:
+    """The bytes of each tensor that is read of a checkpoint in the block."""
+    from s2d_ray.training.checkpoint import Stored
+
+    sizes: list[int] = []
+    read = Stored.read
+
+    def counted(stored: Stored) -> Any:
+        sizes.append(stored.size)
+        return read(stored)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Stored, "read", counted)
+        yield sizes
+
+
 def _train(case: Case, model: Path, pairs: Path, half: Path | None, output: Path) -> None:
     """From the start, saving at the half; or from the checkpoint `half` on."""
     import torch
@@ -86,6 +107,7 @@ def _train(case: Case, model: Path, pairs: Path, half: Path | None, output: Path
     from transformers import AutoTokenizer
 
     from s2d_ray.training import loss
+    from s2d_ray.training.export import Export
     from s2d_ray.training.job import Pairs, TrainJob, load_pairs
     from s2d_ray.training.trainer import Trainer
     from tests.training.trial import recipe
@@ -95,16 +117,23 @@ def _train(case: Case, model: Path, pairs: Path, half: Path | None, output: Path
         get_accelerator().is_fp16_supported = lambda: True
     loss.CHUNK = case.chunk
     job = TrainJob(recipe(model, **case.train).train, 0, model, False, [Pairs([pairs], None)], output)
-    trainer = Trainer(job, load_pairs(job, AutoTokenizer.from_pretrained(model)), STEPS)
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    trainer = Trainer(job, load_pairs(job, tokenizer), STEPS)
     (output / "half").mkdir(parents=True, exist_ok=True)
     (output / "end").mkdir(exist_ok=True)
-    done = 0 if half is None else trainer.restore(half)
+    done = 0
+    if half is not None:
+        with counted_reads() as read:
+            done = trainer.restore(half)
+        write_json(output / f"read-{torch.distributed.get_rank()}.json", read)
     log = []
     for number in range(done, STEPS):
         if number == HALFWAY and half is None:
             trainer.save(output / "half", number)
         log.append(trainer.step(number)._asdict())
     trainer.save(output / "end", STEPS)
+    if half is None:
+        Export(job, trainer.engine.module, tokenizer).write(output / "model", EXPORT_BYTES)
     if torch.distributed.get_rank() == 0:
         write_json(output / "log.json", log)
     torch.distributed.barrier()

@@ -1,9 +1,11 @@
 """The pairs as token ids: encoded once, and again when something that decides the tokens has changed."""
 
+import multiprocessing
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -74,3 +76,42 @@ def test_another_version_of_the_encoding_encodes_anew(
 ) -> None:
     monkeypatch.setattr("s2d_ray.training.encoding.ENCODING_VERSION", ENCODING_VERSION + 1)
     assert (encoded_anew(), encoded_anew()) == (2, 0)
+
+
+def load(folder: Path) -> None:
+    """As a training worker of its own would; each pair that is encoded leaves a mark."""
+    from datasets import config
+
+    config.HF_DATASETS_CACHE = folder / "cache"
+
+    def counted(messages: Sequence[Message], tokenizer: Any) -> Encoded:
+        (folder / "encoded" / uuid4().hex).touch()
+        return encode(messages, tokenizer)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("s2d_ray.training.job.encode", counted)
+        patch.setattr("s2d_ray.training.job.PAIRS_PER_PROCESS", 10)
+        patch.setattr("os.cpu_count", lambda: 3)
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(folder / "model")
+        pairs = [Pairs([folder / "pairs.parquet"], None)]
+        found = load_pairs(TrainJob(Train(), 0, folder / "model", False, pairs, folder), tokenizer)
+        assert [row["prompt_id"] for row in found] == sorted(str(n) for n in range(40))
+        chats = {str(n): [*CHAT[:-1], assistant("France" if n % 2 else "It")] for n in range(40)}
+        for row in found:
+            assert Encoded(row["prompt"], row["target"]) == encode(chats[row["prompt_id"]], tokenizer)
+
+
+@pytest.mark.slow
+def test_of_several_workers_at_once_one_encodes_in_several_processes(tmp_path: Path) -> None:
+    (tmp_path / "encoded").mkdir()
+    write_pairs(tmp_path, *["It", "France"] * 20)
+    make(CHATML, "<end>").save_pretrained(tmp_path / "model")
+    workers = [multiprocessing.get_context("spawn").Process(target=load, args=(tmp_path,)) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert [worker.exitcode for worker in workers] == [0, 0, 0]
+    assert len(list((tmp_path / "encoded").iterdir())) == 40
+    parts = list((tmp_path / "cache").rglob("cache-*_of_*.arrow"))
+    assert len(parts) == 3

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from s2d_ray.data.files import read_json
+from tests.training.exported import assert_same, by_peft, by_transformers
 from tests.training.resizing import HALFWAY, STEPS, Case, resized
-from tests.training.trial import distilled
+from tests.training.trial import distilled, untied
 
 pytestmark = pytest.mark.train
 
@@ -57,9 +58,9 @@ def train_all(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Cal
     """Trains cases on numbers of workers; gives the folder of the results."""
     pairs = distilled(tmp_path_factory.mktemp("pairs") / "distilled").path / "status=kept" / "part-0.parquet"
 
-    def run(cases: list[Case], sizes: list[int]) -> Path:
+    def run(cases: list[Case], sizes: list[int], model: Path = tiny_model) -> Path:
         output = tmp_path_factory.mktemp("resized")
-        resized(cases, sizes, tiny_model, pairs, output)
+        resized(cases, sizes, model, pairs, output)
         return output
 
     return run
@@ -113,10 +114,39 @@ def assert_joined(case: Path, first: int, then: int, loss: float, move: float) -
         assert (end_resumed[name] - end[name]).norm() < move * moved, name
 
 
+def assert_exported(base: Path, trained: Path, expected: Path) -> None:
+    """The exported model has the values of the last checkpoint, as transformers or peft would have written them."""
+    values = {key.removeprefix("value/"): t for key, t in state(trained / "end").items() if key.startswith("value/")}
+    adapter = trained / "model" / "adapter"
+    if adapter.exists():
+        stored = {name.replace(".weight", ".default.weight"): tensor for name, tensor in state(adapter).items()}
+        assert stored.keys() == values.keys() and all(stored[name].equal(values[name]) for name in values)
+        by_peft(base, adapter, expected)
+    else:
+        by_transformers(base, values, expected)
+    assert_same(trained / "model", expected)
+
+
+@pytest.mark.parametrize("case", [case.name for case in CASES])
+@pytest.mark.parametrize("size", [1, 2])
+def test_the_export_is_the_last_checkpoint_in_bfloat16(
+    one_and_two: Path, case: str, size: int, tmp_path: Path, tiny_model: Path
+) -> None:
+    assert_exported(tiny_model, one_and_two / case / f"{size}-{size}", tmp_path)
+
+
 @pytest.mark.parametrize("case", [case.name for case in CASES])
 @pytest.mark.parametrize(("first", "then"), [(2, 1), (1, 2)])
 def test_the_loss_curve_joins_over_a_resize(one_and_two: Path, case: str, first: int, then: int) -> None:
     assert_joined(one_and_two / case, first, then, loss=1e-4, move=0.01)
+
+
+@pytest.mark.parametrize("case", [case.name for case in CASES])
+def test_a_checkpoint_is_read_once_by_all_workers_together(one_and_two: Path, case: str) -> None:
+    sizes = [tensor.nbytes for tensor in state(one_and_two / case / "1-1" / "half").values()]
+    by_worker = [read_json(one_and_two / case / "1-2" / f"read-{n}.json") for n in (0, 1)]
+    assert sorted(size for read in by_worker for size in read) == sorted(sizes)
+    assert max(map(len, by_worker)) - min(map(len, by_worker)) <= 3, "a parameter has three tensors"
 
 
 @pytest.mark.parametrize("case", [case.name for case in CASES])
@@ -174,6 +204,23 @@ def test_fewer_bits_train_much_the_same_and_resize(in_bits: Path, case: str, fir
     assert [step["loss"] for step in found] != [step["loss"] for step in plain]
     assert found[0]["loss"] == pytest.approx(plain[0]["loss"], rel=first_step)
     assert found[-1]["loss"] - found[0]["loss"] == pytest.approx(plain[-1]["loss"] - plain[0]["loss"], rel=0.2)
+
+
+@pytest.mark.parametrize("case", [case.name for case in [*CASES, *MORE]])
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_every_way_to_train_exports(more: Path, case: str, size: int, tmp_path: Path, tiny_model: Path) -> None:
+    assert_exported(tiny_model, more / case / f"{size}-{size}", tmp_path)
+
+
+@pytest.mark.long
+def test_a_model_with_an_output_layer_of_its_own_exports_at_any_zero_stage(
+    train_all: Callable[..., Path], tmp_path: Path, tiny_model: Path
+) -> None:
+    base = untied(tiny_model, tmp_path / "base")
+    cases = [Case(f"{s}-{lora}", EXACT | {"zero_stage": s, "lora": lora}) for s in range(4) for lora in (None, LORA)]
+    trained = train_all(cases, [2], base)
+    for case in cases:
+        assert_exported(base, trained / case.name / "2-2", tmp_path / case.name)
 
 
 @pytest.mark.long

@@ -1,10 +1,12 @@
 """The plan of training: every example once a pass, the same plan after a restart."""
 
+import tracemalloc
 from collections import Counter
 from math import ceil
 from random import Random
 
 import pytest
+from scipy.stats import chisquare
 
 from s2d_ray.training.schedule import (
     Schedule,
@@ -13,6 +15,7 @@ from s2d_ray.training.schedule import (
     filled_micro_batches,
     micro_batches,
     rate_share,
+    shuffled,
     total_steps,
 )
 
@@ -43,13 +46,43 @@ def test_every_pass_is_shuffled_anew() -> None:
 
 
 def test_the_plan_is_the_same_for_the_same_seed_and_does_not_change_with_the_steps() -> None:
-    assert batches(50, 8, 20, seed=3) == batches(50, 8, 20, seed=3)
-    assert batches(50, 8, 20, seed=3) != batches(50, 8, 20, seed=4)
-    assert batches(50, 8, 5, seed=3) == batches(50, 8, 20, seed=3)[:5]
+    assert list(batches(50, 8, 20, seed=3)) == list(batches(50, 8, 20, seed=3))
+    assert list(batches(50, 8, 20, seed=3)) != list(batches(50, 8, 20, seed=4))
+    assert list(batches(50, 8, 5, seed=3)) == batches(50, 8, 20, seed=3)[:5]
 
 
 def test_no_steps_have_no_batches() -> None:
-    assert batches(5, 8, 0, seed=0) == []
+    assert list(batches(5, 8, 0, seed=0)) == []
+
+
+def test_the_order_stays_what_it_is() -> None:
+    """A change of it is to be counted in ORDER_VERSION, and this line to be renewed."""
+    assert list(batches(10, 4, 3, seed=7)) == [[8, 9, 5, 0], [2, 3, 7, 6], [1, 4, 5, 3]]
+
+
+def test_a_step_of_a_corpus_of_any_size_costs_the_same_memory() -> None:
+    tracemalloc.start()
+    plan = batches(10**9, 64, 10**8, seed=0)
+    assert len({index for step in (0, 10**7, 10**8 - 1) for index in plan[step]}) == 3 * 64
+    assert tracemalloc.get_traced_memory()[1] < 2**20
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 24, 100, 1000])
+def test_a_shuffle_has_every_number_once(size: int) -> None:
+    for key in ("a", "b"):
+        assert sorted(shuffled(place, size, key) for place in range(size)) == list(range(size))
+
+
+@pytest.mark.parametrize("size", [4, 24])
+def test_a_shuffle_is_as_even_as_a_random_one(size: int) -> None:
+    """Each number comes at each place, and each distance between neighbours, equally often over many keys."""
+    shuffles = [[shuffled(place, size, str(key)) for place in range(size)] for key in range(1000)]
+    for place in (0, size // 2, size - 1):
+        assert chisquare(list(Counter(order[place] for order in shuffles).values())).pvalue > 1e-3
+    distances = Counter((order[1] - order[0]) % size for order in shuffles)
+    assert len(distances) == size - 1
+    assert chisquare(list(distances.values())).pvalue > 1e-3
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3, 5, 8, 16])

@@ -1,6 +1,7 @@
 """Ray Train with two DeepSpeed workers on a tiny model: one loss whatever the workers, a checkpoint, an export."""
 
 import json
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -181,3 +182,43 @@ def test_an_empty_set_is_passed_over_in_one_line(
     assert capsys.readouterr().out == f"  train: {told}\n"
     assert made.manifest.skipped == told
     assert [path.name for path in sorted(made.path.iterdir())] == ["inputs.json", "manifest.json"]
+
+
+@pytest.fixture(scope="module")
+def by_time(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, local_ray: None) -> tuple[list[str], str]:
+    """What four steps with a checkpoint due after each, by time, leave of checkpoints; and what is printed.
+
+    The folder had those of a training in another order. Nothing is removed in the end.
+    """
+    from s2d_ray.data.storage import remove
+    from s2d_ray.stages.train import STATE
+    from s2d_ray.terminal import console
+
+    folder, printed = tmp_path_factory.mktemp("by-time"), StringIO()
+    (folder / "model" / "_train" / "checkpoint_1").mkdir(parents=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("s2d_ray.stages.train.remove", lambda path: None if path.name == STATE else remove(path))
+        patch.setattr(console, "file", printed)
+        trained(folder, tiny_model, rows=8, workers=2, checkpoint_minutes=0, checkpoint_steps=99, keep_checkpoints=9)
+    left = (folder / "model").glob("_train*/checkpoint_*")
+    return [path.parent.name for path in left if path.is_dir()], printed.getvalue()
+
+
+def test_checkpoints_are_made_by_time_where_that_is_asked_for(by_time: tuple[list[str], str]) -> None:
+    made, _ = by_time
+    assert len(made) == 4
+
+
+def test_a_training_in_another_order_begins_anew_and_says_so(by_time: tuple[list[str], str]) -> None:
+    made, printed = by_time
+    assert "_train" not in made
+    assert "  train: begins anew, its examples came in the order of another version\n" in printed
+
+
+@pytest.mark.long
+def test_no_checkpoint_is_made_before_its_time_but_at_the_end(
+    tmp_path: Path, tiny_model: Path, local_ray: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("s2d_ray.stages.train.remove", lambda path: None)
+    folder, _ = trained(tmp_path, tiny_model, rows=8, checkpoint_minutes=60, checkpoint_steps=1, keep_checkpoints=9)
+    assert len([path for path in folder.glob("_train*/checkpoint_*") if path.is_dir()]) == 1

@@ -56,3 +56,14 @@ def trained(folder: Path, model: Path, rows: int = 24, **train: Any) -> tuple[Pa
     made = Artifact(folder / "model", {"made": "by a test"}, ModelManifest)
     run(recipe(model, **train), base, [Source("", distilled(folder / "distilled", rows), None)], made, "train")
     return folder / "model", read_json_lines(folder / "model" / TRAINING_LOG)
+
+
+def untied(model: Path, folder: Path) -> Path:
+    """Write to `folder` the same model with an output layer of its own."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    found = AutoModelForCausalLM.from_pretrained(model, tie_word_embeddings=False)
+    found.lm_head.weight.data.normal_(std=0.3)
+    found.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(model).save_pretrained(folder)
+    return folder

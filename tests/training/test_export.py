@@ -1,0 +1,127 @@
+"""The export of one worker, of models that are stored in several ways; test_resize has several workers with ZeRO."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from s2d_ray.data.files import read_json
+from s2d_ray.errors import UserError
+from tests.training.exported import assert_same, by_peft, by_transformers, weights
+from tests.training.trial import recipe, untied
+
+pytestmark = pytest.mark.train
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    import torch
+
+    rendezvous = tmp_path_factory.mktemp("workers") / "rendezvous"
+    torch.distributed.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=0, world_size=1)
+    yield
+    torch.distributed.destroy_process_group()
+
+
+def mixture_of_experts(tiny_model: Path, folder: Path) -> Path:
+    """A model in float32 whose experts are a tensor each in its files, and one tensor for all in memory."""
+    from transformers import AutoTokenizer, MixtralConfig, MixtralForCausalLM
+
+    config = MixtralConfig(
+        vocab_size=384,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        num_local_experts=4,
+    )
+    MixtralForCausalLM(config).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(tiny_model).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(params=["tied", "untied", "experts"])
+def base(request: pytest.FixtureRequest, tiny_model: Path, tmp_path: Path) -> Path:
+    """Folder of a model whose output layer is its embedding, or not, or which has experts."""
+    if request.param == "tied":
+        return tiny_model
+    return {"untied": untied, "experts": mixture_of_experts}[request.param](tiny_model, tmp_path / "base")
+
+
+def export_of(base: Path, lora: dict[str, Any] | None) -> tuple[Any, Any]:
+    """The model of the folder with other weights, as a training would leave them, and its export."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from s2d_ray.training.export import Export
+    from s2d_ray.training.job import TrainJob
+    from s2d_ray.training.model import adapted
+
+    settings = recipe(base, lora=lora).train
+    model = adapted(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), settings.lora, 0)
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            torch.nn.init.normal_(parameter, std=0.1)
+    job = TrainJob(settings, 0, base, False, [], base)
+    return model, Export(job, model, AutoTokenizer.from_pretrained(base))
+
+
+@pytest.mark.parametrize("file_bytes", [2**40, 2**15])
+def test_a_fine_tuned_model_is_written_as_transformers_does(base: Path, file_bytes: int, tmp_path: Path) -> None:
+    model, export = export_of(base, lora=None)
+    export.write(tmp_path / "model", file_bytes)
+    assert_same(tmp_path / "model", by_transformers(base, model.state_dict(), tmp_path / "expected"))
+
+
+@pytest.mark.parametrize("file_bytes", [2**40, 2**15])
+def test_an_adapter_is_merged_as_peft_does(base: Path, file_bytes: int, tmp_path: Path) -> None:
+    _, export = export_of(base, lora={"rank": 3, "alpha": 5})
+    export.write(tmp_path / "model", file_bytes)
+    expected = by_peft(base, tmp_path / "model" / "adapter", tmp_path / "expected")
+    assert_same(tmp_path / "model", expected)
+    before, after = weights(base), weights(tmp_path / "model")
+    assert any(not after[name].equal(before[name]) for name in before), "nothing was added"
+
+
+def test_files_are_of_the_size_asked_for_and_load_as_one_model(tmp_path: Path, tiny_model: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model, export = export_of(tiny_model, lora=None)
+    export.write(tmp_path, 2**17)
+    files = sorted(tmp_path.glob("*.safetensors"))
+    assert [file.name for file in files] == [f"model-0000{n}-of-00002.safetensors" for n in (1, 2)]
+    assert max(file.stat().st_size for file in files) < 2**17 + 2**12
+    total = sum(tensor.nbytes for tensor in weights(tmp_path).values())
+    assert read_json(tmp_path / "model.safetensors.index.json")["metadata"]["total_size"] == total
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32)
+    for name, parameter in model.named_parameters():
+        assert torch.equal(loaded.get_parameter(name), parameter.to(torch.bfloat16).float()), name
+    assert AutoTokenizer.from_pretrained(tmp_path).chat_template
+
+
+def test_an_adapter_that_has_no_tensor_to_be_added_to_is_refused_before_the_training(
+    tmp_path: Path, tiny_model: Path
+) -> None:
+    from safetensors.torch import save_file
+
+    base = untied(tiny_model, tmp_path / "base")
+    stored = weights(base)
+    del stored["model.layers.1.mlp.up_proj.weight"]
+    save_file(stored, base / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(UserError, match=r"layers.1.mlp.up_proj.weight has an adapter, which cannot be added"):
+        export_of(base, lora={"rank": 2})
+
+
+def test_an_adapter_on_quantised_files_is_refused_before_the_training(tmp_path: Path, tiny_model: Path) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    base = untied(tiny_model, tmp_path / "base")
+    stored = weights(base)
+    stored["model.layers.1.mlp.up_proj.weight"] = stored["model.layers.1.mlp.up_proj.weight"].to(torch.float8_e4m3fn)
+    save_file(stored, base / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(UserError, match=r"up_proj.weight of .*/base is quantised"):
+        export_of(base, lora={"rank": 2})
