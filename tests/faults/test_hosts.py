@@ -105,9 +105,9 @@ def wait_for(log: Path, text: str) -> None:
 
 
 def write_recipe(folder: Path, model: str, corpus: str) -> None:
-    """A recipe whose engines, one a host, and training workers, on both hosts, are real."""
+    """A recipe whose engine, on one host, and training workers, on both, are real."""
     greedy = {"temperature": 0, "top_p": 1, "max_tokens": 8}
-    engine = {"min_engines": 2, "max_engines": 2, "cpus": 2, "kv_cache_gib": 0.25, "max_model_len": 256}
+    engine = {"cpus": 2, "kv_cache_gib": 0.25, "max_model_len": 256}
     recipe = {
         "name": "trial",
         "model": model,
@@ -115,7 +115,7 @@ def write_recipe(folder: Path, model: str, corpus: str) -> None:
         "method": "direct",
         "engine": engine | {"dtype": "float32", "max_sequences": 8},
         "generate": {"samples": 2, "commit_rows": 8, "sampling": greedy},
-        "train": {"workers": 4, "max_steps": 2, "batch_size": 4, "micro_batch_size": 1, "lora": None},
+        "train": {"workers": 4, "max_steps": 2, "batch_size": 4, "micro_batch_size": 1, "lora": {"rank": 4}},
         "evaluate": {"controls": False, "sampling": greedy},
     }
     (folder / "trial.yaml").write_text(yaml.safe_dump(recipe))
