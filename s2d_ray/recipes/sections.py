@@ -209,7 +209,7 @@ class Train(Strict):
     gradient_clipping: float = Field(1.0, gt=0)
     """Largest norm of the gradient."""
     checkpoint_steps: int = Field(10, ge=1)
-    """Optimizer steps between checkpoints: what a crash can cost."""
+    """Optimizer steps between checkpoints: what a crash can cost, or twice that while a checkpoint is being stored."""
     checkpoint_minutes: float | None = Field(None, ge=0)
     """Minutes between checkpoints, instead of steps: for a large model, whose checkpoints take long to store."""
     keep_checkpoints: int = Field(2, ge=1)
@@ -237,6 +237,8 @@ class Train(Strict):
             raise ValueError("offload parameters needs zero_stage 3")
         if self.offload != "none" and self.optimizer == "adamw_8bit":
             raise ValueError("optimizer adamw_8bit computes on the GPU: set offload none, or optimizer adamw")
+        if self.attention == "flash_attention_2" and self.dtype == "float32":
+            raise ValueError("attention flash_attention_2 computes in bfloat16 or float16: set dtype")
         if self.lora is not None and self.lora.quantize is not None and self.zero_stage == 3:
             raise ValueError("lora.quantize needs zero_stage 0, 1 or 2: ZeRO-3 cannot split weights of 4 bits")
         return self
