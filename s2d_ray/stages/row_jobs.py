@@ -3,7 +3,8 @@
 Ray Data fans the parts of the input out over engine actors; only their names pass through the driver and the object
 store. An actor reads a part when its engine has room for more rows, and writes the part's output when all its rows are
 answered. Where several models go over the rows, the parts of the first come first, then those of the second, and so on:
-an engine changes its model only when it has no part of the model before any more.
+an engine changes its model only when it has no part of the model before any more. On a node that is about to be taken
+away an actor finishes the parts that it has begun, and leaves the others to the one that Ray starts in its place.
 """
 
 import asyncio
@@ -38,6 +39,8 @@ MAX_ENGINE_RESTARTS = 20
 # A part is open until its slowest row is answered. Meanwhile the engine works on rows of the parts after it, of which
 # so many may be open, as a multiple of those that `concurrent_rows` are.
 OPEN_PARTS = 4
+SECONDS_BETWEEN_LOOKS = 1.0
+"""How often an engine actor looks whether its node is about to be taken away."""
 
 
 @dataclass(frozen=True)
@@ -160,6 +163,11 @@ def _restarts() -> dict[str, int]:
     return {"max_restarts": MAX_ENGINE_RESTARTS}
 
 
+def draining() -> bool:
+    """Whether Ray was told that the node of this process is about to be taken away."""
+    return ray.get_runtime_context().get_node_id() in ray._private.state.state.get_draining_nodes()
+
+
 class EngineActor:
     """A Ray Data worker: one engine, and the row functions run over as many rows at once as it has room for."""
 
@@ -168,9 +176,12 @@ class EngineActor:
         self._turns = Turns()
         self._functions = [turn.build() for turn in job.passes]
         self._engine: _Metered | None = None
+        self._watch: asyncio.Task[None] | None = None
 
     async def __call__(self, batch: pa.Table) -> AsyncIterator[pa.Table]:
         """The parts in the batch: all rows answered, and written in the order they came."""
+        # Not in __init__: this and the engine belong to the event loop that Ray Data runs the batches in.
+        self._watch = self._watch or asyncio.create_task(self._leave_in_time())
         parts: list[Shard] = batch.to_pylist()
         for part in parts:
             # Ray repeats the calls of an actor that ended, those too of which it had not yet heard that they are done.
@@ -178,6 +189,16 @@ class EngineActor:
                 await self._make(part)
         self._meter.flush()
         yield batch.select(["name"])
+
+    async def _leave_in_time(self) -> None:
+        while not await asyncio.to_thread(draining):
+            await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
+        await self._turns.close()
+        # What was made last has its time to be reported.
+        self._meter.flush()
+        await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
+        # Ray starts another actor where there is room for it, and gives it the parts that wait here.
+        os._exit(1)
 
     async def _make(self, part: Shard) -> None:
         turn = part["turn"]
@@ -196,20 +217,20 @@ class EngineActor:
     async def _hold(self, model: Path) -> None:
         """The engine with this model: started, or loaded, where it has another one."""
         if self._engine is None:
-            await self._start(model)
+            self._engine = await self._start(model)
         try:
             await self._engine.load(model)
         except EngineDied:
             os._exit(1)
 
-    async def _start(self, model: Path) -> None:
+    async def _start(self, model: Path) -> "_Metered":
         job = self._job
         assert job.engine is not None
         engine = await start_engine(job.engine, model, job.trust_remote_code)
-        self._engine = _Metered(engine, self._meter, model)
         self._backpressure = Backpressure(engine, job.max_rows, job.engine.max_sequences)
         self._meter.add(ready=1, loads=1)
         self._meter.flush()
+        return _Metered(engine, self._meter, model)
 
     async def _answer(self, function: RowFunction, row: Row) -> list[Row]:
         try:

@@ -22,6 +22,7 @@ from s2d_ray.data.folders import TRAINING_LOG
 from s2d_ray.data.storage import RemotePath, filled
 from s2d_ray.training.export import export
 from s2d_ray.training.job import TrainJob, load_pairs
+from s2d_ray.training.preemption import Preemptions
 from s2d_ray.training.schedule import total_steps
 from s2d_ray.training.trainer import StepFigures, Trainer
 
@@ -49,11 +50,11 @@ def train_worker(job: TrainJob, meter: TrainingMeter) -> None:
     steps = total_steps(len(pairs), settings.batch_size, settings.epochs, settings.max_steps)
     trainer = Trainer(job, pairs, steps)
     done = _resume(trainer)
-    log = _Log(job.output, meter, rank, world, done)
+    log, preemptions = _Log(job.output, meter, rank, world, done), Preemptions()
     for number in range(done, steps):
         log.write(number + 1, trainer.step(number))
         last = number + 1 == steps
-        if last or (number + 1) % settings.checkpoint_steps == 0:
+        if preemptions.told_of_another() or last or (number + 1) % settings.checkpoint_steps == 0:
             log.save()
             _checkpoint(trainer, number + 1, len(pairs))
     with filled(job.output) as folder:

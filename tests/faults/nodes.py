@@ -1,6 +1,7 @@
 """Several Ray nodes on this machine: their loss, and what runs on which."""
 
 import os
+import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from ray._private.node import Node
 from ray.cluster_utils import Cluster
 
 from s2d_ray.data.files import read_rows
+from tests.heads import RAY
 from tests.stages.runs import PATIENCE, ids
 
 CPUS = max(3, os.cpu_count() or 1)
@@ -57,6 +59,13 @@ def lose(cluster: Cluster, node: Node) -> None:
         except psutil.NoSuchProcess:
             continue
     psutil.wait_procs(below, timeout=PATIENCE)
+
+
+def warn(cluster: Cluster, node: Node, seconds: int) -> None:
+    """Tell Ray what a cloud tells of a spot machine: that it is taken away in so many seconds."""
+    about = ["--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "spot", "--node-id", node.node_id]
+    command = [*RAY, "drain-node", "--address", cluster.address, *about]
+    subprocess.run([*command, "--deadline-remaining-seconds", str(seconds)], check=True)
 
 
 def node_with(cluster: Cluster, title: str) -> Node | None:
