@@ -1,7 +1,6 @@
 """Several Ray nodes on this machine: their loss, and what runs on which."""
 
 import os
-import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -9,10 +8,11 @@ from pathlib import Path
 
 import psutil
 from ray._private.node import Node
+from ray._raylet import GcsClient  # type: ignore[attr-defined]
 from ray.cluster_utils import Cluster
+from ray.core.generated import autoscaler_pb2
 
 from s2d_ray.data.files import read_rows
-from tests.heads import RAY
 from tests.stages.runs import PATIENCE, ids
 
 CPUS = max(3, os.cpu_count() or 1)
@@ -61,11 +61,12 @@ def lose(cluster: Cluster, node: Node) -> None:
     psutil.wait_procs(below, timeout=PATIENCE)
 
 
-def warn(cluster: Cluster, node: Node, seconds: int) -> None:
+def warn(cluster: Cluster, node: Node, seconds: float) -> None:
     """Tell Ray what a cloud tells of a spot machine: that it is taken away in so many seconds."""
-    about = ["--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "spot", "--node-id", node.node_id]
-    command = [*RAY, "drain-node", "--address", cluster.address, *about]
-    subprocess.run([*command, "--deadline-remaining-seconds", str(seconds)], check=True)
+    reason = autoscaler_pb2.DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")  # type: ignore[attr-defined]
+    deadline = int(1000 * (time.time() + seconds))
+    accepted, refusal = GcsClient(address=cluster.address).drain_node(node.node_id, reason, "spot", deadline)
+    assert accepted, refusal
 
 
 def node_with(cluster: Cluster, title: str) -> Node | None:
