@@ -96,6 +96,17 @@ async def long_tailed(messages: Sequence[Message], random: Random) -> str:
     return f"{began} {time.monotonic()}"
 
 
+async def noted(messages: Sequence[Message], random: Random) -> str:
+    """Takes two seconds; writes down when it began, on which node and with what, in the file that the prompt names."""
+    import ray
+
+    text = messages[-1]["content"]
+    with Path(text.split()[-1]).open("a") as file:
+        file.write(f"{time.time()} {ray.get_runtime_context().get_node_id()} {text}\n")
+    await asyncio.sleep(2)
+    return "answer"
+
+
 class SlowRule(Majority):
     """Majority, slowly enough to be killed on the way."""
 

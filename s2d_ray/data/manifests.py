@@ -160,3 +160,6 @@ class EvaluationManifest(TimedManifest):
     rows: int
     """Held-out prompts."""
     arms: tuple[str, ...]
+    model_loads: int | None = None
+    """How often an engine took up a model in the attempt that finished the stage: once per model and engine where
+    nothing went wrong. None from before it was counted."""

@@ -35,6 +35,8 @@ class Shard(TypedDict):
     """The unit of work, of retries and of a resume."""
 
     name: str
+    turn: int
+    """Number of the pass over these rows, from 0."""
     slices: list[Slice]
 
 
@@ -43,7 +45,9 @@ class Remaining:
     """What is left of a stage's work."""
 
     parts: Sequence[Shard]
+    """All of the first pass, then all of the second, and so on."""
     rows: int
+    """Of these parts; where there are several passes, each counts."""
     done: int
     """Rows of the parts that are there already."""
 
@@ -53,8 +57,8 @@ def rows_of(part: Shard) -> int:
     return sum(piece["rows"] for piece in part["slices"])
 
 
-def remaining(source: Path, target: Path, rows_per_part: int) -> Remaining:
-    """The parts of `source` that are not in `target` yet.
+def remaining(source: Path, target: Path, rows_per_part: int, passes: int = 1) -> Remaining:
+    """The parts of `source` that are not in `target` yet, where each of several passes makes parts of its own.
 
     Parts that were begun with keep their size, whatever `rows_per_part` is now.
     """
@@ -62,9 +66,11 @@ def remaining(source: Path, target: Path, rows_per_part: int) -> Remaining:
     checkpoint.mkdir(exist_ok=True)
     if not (checkpoint / LAYOUT).exists():
         write_json(checkpoint / LAYOUT, {"rows_per_part": rows_per_part})
-    parts = list(_parts(source, int(read_json(checkpoint / LAYOUT)["rows_per_part"])))
+    whole = list(_parts(source, int(read_json(checkpoint / LAYOUT)["rows_per_part"])))
+    parts = [_of_pass(part, turn) for turn in range(passes) for part in whole] if passes > 1 else whole
     done = {mark.name for mark in checkpoint.iterdir()}
-    left = [part for part in parts if part["name"] not in done]
+    # A part with the plain name has all passes in it: once they went over one part before the next began.
+    left = [part for part in parts if not done & {part["name"], part["name"].rpartition("-")[0]}]
     rows = sum(map(rows_of, left))
     return Remaining(left, rows, sum(map(rows_of, parts)) - rows)
 
@@ -81,10 +87,15 @@ def _parts(source: Path, rows_per_part: int) -> Iterator[Shard]:
             slices.append(Slice(path=str(path), first=first, rows=rows))
             first, room = first + rows, room - rows
             if not room:
-                yield Shard(name=f"part-{number:07}", slices=slices)
+                yield Shard(name=f"part-{number:07}", turn=0, slices=slices)
                 number, slices, room = number + 1, [], rows_per_part
     if slices:
-        yield Shard(name=f"part-{number:07}", slices=slices)
+        yield Shard(name=f"part-{number:07}", turn=0, slices=slices)
+
+
+def _of_pass(part: Shard, turn: int) -> Shard:
+    # Side by side with what the other passes made of the same rows.
+    return Shard(name=f"{part['name']}-{turn}", turn=turn, slices=part["slices"])
 
 
 def _count(path: Path) -> int:
@@ -133,6 +144,11 @@ def _folders(target: Path, table: pa.Table, column: str | None) -> Iterator[tupl
     values: list[Any] = pc.unique(table[column]).to_pylist()
     for value in values:
         yield target / f"{column}={value}", table.filter(pc.equal(table[column], value)).drop_columns([column])
+
+
+def is_done(target: Path, part: Shard) -> bool:
+    """Whether the part is there."""
+    return (target / CHECKPOINT / part["name"]).exists()
 
 
 def parts_done(target: Path) -> int:

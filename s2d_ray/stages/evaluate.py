@@ -1,6 +1,7 @@
 """Evaluate: every arm answers the held-out prompts, through one path.
 
-An arm is a model and a method, and nothing else. The models take turns in one engine.
+An arm is a model and a method, and nothing else. The models take turns in an engine: it answers all that it is given
+with one before it loads the next.
 """
 
 import time
@@ -27,9 +28,6 @@ from s2d_ray.tasks.task import Task
 Arms = Mapping[str, Method]
 """Arm name → method, for the arms of one model."""
 
-# All models pass over a part before the next one begins: large parts, few changes of the model.
-COMMIT_ROWS = 1024
-
 
 def evaluate(
     recipe: Recipe,
@@ -54,11 +52,12 @@ def evaluate(
         trust_remote_code=recipe.trust_remote_code,
         output=ANSWERS,
         concurrent_rows=recipe.generate.concurrent_rows,
-        commit_rows=min(COMMIT_ROWS, max(1, ceil(len(items) / recipe.engine.max_engines))),
+        commit_rows=min(recipe.generate.commit_rows, max(1, ceil(len(items) / recipe.engine.max_engines))),
     )
-    process_rows(job, source, folder, label)
+    processed = process_rows(job, source, folder, label)
     names = tuple(arm for _, arms in models for arm in arms)
-    evaluation.finish(EvaluationManifest(rows=len(items), arms=names, seconds=time.monotonic() - start))
+    seconds = time.monotonic() - start
+    evaluation.finish(EvaluationManifest(rows=len(items), arms=names, model_loads=processed.loads, seconds=seconds))
     forget_checkpoint(folder)
 
 

@@ -2,7 +2,9 @@
 
 Ray Data fans the parts of the input out over engine actors; only their names pass through the driver and the object
 store. An actor reads a part when its engine has room for more rows, and writes the part's output when all its rows are
-answered.
+answered. Where several models go over the rows, the parts of the first come first, then those of the second, and so on:
+an engine changes its model only when it has no part of the model before any more. On a node that is about to be taken
+away an actor finishes the parts that it has begun, and leaves the others to the one that Ray starts in its place.
 """
 
 import asyncio
@@ -18,13 +20,14 @@ import ray
 from ray.data import ActorPoolStrategy, Dataset
 
 from s2d_ray.data.records import Completion, Message, Row
-from s2d_ray.data.shards import Shard, commit_part, read_part, remaining, rows_of
+from s2d_ray.data.shards import Shard, commit_part, is_done, read_part, remaining, rows_of
 from s2d_ray.inference.backpressure import Backpressure
 from s2d_ray.inference.engine import Activity, EngineDied, RunningEngine
 from s2d_ray.inference.start import start_engine
 from s2d_ray.recipes.sections import Engine, Sampling
 from s2d_ray.stages.placement import engine_places, require_engine
 from s2d_ray.stages.progress import Meter, reading, shown
+from s2d_ray.stages.turns import Turns
 
 RowFunction = Callable[[Row, Any], Awaitable[list[Row]]]
 """Of an input row and the engine (None where the job has none), the output rows, which carry its `prompt_id`.
@@ -36,6 +39,8 @@ MAX_ENGINE_RESTARTS = 20
 # A part is open until its slowest row is answered. Meanwhile the engine works on rows of the parts after it, of which
 # so many may be open, as a multiple of those that `concurrent_rows` are.
 OPEN_PARTS = 4
+SECONDS_BETWEEN_LOOKS = 1.0
+"""How often an engine actor looks whether its node is about to be taken away."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,7 @@ class RowJob:
     concurrent_rows: int | None
     """Rows in flight per engine at most; None for twice the engine's sequences."""
     commit_rows: int
-    """Rows per output part; with several passes also the rows between two changes of the model."""
+    """Rows per output part."""
     partition_by: str | None = None
     """Column whose values become sub-folders of the output, `column=value`."""
 
@@ -80,6 +85,8 @@ class Processed:
     """Rows that were there already."""
     tokens: int
     """Generated now."""
+    loads: int
+    """How often an engine was given a model, its first one included."""
     seconds: float
     """From the first engine being ready to the last row, so without start-up."""
 
@@ -89,21 +96,20 @@ def process_rows(job: RowJob, source: Path, target: Path, label: str) -> Process
 
     Parts are committed to `target` as they are finished. `forget_checkpoint` ends the resumability.
     """
-    passes = len(job.passes)
-    left = remaining(source, target, job.commit_rows)
-    with shown(label, passes * (left.done + left.rows), "rows", passes * left.done) as meter:
+    left = remaining(source, target, job.commit_rows, len(job.passes))
+    with shown(label, left.done + left.rows, "rows", left.done) as meter:
         if left.parts:  # Without work no engine is started.
             parts = ray.data.from_items(list(left.parts), override_num_blocks=len(left.parts))
             (_by_engines if job.engine else _by_tasks)(parts, target, job, meter)
         now = reading(meter)
-    return Processed(left.rows, left.done, int(now.sums.get("tokens", 0)), now.seconds)
+    tokens, loads = (int(now.sums.get(name, 0)) for name in ("tokens", "loads"))
+    return Processed(left.rows, left.done, tokens, loads, now.seconds)
 
 
 def _by_engines(parts: Dataset, target: Path, job: RowJob, meter: Any) -> None:
     assert job.engine is not None
     engine = job.engine
-    # While one part is on its way through the models, no other may be.
-    open_parts = OPEN_PARTS * math.ceil(job.max_rows / job.commit_rows) if len(job.passes) == 1 else 1
+    open_parts = _open_parts(job, parts.num_blocks())
     with engine_places(engine, require_engine(engine), max_restarts=MAX_ENGINE_RESTARTS) as places:
         answered = parts.map_batches(
             EngineActor,
@@ -120,6 +126,15 @@ def _by_engines(parts: Dataset, target: Path, job: RowJob, meter: Any) -> None:
             **places,
         )
         _finish(answered)
+
+
+def _open_parts(job: RowJob, parts: int) -> int:
+    """How many parts an engine may have open at once."""
+    assert job.engine is not None
+    enough = OPEN_PARTS * math.ceil(job.max_rows / job.commit_rows)
+    # Ray Data queues twice as many at an engine before it starts another one: no more than the engine's share, which
+    # of several passes still has all parts of one.
+    return enough if len(job.passes) == 1 else min(enough, max(1, parts // (2 * job.engine.max_engines)))
 
 
 def _finish(answered: Dataset) -> None:
@@ -148,61 +163,74 @@ def _table(answered: Sequence[list[Row]], schema: pa.Schema) -> pa.Table:
     return pa.Table.from_pylist([row for rows in answered for row in rows], schema=schema)
 
 
+def draining() -> bool:
+    """Whether Ray was told that the node of this process is about to be taken away."""
+    return ray.get_runtime_context().get_node_id() in ray._private.state.state.get_draining_nodes()
+
+
 class EngineActor:
     """A Ray Data worker: one engine, and the row functions run over as many rows at once as it has room for."""
 
     def __init__(self, job: RowJob, target: Path, meter: Any) -> None:
         self._job, self._target, self._meter = job, target, Meter(meter)
-        self._starting, self._turn = asyncio.Lock(), asyncio.Lock()
+        self._turns = Turns()
+        self._functions = [turn.build() for turn in job.passes]
         self._engine: _Metered | None = None
-        self._functions: list[RowFunction] = []
+        self._watch: asyncio.Task[None] | None = None
 
     async def __call__(self, batch: pa.Table) -> AsyncIterator[pa.Table]:
-        """The parts in the batch: all rows answered, pass by pass, and written in the order they came."""
-        await self._start()
+        """The parts in the batch: all rows answered, and written in the order they came."""
+        # Not in __init__: this and the engine belong to the event loop that Ray Data runs the batches in.
+        self._watch = self._watch or asyncio.create_task(self._leave_in_time())
         parts: list[Shard] = batch.to_pylist()
         for part in parts:
-            answered = await self._answer_part(part)
-            table = _table(answered, self._job.output)
-            await asyncio.to_thread(commit_part, self._target, part, table, self._job.partition_by)
+            # Ray repeats the calls of an actor that ended, those too of which it had not yet heard that they are done.
+            if not await asyncio.to_thread(is_done, self._target, part):
+                await self._make(part)
         self._meter.flush()
         yield batch.select(["name"])
 
-    async def _start(self) -> None:
-        # Not in __init__: the engine belongs to the event loop that Ray Data runs the batches in.
-        async with self._starting:
-            if self._engine is None:
-                job = self._job
-                assert job.engine is not None
-                first = job.passes[0].model
-                engine = await start_engine(job.engine, first, job.trust_remote_code)
-                self._engine = _Metered(engine, self._meter, first)
-                self._backpressure = Backpressure(engine, job.max_rows, job.engine.max_sequences)
-                self._functions = [turn.build() for turn in job.passes]
-                self._meter.add(ready=1)
-                self._meter.flush()
+    async def _leave_in_time(self) -> None:
+        while not await asyncio.to_thread(draining):
+            await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
+        await self._turns.close()
+        # What was made last has its time to be reported.
+        self._meter.flush()
+        await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
+        # Ray starts another actor where there is room for it, and gives it the parts that wait here.
+        os._exit(1)
 
-    async def _answer_part(self, part: Shard) -> list[list[Row]]:
-        answers: list[asyncio.Task[list[Row]]] = []
+    async def _make(self, part: Shard) -> None:
+        turn = part["turn"]
         # One part after the other, so that none is read before the engine has room for its rows.
-        async with self._turn:
+        async with self._turns.turn((turn, part["name"])) as begun:
+            await self._hold(self._job.passes[turn].model)
             await self._backpressure.room()
-            rows = read_part(part)
-            for turn, function in zip(self._job.passes, self._functions, strict=True):
-                await self._load(turn.model)
-                for row in rows:
-                    await self._backpressure.enter()
-                    answers.append(asyncio.create_task(self._answer(function, row)))
-                if len(self._job.passes) > 1:
-                    await asyncio.wait(answers)
-        return await asyncio.gather(*answers)
+            answers: list[asyncio.Task[list[Row]]] = []
+            for row in read_part(part):
+                await self._backpressure.enter()
+                answers.append(asyncio.create_task(self._answer(self._functions[turn], row)))
+            begun()
+            table = _table(await asyncio.gather(*answers), self._job.output)
+            await asyncio.to_thread(commit_part, self._target, part, table, self._job.partition_by)
 
-    async def _load(self, model: Path) -> None:
-        assert self._engine is not None
+    async def _hold(self, model: Path) -> None:
+        """The engine with this model: started, or loaded, where it has another one."""
+        if self._engine is None:
+            self._engine = await self._start(model)
         try:
             await self._engine.load(model)
         except EngineDied:
             os._exit(1)
+
+    async def _start(self, model: Path) -> "_Metered":
+        job = self._job
+        assert job.engine is not None
+        engine = await start_engine(job.engine, model, job.trust_remote_code)
+        self._backpressure = Backpressure(engine, job.max_rows, job.engine.max_sequences)
+        self._meter.add(ready=1, loads=1)
+        self._meter.flush()
+        return _Metered(engine, self._meter, model)
 
     async def _answer(self, function: RowFunction, row: Row) -> list[Row]:
         try:
@@ -231,6 +259,7 @@ class _Metered:
         if model != self._model:
             await self._engine.load(model)
             self._model = model
+            self._meter.add(loads=1)
 
     def activity(self) -> Activity:
         return self._engine.activity()

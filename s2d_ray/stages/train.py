@@ -108,6 +108,8 @@ def _fit(recipe: AnyRecipe, base: Model, sources: Sequence[Source], folder: Path
     """Train to the end; the number of examples trained on."""
     # A checkpoint waits until the controller looks for it: every 2 s by default, longer than some take to write.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.25")
+    # How soon workers are told that a node is to go: 5 s by default, of the 30 that some clouds give.
+    os.environ.setdefault("RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S", "1")
     settings = recipe.train
     cores = max(1, _cores_of_a_node() // settings.max_workers)
     gpu = require_training(settings, cores) == "gpu"

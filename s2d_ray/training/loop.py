@@ -23,6 +23,7 @@ from s2d_ray.data.storage import RemotePath
 from s2d_ray.recipes.sections import Train
 from s2d_ray.training.export import Export
 from s2d_ray.training.job import TrainJob, load_pairs
+from s2d_ray.training.preemption import Preemptions
 from s2d_ray.training.schedule import total_steps
 from s2d_ray.training.trainer import StepFigures, Trainer
 
@@ -51,11 +52,11 @@ def train_worker(job: TrainJob, meter: TrainingMeter) -> None:
     trainer = Trainer(job, pairs, steps)
     export = Export(job, trainer.engine.module, tokenizer)
     done = _resume(trainer, job.output)
-    due = _Due(settings, trainer.engine.device)
+    due, preemptions = _Due(settings, trainer.engine.device), Preemptions()
     log = _Log(job.output, meter, rank, world, done)
     for number in range(done, steps):
         log.write(number + 1, trainer.step(number))
-        if due.after(number + 1) or number + 1 == steps:
+        if preemptions.told_of_another() or due.after(number + 1) or number + 1 == steps:
             _await_last_checkpoint()
             log.save()
             _checkpoint(trainer, number + 1, len(pairs))

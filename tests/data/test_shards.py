@@ -15,6 +15,7 @@ from s2d_ray.data.shards import (
     Shard,
     commit_part,
     forget_checkpoint,
+    is_done,
     parts_done,
     read_part,
     remaining,
@@ -93,3 +94,30 @@ def test_a_part_without_its_mark_is_made_again_and_moves_its_rows(source: Path, 
     assert [path.parent.name for path in part_files(target)] == ["status=failed", "status=kept"]
     assert sorted(row["n"] for row in read_rows(target)) == list(range(10))
     assert remaining(source, target, 10).parts[0] == part
+
+
+def test_each_pass_makes_parts_of_its_own_all_of_the_first_before_the_second(source: Path, target: Path) -> None:
+    left = remaining(source, target, 10, passes=2)
+    assert [part["turn"] for part in left.parts] == [0, 0, 0, 1, 1, 1]
+    assert [row["n"] for part in left.parts for row in read_part(part)] == [*range(25), *range(25)]
+    assert (left.rows, left.done) == (50, 0)
+    commit(target, left.parts[1])
+    assert [is_done(target, part) for part in left.parts] == [False, True, False, False, False, False]
+    commit(target, left.parts[4])
+    commit(target, left.parts[5])
+    again = remaining(source, target, 10, passes=2)
+    assert again.parts == [left.parts[0], left.parts[2], left.parts[3]]
+    assert (again.rows, again.done) == (25, 25)
+    for part in again.parts:
+        commit(target, part)
+    assert not remaining(source, target, 10, passes=2).parts
+    # What the passes made of the same rows stands together.
+    assert [row["n"] // 10 for row in read_rows(target)] == [0] * 20 + [1] * 20 + [2] * 10
+
+
+def test_a_part_from_when_all_passes_were_in_one_is_not_made_again(source: Path, target: Path) -> None:
+    first, *_ = remaining(source, target, 10).parts
+    commit(target, first)
+    left = remaining(source, target, 10, passes=2)
+    assert [read_part(part)[0]["n"] for part in left.parts] == [10, 20, 10, 20]
+    assert (left.rows, left.done) == (30, 20)

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import psutil
 from ray._private.node import Node
+from ray._raylet import GcsClient  # type: ignore[attr-defined]
 from ray.cluster_utils import Cluster
+from ray.core.generated import autoscaler_pb2
 
 from s2d_ray.data.files import read_rows
 from tests.stages.runs import PATIENCE, ids
@@ -57,6 +59,14 @@ def lose(cluster: Cluster, node: Node) -> None:
         except psutil.NoSuchProcess:
             continue
     psutil.wait_procs(below, timeout=PATIENCE)
+
+
+def warn(cluster: Cluster, node: Node, seconds: float) -> None:
+    """Tell Ray what a cloud tells of a spot machine: that it is taken away in so many seconds."""
+    reason = autoscaler_pb2.DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")  # type: ignore[attr-defined]
+    deadline = int(1000 * (time.time() + seconds))
+    accepted, refusal = GcsClient(address=cluster.address).drain_node(node.node_id, reason, "spot", deadline)
+    assert accepted, refusal
 
 
 def node_with(cluster: Cluster, title: str) -> Node | None:

@@ -1,12 +1,22 @@
 """Engine actors on a local Ray: kept full, replaced when they break, gone when the stage is over."""
 
+import asyncio
+import os
 import time
+from collections import Counter
+from functools import partial
+from itertools import groupby
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 import ray
 
-from s2d_ray.data.files import read_json, read_rows
+from s2d_ray.data.files import read_json, read_rows, write_table
+from s2d_ray.data.records import Row
+from s2d_ray.inference.engine import CompletionEngine
+from s2d_ray.recipes.sections import Engine
+from s2d_ray.stages.row_jobs import Pass, RowFunction, RowJob, process_rows
 from tests.stages.runs import ids, run_here, write_corpus, write_recipe
 
 pytestmark = pytest.mark.ray
@@ -74,3 +84,42 @@ def test_a_stage_holds_the_cores_it_asks_for_and_none_afterwards(
     base = run_here(recipe, tmp_path, "generate")
     assert set(answers(base)) == {"2.0"}
     assert all_cpus_free(), "training would wait for what the engines hold"
+
+
+def noting(model: int, log: Path) -> RowFunction:
+    """Writes down which engine answers with which model, in the order in which it does."""
+
+    async def answer(row: Row, engine: CompletionEngine) -> list[Row]:
+        with log.open("a") as file:
+            file.write(f"{os.getpid()} {model}\n")
+        await asyncio.sleep(0.03)
+        return [row | {"model": model}]
+
+    return answer
+
+
+def test_however_many_parts_there_are_each_engine_takes_each_model_up_once(tmp_path: Path, local_ray: None) -> None:
+    source, target, log = tmp_path / "source", tmp_path / "target", tmp_path / "log"
+    source.mkdir()
+    target.mkdir()
+    write_table(source / "part-0.parquet", pa.table({"n": list(range(96))}))
+    job = RowJob(
+        passes=[Pass(tmp_path / f"model-{number}", partial(noting, number, log)) for number in range(3)],
+        engine=Engine(kind="scripted", min_engines=2, max_engines=2),
+        trust_remote_code=False,
+        output=pa.schema([("n", pa.int64()), ("model", pa.int64())]),
+        concurrent_rows=8,
+        commit_rows=8,
+    )
+    processed = process_rows(job, source, target, "evaluate")
+    answers = [line.split() for line in log.read_text().splitlines()]
+    taken_up = {
+        engine: [model for model, _ in groupby(model for who, model in answers if who == engine)]
+        for engine, _ in answers
+    }
+    assert list(taken_up.values()) == [["0", "1", "2"]] * 2
+    assert processed.loads == 6
+    assert Counter((row["n"], row["model"]) for row in read_rows(target)) == {
+        (n, model): 1 for n in range(96) for model in range(3)
+    }
+    assert (processed.rows, processed.resumed) == (3 * 96, 0)

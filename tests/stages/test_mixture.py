@@ -45,7 +45,9 @@ def test_each_part_has_its_own_candidates_targets_and_answers(mixture: tuple[Pat
     prompts = ids(parts["slow"].prompts)
     for folders in parts.values():
         assert ids(folders.candidates) == ids(folders.distilled) == prompts
-        assert read_json(folders.evaluation / "manifest.json")["arms"] == ["base", "teacher", "student"]
+        evaluated = read_json(folders.evaluation / "manifest.json")
+        assert evaluated["arms"] == ["base", "teacher", "student"]
+        assert evaluated["model_loads"] == 2
     steps = {
         name: {len(sample["steps"]) for row in read_rows(p.candidates) for sample in row["samples"]}
         for name, p in parts.items()

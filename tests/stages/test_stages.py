@@ -123,7 +123,9 @@ def test_where_nothing_is_kept_the_run_goes_on_to_its_report(tmp_path: Path, tin
     report = read_json(base / "report" / "report.json")
     assert report["verdict"]["verdict"] == "does not distil: keep System 2"
     assert "12 rejected (no sample gives an answer 12)" in report["verdict"]["reason"]
-    finished = read_json(base / "evaluation" / "manifest.json")["finished"]
+    manifest = read_json(base / "evaluation" / "manifest.json")
+    assert manifest["model_loads"] == 1
+    finished = manifest["finished"]
     run_here(recipe, tmp_path, *stages)
     assert read_json(base / "evaluation" / "manifest.json")["finished"] == finished, "it was evaluated again"
 
