@@ -17,8 +17,6 @@ def deepspeed_config(train: Train, workers: int, gpu: bool) -> dict[str, Any]:
             "stage": train.zero_stage,
             # Gradients are exchanged while more are computed; without streams and peers that only costs memory.
             "overlap_comm": gpu and workers > 1,
-            # Also gathers the weights that were never trained when ZeRO-3 exports the model.
-            "stage3_gather_16bit_weights_on_model_save": True,
             **_offload(train),
         },
         "bf16": {"enabled": train.dtype == "bfloat16"},

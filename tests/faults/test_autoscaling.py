@@ -38,6 +38,7 @@ def two_groups() -> Iterator[Growing]:
         yield cluster
 
 
+@pytest.mark.long
 def test_machines_come_for_the_run_and_go_after_it(cpu_group: Growing, tmp_path: Path, tiny_model: Path) -> None:
     assert not cpu_group.workers(), "there were workers before anything asked for them"
     recipe = write_recipe(tmp_path, tiny_model, write_corpus(tmp_path / "corpus.jsonl", 80), "slow_oracle")

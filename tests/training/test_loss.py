@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from s2d_ray.planning import memory
 from s2d_ray.recipes.sections import Lora
 from s2d_ray.training.encoding import Encoded, pack
 
@@ -136,3 +137,9 @@ def test_only_a_few_logits_are_held_in_float32_at_a_time(capped: bool, two_token
     with Watch():  # type: ignore[no-untyped-call]
         loss(model, pack(EXAMPLES)).backward()
     assert max(seen) == 2
+
+
+def test_the_planner_counts_as_many_logits_as_are_held() -> None:
+    from s2d_ray.training import loss
+
+    assert memory.LOSS_LOGITS == loss.CHUNK
