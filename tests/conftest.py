@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from s2d_ray.data.storage import RemotePath
+from s2d_ray.devices import gpu_names
 from tests.object_storage import s3_server
 from tests.tiny_model import make_tiny_model
 
@@ -60,6 +61,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if _is_heavy(item):
             item.add_marker(pytest.mark.filterwarnings("default"))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """What needs a GPU is skipped where there is none."""
+    if item.get_closest_marker("gpu") and not gpu_names():
+        pytest.skip("no NVIDIA GPU on this machine")
 
 
 def _is_heavy(item: pytest.Item) -> bool:
