@@ -25,6 +25,13 @@ import psutil
 from s2d_ray.recipes.sections import Train
 
 MIB = 2**20
+ENVIRONMENT = {
+    "DS_ACCELERATOR": "cpu",
+    "LOCAL_RANK": "0",
+    "OMP_NUM_THREADS": "1",
+    # Tensors are given back at once, as those of large models are: of smaller ones glibc's heap keeps gaps.
+    "MALLOC_MMAP_THRESHOLD_": str(MIB),
+}
 
 
 def make_model(folder: Path, layers: int) -> int:
@@ -110,7 +117,7 @@ def measure(layers: int, options: argparse.Namespace) -> None:
     with TemporaryDirectory() as name:
         folder = Path(name)
         parameters = make_model(folder / "base", layers)
-        environment = os.environ | {"DS_ACCELERATOR": "cpu", "LOCAL_RANK": "0", "OMP_NUM_THREADS": "1"}
+        environment = os.environ | ENVIRONMENT
         workers = [
             subprocess.Popen(
                 [sys.executable, __file__, *sys.argv[1:], "--folder", name, "--rank", str(rank)],

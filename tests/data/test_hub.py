@@ -178,6 +178,7 @@ def test_a_hub_out_of_reach_is_one_clear_line(hub: Hub, monkeypatch: pytest.Monk
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_plan_for_it_is_made_without_its_weights(hub: Hub, tmp_path: Path, tiny_model: Path) -> None:
     hub.push(NAME, tiny_model)
     asked, here = (shape_of(served_recipe(model=model), None) for model in (NAME, str(tiny_model)))

@@ -287,6 +287,7 @@ def test_an_empty_object_that_stands_for_a_folder_is_no_file(remote: RemotePath)
     assert not (remote / "model").exists()
 
 
+@pytest.mark.slow
 def test_reports_are_the_same_wherever_the_results_are(remote: RemotePath, tmp_path: Path) -> None:
     here = write_run(tmp_path / "trial", Toy(), ARMS[:3])
     with filled(remote / "trial") as folder:

@@ -70,6 +70,7 @@ class Elements(HTMLParser):
         self.found.append((tag, dict(attrs)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("quality", "heading", "tone"),
     [(0.87, "Promote Distilled System 1", "good"), (0.6, "Keep System 2", "bad"), (0.82, "Keep testing", "mixed")],

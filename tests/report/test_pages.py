@@ -90,6 +90,7 @@ def test_the_short_text_is_made_of_whole_tables(run: RunFolders) -> None:
     assert tables_of((run.report / "report.md").read_text()) == 5
 
 
+@pytest.mark.slow
 def test_the_same_run_gives_the_same_report(run: RunFolders) -> None:
     before = {path.name: path.read_bytes() for path in run.report.iterdir()}
     write_report(RECIPE, Toy(), run)
@@ -127,6 +128,7 @@ def test_the_share_that_changes_under_a_perturbation_is_shown_where_there_is_one
     assert "Inconsistent under" not in html
 
 
+@pytest.mark.slow
 def test_further_methods_are_arms_between_the_teacher_and_the_student(tmp_path: Path) -> None:
     run = write_run(tmp_path / "toy", Toy(), list(SKILL))
     report = report_of(RECIPE, Toy(), run)
