@@ -36,6 +36,15 @@ def local_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="module")
+def ray_with_gpus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A local Ray for the tests of a module that counts GPUs which are not there."""
+    from tests.gpus import counted_gpus
+
+    with counted_gpus(tmp_path_factory.mktemp("logs")):
+        yield
+
+
 @pytest.fixture(scope="session")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A real S3 server on this machine, with what the environment needs to reach it; the log of its requests."""

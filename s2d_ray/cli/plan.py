@@ -65,7 +65,7 @@ def plan_command(
             run.print_ledgers()
         shape = shape_of(run.recipe, params_b)
         better, shown = fitting(run.recipe, shape, teraflops, node)
-        if found and prompts:
+        if prompts:
             speed = tokens_per_second or speed_for(run.recipe, found, shape, teraflops)
             shown += estimate(better, found, prompts, shape, Gpu(speed, teraflops), node, price_per_gpu_hour)
         for part in shown:

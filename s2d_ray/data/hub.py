@@ -11,9 +11,10 @@ from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from functools import cache
 from hashlib import sha1
-from pathlib import Path, PosixPath
-from typing import Any, NamedTuple, NoReturn
+from pathlib import Path
+from typing import Any, NamedTuple
 
+from s2d_ray.data.storage import ElsewherePath
 from s2d_ray.errors import UserError
 
 WEIGHTS = ("*.safetensors",)
@@ -21,7 +22,8 @@ DESCRIPTION = ("*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken")
 """Configuration, chat template and tokenizer (some keep theirs in vocab.txt and merges.txt)."""
 CODE = ("*.py",)
 """What `trust_remote_code` lets run."""
-PLAIN, TRUSTED = "hub:", "hub+code:"
+PLAIN, TRUSTED = "hub", "hub+code"
+"""Schemes of addresses."""
 COMMIT = re.compile("[0-9a-f]{40}")
 SHA256 = re.compile("[0-9a-f]{64}")
 
@@ -35,23 +37,18 @@ class HubFile(NamedTuple):
     """Of git: the same for the same content. Of a large file, it is the one of its pointer."""
 
 
-class HubPath(PosixPath):
+class HubPath(ElsewherePath):
     """A model on the hub at one commit, or a file of it. Only what is read of it is fetched.
 
-    What is not defined here fails with TypeError, as does opening it as a local file. Raises UserError where the hub
-    does not let in, or cannot be reached and the file is not in this machine's cache.
+    Raises UserError where the hub does not let in, or cannot be reached and the file is not in this machine's cache.
     """
+
+    schemes = PLAIN, TRUSTED
 
     @classmethod
     def of(cls, name: str, commit: str, with_code: bool = False) -> "HubPath":
         """The folder of a model; `with_code` has the Python code that it brings."""
-        return cls(TRUSTED if with_code else PLAIN, name, commit)
-
-    def __str__(self) -> str:
-        return re.sub(r"^(hub(\+code)?):/", r"\1://", super().__str__())
-
-    def __fspath__(self) -> NoReturn:
-        raise TypeError(f"{self} is no path on this machine")
+        return cls(f"{TRUSTED if with_code else PLAIN}:", name, commit)
 
     @property
     def _depth(self) -> int:
@@ -79,21 +76,12 @@ class HubPath(PosixPath):
 
     @property
     def _describing(self) -> list[str]:
-        return [*DESCRIPTION, *(CODE if self.parts[0] == TRUSTED else ())]
-
-    def is_absolute(self) -> bool:
-        return True
-
-    def resolve(self, strict: bool = False) -> "HubPath":
-        return self
+        return [*DESCRIPTION, *(CODE if self.parts[0] == f"{TRUSTED}:" else ())]
 
     def files(self) -> Mapping[str, HubFile]:
         """The files of the whole model by their names, those that nothing loads left out."""
         found = _listing(self.model, self.commit)
         return {name: file for name, file in found.items() if any(fnmatchcase(name, p) for p in self._patterns)}
-
-    def exists(self) -> bool:
-        return self.is_file() or self.is_dir()
 
     def is_file(self) -> bool:
         return self.inside in self.files()
@@ -115,9 +103,6 @@ class HubPath(PosixPath):
 
     def read_bytes(self) -> bytes:
         return self.fetched().read_bytes()
-
-    def read_text(self, encoding: str | None = None, errors: str | None = None) -> str:
-        return self.read_bytes().decode()
 
     def fetched(self, weights: bool = True) -> Path:
         """The same file or folder on this machine, downloaded once for all processes (huggingface_hub locks each file).

@@ -10,13 +10,13 @@ import fcntl
 import os
 import re
 import shutil
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from itertools import chain
 from pathlib import Path, PosixPath
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NoReturn, Self, cast
 
 import pyarrow.fs as pafs
 from pydantic import AfterValidator, BeforeValidator
@@ -34,18 +34,40 @@ CHUNK = 2**24
 BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
 
 
-class RemotePath(PosixPath):
-    """A file or folder in object storage; a folder is there while something is in it.
+class ElsewherePath(PosixPath):
+    """A file or folder that is not on this machine, by an address that begins with one of its schemes.
 
-    What is not defined here fails with TypeError, as does opening it as a local file. Where the storage fails, or
-    does not let in, OSError is raised.
+    What a subclass does not define fails with TypeError, as does opening it as a local file.
     """
 
+    schemes: ClassVar[Sequence[str]]
+
     def __str__(self) -> str:
-        return re.sub(f"^({'|'.join(SCHEMES)}):/", r"\1://", super().__str__())
+        return re.sub(f"^({'|'.join(map(re.escape, self.schemes))}):/", r"\1://", super().__str__())
 
     def __fspath__(self) -> NoReturn:
         raise TypeError(f"{self} is no path on this machine")
+
+    def is_absolute(self) -> bool:
+        return True
+
+    def resolve(self, strict: bool = False) -> Self:
+        return self
+
+    def exists(self) -> bool:
+        return self.is_file() or self.is_dir()
+
+    def read_text(self, encoding: str | None = None, errors: str | None = None) -> str:
+        return self.read_bytes().decode()
+
+
+class RemotePath(ElsewherePath):
+    """A file or folder in object storage; a folder is there while something is in it.
+
+    Where the storage fails, or does not let in, OSError is raised.
+    """
+
+    schemes = SCHEMES
 
     @property
     def key(self) -> str:
@@ -62,15 +84,6 @@ class RemotePath(PosixPath):
         """The bucket that it is in."""
         scheme, bucket, *_ = self.parts
         return store(scheme.removesuffix(":"), bucket)
-
-    def is_absolute(self) -> bool:
-        return True
-
-    def resolve(self, strict: bool = False) -> "RemotePath":
-        return self
-
-    def exists(self) -> bool:
-        return self.is_file() or self.is_dir()
 
     def is_file(self) -> bool:
         try:
@@ -137,9 +150,6 @@ class RemotePath(PosixPath):
             # Google compares the version, the others the e-tag; obstore takes no None.
             version = {key: value for key, value in found.meta.items() if key in ("e_tag", "version") and value}
             return found.bytes().to_bytes(), cast("UpdateVersion", version)
-
-    def read_text(self, encoding: str | None = None, errors: str | None = None) -> str:
-        return self.read_bytes().decode()
 
     def put(self, data: "Buffer | Path", mode: "PutMode" = "overwrite") -> None:
         """The whole file at once: a reader sees what was there before, or all of it.

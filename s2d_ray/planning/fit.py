@@ -6,7 +6,7 @@ from math import ceil
 from typing import Any, NamedTuple
 
 from s2d_ray.planning import disk
-from s2d_ray.planning.memory import WORKER_BYTES, engine_memory, least_workers, training_memory
+from s2d_ray.planning.memory import WORKER_BYTES, engine_memory, training_memory
 from s2d_ray.planning.shapes import Shape
 from s2d_ray.planning.sizing import GIB, Node
 from s2d_ray.recipes.recipe import AnyRecipe
@@ -80,9 +80,9 @@ def answering(name: str, engine: Engine, shape: Shape, node: Node, on_disk: floa
 
 def training(recipe: AnyRecipe, shape: Shape, node: Node) -> Stage:
     """Counted for all workers; what each takes where an elastic training is left with the fewest."""
-    train, fewest = recipe.train, least_workers(recipe.train)
+    train = recipe.train
     held = training_memory(shape, train)
-    on_disk = disk.training_disk(recipe, shape, ceil(fewest / node.gpus))
+    on_disk = disk.training_disk(recipe, shape, ceil(train.min_workers / node.gpus))
     return Stage(
         "train",
         gpus=train.max_workers,

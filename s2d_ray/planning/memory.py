@@ -12,6 +12,7 @@ from math import ceil
 from s2d_ray.planning.shapes import Shape
 from s2d_ray.planning.sizing import GIB
 from s2d_ray.recipes.sections import Engine, Train
+from s2d_ray.training.schedule import LOSS_LOGITS
 
 OPTIMIZER_BYTES = {"adamw": 12, "adamw_8bit": 6}
 """Per trained parameter: a float32 value and Adam's two moments, of four bytes or one (arXiv 2110.02861) each."""
@@ -19,8 +20,6 @@ OFFLOADED_BYTES = 6
 """Per trained parameter, beside the optimizer's state in the CPU's memory: its gradient, and that in float32."""
 QUANTIZED_BYTES = 0.516
 """Per parameter of a linear map in 4 bits, with its doubly quantized scales (Dettmers 2023, arXiv 2305.14314)."""
-LOSS_LOGITS = 2**25
-"""That exist at once in the loss, which is computed some tokens at a time."""
 LOGIT_BYTES = 16
 """Each, in the model's number format and in float32, with its probability and gradient."""
 GRADIENT_BUCKET = 500_000_000
@@ -59,7 +58,7 @@ class TrainingMemory:
 
 def training_memory(shape: Shape, train: Train) -> TrainingMemory:
     """With as few workers as the settings allow, and micro-batches as full as they may be."""
-    workers, stage = least_workers(train), train.zero_stage
+    workers, stage = train.min_workers, train.zero_stage
     element = 4 if train.dtype == "float32" else 2
     trained = trained_parameters(shape, train)
     held = _frozen_bytes(shape, train, element) + element * trained
@@ -80,11 +79,6 @@ def training_memory(shape: Shape, train: Train) -> TrainingMemory:
     )
 
 
-def least_workers(train: Train) -> int:
-    """Workers that an elastic training may be left with."""
-    return train.workers if isinstance(train.workers, int) else train.workers[0]
-
-
 def trained_parameters(shape: Shape, train: Train) -> float:
     """All of the model's, or those of the adapters: `rank` times inputs and outputs of each map that has one."""
     if train.lora is None:
@@ -97,7 +91,7 @@ def trained_parameters(shape: Shape, train: Train) -> float:
 
 def micro_batch_tokens(train: Train) -> int:
     """Tokens of a worker's fullest forward pass: by the limit, or as many as all its examples at their longest."""
-    examples = ceil(train.batch_size / least_workers(train))
+    examples = ceil(train.batch_size / train.min_workers)
     if train.micro_batch_tokens is None:
         return min(examples, train.micro_batch_size) * train.max_length
     # An example that is longer than the limit has a micro-batch to itself.

@@ -13,7 +13,7 @@ PLACED_OTHERWISE = {
     "distributed_executor_backend": "engine.pipeline_parallel above 1 for an engine on several nodes",
 }
 """Arguments of vLLM that decide about processes and GPUs → what to set instead."""
-Device = Literal["auto", "gpu", "cpu"]
+Device = Literal["gpu", "cpu"]
 Bundle = dict[str, float]
 """Resource of Ray (`CPU`, `GPU`) → amount, all of it on one node."""
 
@@ -42,7 +42,7 @@ class Engine(Strict):
     """For `scripted`: `module:function` of (messages, random generator), returning the model's text."""
     token_seconds: float = Field(0.0, ge=0)
     """For `scripted`: seconds that each generated token takes, `max_sequences` at once."""
-    device: Device = "auto"
+    device: Device | Literal["auto"] = "auto"
     """What engines compute with, in every stage and in serving. `auto`: GPUs where an engine is split over several,
     where vLLM's CUDA build is installed, and where the cluster has GPUs or its autoscaler can add some; else CPU.
     With `gpu` a run waits for GPUs, or ends where the cluster cannot have them; it never computes on CPUs instead."""
@@ -89,7 +89,7 @@ class Engine(Strict):
         """GPUs of one engine."""
         return self.tensor_parallel * self.pipeline_parallel
 
-    def bundles(self, device: Literal["gpu", "cpu"]) -> list[Bundle]:
+    def bundles(self, device: Device) -> list[Bundle]:
         """What Ray sets aside for one engine: on one node, or one GPU at a time where it may be on several."""
         if device == "cpu":
             return [{"CPU": self.cpus or 1}]
@@ -98,7 +98,7 @@ class Engine(Strict):
         return [{"CPU": 1, "GPU": self.gpus}]
 
     @model_validator(mode="after")
-    def _ordered(self) -> Self:
+    def _fits(self) -> Self:
         if self.min_engines > self.max_engines:
             raise ValueError(f"min_engines {self.min_engines} is more than max_engines {self.max_engines}")
         for name, instead in PLACED_OTHERWISE.items():
@@ -185,14 +185,12 @@ def _not_owned(extra: dict[str, Any]) -> dict[str, Any]:
 class Train(Strict):
     """Fine-tuning of the base model on the curated pairs, loss on the answer only."""
 
-    device: Device = "auto"
+    device: Device | Literal["auto"] = "auto"
     """What workers compute with. `auto`: GPUs, one each, where vLLM's CUDA build is installed, and where the cluster
     has GPUs or its autoscaler can add some; else CPU. `gpu` is waited for, or refused; never replaced by CPUs."""
-
     workers: Annotated[int | tuple[int, int], BeforeValidator(_worker_range)] = 1
-    """Training processes. `[min, max]` is elastic: as many as the cluster has room
-    for, fewer when a node is lost and more when one comes, each time from the last checkpoint. The batches stay the
-    same."""
+    """Training processes. `[min, max]` is elastic: as many as the cluster has room for, fewer when a node is lost and
+    more when one comes, each time from the last checkpoint. The batches stay the same."""
     zero_stage: Literal[0, 1, 2, 3] = 2
     """DeepSpeed ZeRO: what is sharded over the workers (1 optimizer, 2 and gradients, 3 and parameters)."""
     offload: Literal["none", "optimizer", "parameters"] = "none"
@@ -258,7 +256,7 @@ class Train(Strict):
         """Workers at least."""
         return self.workers if isinstance(self.workers, int) else self.workers[0]
 
-    def bundles(self, device: Literal["gpu", "cpu"], cores: int = 1) -> list[Bundle]:
+    def bundles(self, device: Device, cores: int = 1) -> list[Bundle]:
         """What Ray sets aside for the fewest workers, each on one node: a GPU, or so many cores."""
         own: Bundle = {"CPU": 1, "GPU": 1} if device == "gpu" else {"CPU": cores}
         return [own] * self.min_workers

@@ -37,7 +37,7 @@ from s2d_ray.serving.gateway import Gateway
 from s2d_ray.serving.http import build_app
 from s2d_ray.serving.prometheus import RayMetrics
 from s2d_ray.serving.responders import Confidence, Responder, Responders
-from s2d_ray.stages.placement import actor_options, engine_device
+from s2d_ray.stages.placement import engine_device, engine_options
 from s2d_ray.tasks.registry import load_task
 
 UNLIMITED = 100_000
@@ -106,13 +106,8 @@ def _place(engine: Engine) -> dict[str, Any]:
     if engine.kind == "scripted" and device == "cpu":
         return {"ray_actor_options": {"num_cpus": 0}}
     bundles = engine.bundles(device)
-    if len(bundles) == 1:
-        return {"ray_actor_options": actor_options(bundles[0])}
-    return {
-        "ray_actor_options": {"num_cpus": bundles[0]["CPU"], "num_gpus": 0},
-        "placement_group_bundles": bundles,
-        "placement_group_strategy": "PACK",
-    }
+    group = {"placement_group_bundles": bundles, "placement_group_strategy": "PACK"}
+    return {"ray_actor_options": engine_options(bundles)} | (group if len(bundles) > 1 else {})
 
 
 def _deployment(name: str, replica: type, served: Served) -> Any:

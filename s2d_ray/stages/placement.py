@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
-from typing import Any, Literal
+from typing import Any
 
 import ray
 from ray._private.ray_constants import DEBUG_AUTOSCALING_STATUS
@@ -20,10 +20,8 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from s2d_ray.devices import has_cuda_build
 from s2d_ray.errors import UserError
-from s2d_ray.recipes.sections import Bundle, Engine, Train
+from s2d_ray.recipes.sections import Bundle, Device, Engine, Train
 from s2d_ray.terminal import console
-
-Device = Literal["gpu", "cpu"]
 
 PATIENCE_SECONDS = 45.0
 """For a machine that fits to join a cluster that others run, where nothing says that one is coming."""
@@ -89,17 +87,25 @@ def engine_places(engine: Engine, device: Device, **options: Any) -> Iterator[di
 
     def placed() -> dict[str, Any]:
         groups.append(placement_group(bundles, strategy="PACK"))
-        return options | {"scheduling_strategy": PlacementGroupSchedulingStrategy(groups[-1], 0, True)}
+        return options | {
+            "scheduling_strategy": PlacementGroupSchedulingStrategy(
+                groups[-1], placement_group_bundle_index=0, placement_group_capture_child_tasks=True
+            )
+        }
 
     try:
-        if len(bundles) > 1:
-            # vLLM starts a worker in each bundle, which then has the bundle's GPU.
-            yield {"num_cpus": bundles[0]["CPU"], "num_gpus": 0, "ray_remote_args_fn": placed}
-        else:
-            yield {**actor_options(bundles[0]), "ray_remote_args_fn": lambda: options}
+        yield {**engine_options(bundles), "ray_remote_args_fn": placed if len(bundles) > 1 else lambda: options}
     finally:
         for group in groups:
             remove_placement_group(group)
+
+
+def engine_options(bundles: Sequence[Bundle]) -> dict[str, Any]:
+    """What an engine's actor asks for, in a placement group of these bundles if there are several.
+
+    vLLM then starts a worker in each, which has the bundle's GPU.
+    """
+    return actor_options(bundles[0] if len(bundles) == 1 else bundles[0] | {"GPU": 0})
 
 
 def actor_options(bundle: Bundle) -> dict[str, Any]:

@@ -115,6 +115,8 @@ def _fit(recipe: AnyRecipe, base: Model, sources: Sequence[Source], folder: Path
     gpu = require_training(settings, cores) == "gpu"
     # Torch's build for CPUs cannot use them.
     cuda = gpu and torch.backends.cuda.is_built()
+    if gpu and not cuda:
+        console.print("  workers hold GPUs but compute on CPUs: the installed build of torch is the one for CPUs")
 
     kept = [(s.distilled.path / "status=kept", s.max_examples) for s in sources if s.examples]
     system, path = filesystem(folder)

@@ -11,10 +11,8 @@ import torch
 from torch.nn.functional import cross_entropy
 from torch.utils.checkpoint import checkpoint
 
+from s2d_ray.training import schedule
 from s2d_ray.training.encoding import Packed
-
-CHUNK = 2**25
-"""Logits at most that are held in float32 at a time: 128 MiB."""
 
 
 class TargetLoss:
@@ -68,7 +66,7 @@ def _summed(
     def part(states: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         return cross_entropy(to_logits(states).float(), targets, reduction="sum")
 
-    tokens = max(1, CHUNK // vocabulary)
+    tokens = max(1, schedule.LOSS_LOGITS // vocabulary)
     if len(targets) <= tokens:
         return part(states, targets)
     parts = zip(states.split(tokens), targets.split(tokens), strict=True)

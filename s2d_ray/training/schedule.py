@@ -11,6 +11,8 @@ Schedule = Literal["linear", "cosine", "constant"]
 ORDER_VERSION = 2
 """To be counted up with every change of which examples a step has, so that no training goes on in another order than
 it began in."""
+LOSS_LOGITS = 2**25
+"""Logits at most that the loss holds in float32 at a time, of some tokens after the others: 128 MiB."""
 ROUNDS = 8
 """Of the shuffle: four make it hard to tell from a random one where there is much to shuffle, more where little."""
 

@@ -50,6 +50,12 @@ def test_a_finished_run_is_served_by_the_command_that_it_prints(tiny_model: Path
     [application] = yaml.safe_load(described.stdout.rpartition("exit code")[0])["applications"]
     assert application["args"] == {"recipe": str(recipe), "root": str(root), "overrides": []}
 
+    nowhere = subprocess.run(
+        [*COMMAND, *words[1:], "engine.device=gpu"], cwd=REPOSITORY, env=ENVIRONMENT, capture_output=True, text=True
+    )
+    assert exit_code(nowhere.stdout) == 1
+    assert "no room for an engine: that takes 1 CPU and 1 GPU on one node" in nowhere.stderr
+
     output = tmp_path / "output"
     with output.open("w") as file:
         serving = subprocess.Popen(

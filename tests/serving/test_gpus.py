@@ -1,23 +1,16 @@
 """Serving on a Ray that counts GPUs, the real engine computing on the CPU: who holds them, and who answers."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import ray
 
-from tests.gpus import GPUS, all_gpus_free, counted_gpus
+from tests.gpus import GPUS, all_gpus_free
 from tests.inference.test_vllm_engine import make_adapter
 from tests.serving.gateways import ask, served_recipe
 from tests.serving.test_serve import ADDRESS, deployed
 
 pytestmark = [pytest.mark.ray, pytest.mark.engine]
-
-
-@pytest.fixture(scope="module")
-def ray_with_gpus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with counted_gpus(tmp_path_factory.mktemp("logs")):
-        yield
 
 
 @pytest.mark.parametrize(

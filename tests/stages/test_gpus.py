@@ -1,22 +1,15 @@
 """A Ray that counts GPUs, under which the real engine computes on the CPU: who asks for how many, and gets them."""
 
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from s2d_ray.data.files import read_json, read_rows
-from tests.gpus import all_gpus_free, counted_gpus, watching
+from tests.gpus import all_gpus_free, watching
 from tests.stages.runs import ids, run_here, write_corpus, write_recipe
 
 pytestmark = [pytest.mark.ray, pytest.mark.engine]
-
-
-@pytest.fixture(scope="module")
-def ray_with_gpus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with counted_gpus(tmp_path_factory.mktemp("logs")):
-        yield
 
 
 @pytest.mark.parametrize(

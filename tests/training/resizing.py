@@ -106,7 +106,7 @@ def _train(case: Case, model: Path, pairs: Path, half: Path | None, output: Path
     from deepspeed.accelerator import get_accelerator
     from transformers import AutoTokenizer
 
-    from s2d_ray.training import loss
+    from s2d_ray.training import schedule
     from s2d_ray.training.export import Export
     from s2d_ray.training.job import Pairs, TrainJob, load_pairs
     from s2d_ray.training.trainer import Trainer
@@ -115,7 +115,7 @@ def _train(case: Case, model: Path, pairs: Path, half: Path | None, output: Path
     if case.train["dtype"] == "float16":
         # Few CPUs are fast at it, which is all that DeepSpeed asks; torch computes in it on every one.
         get_accelerator().is_fp16_supported = lambda: True
-    loss.CHUNK = case.chunk
+    schedule.LOSS_LOGITS = case.chunk
     job = TrainJob(recipe(model, **case.train).train, 0, model, False, [Pairs([pairs], None)], output)
     tokenizer = AutoTokenizer.from_pretrained(model)
     trainer = Trainer(job, load_pairs(job, tokenizer), STEPS)

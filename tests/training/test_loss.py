@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from s2d_ray.planning import memory
 from s2d_ray.recipes.sections import Lora
 from s2d_ray.training.encoding import Encoded, pack
 
@@ -23,7 +22,7 @@ VOCABULARY = 384
 @pytest.fixture
 def two_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
     """The logits of no more tokens may be held at a time."""
-    monkeypatch.setattr("s2d_ray.training.loss.CHUNK", 2 * VOCABULARY)
+    monkeypatch.setattr("s2d_ray.training.schedule.LOSS_LOGITS", 2 * VOCABULARY)
 
 
 def llama(folder: Path, attention: str | None = None, dtype: str = "float32") -> Any:
@@ -137,9 +136,3 @@ def test_only_a_few_logits_are_held_in_float32_at_a_time(capped: bool, two_token
     with Watch():  # type: ignore[no-untyped-call]
         loss(model, pack(EXAMPLES)).backward()
     assert max(seen) == 2
-
-
-def test_the_planner_counts_as_many_logits_as_are_held() -> None:
-    from s2d_ray.training import loss
-
-    assert memory.LOSS_LOGITS == loss.CHUNK
