@@ -17,7 +17,7 @@ from tests.faults.nodes import CPUS, below, each_once, wait_for
 from tests.faults.test_nodes import ENGINE
 from tests.heads import free_port
 from tests.serving.gateways import ask
-from tests.stages.runs import COMMAND, REPOSITORY, exit_code, finished, run, start, write_corpus, write_recipe
+from tests.stages.runs import COMMAND, PATIENCE, REPOSITORY, exit_code, finished, run, start, write_corpus, write_recipe
 
 pytestmark = pytest.mark.ray
 GPUS = 2
@@ -87,7 +87,7 @@ def test_what_no_machine_can_hold_is_refused_within_a_minute(
         run(["run", recipe, "--until", "curate"], tmp_path, **two_groups.environment)
     asked = time.monotonic()
     printed = start(["run", recipe, override, "train.batch_size=8"], tmp_path, **two_groups.environment)
-    output = printed.communicate()[0]
+    output = printed.communicate(timeout=PATIENCE)[0]
     assert exit_code(output) == 1
     assert said in output
     # Ray takes some seconds to be joined.

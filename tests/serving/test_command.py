@@ -51,7 +51,12 @@ def test_a_finished_run_is_served_by_the_command_that_it_prints(tiny_model: Path
     assert application["args"] == {"recipe": str(recipe), "root": str(root), "overrides": []}
 
     nowhere = subprocess.run(
-        [*COMMAND, *words[1:], "engine.device=gpu"], cwd=REPOSITORY, env=ENVIRONMENT, capture_output=True, text=True
+        [*COMMAND, *words[1:], "engine.device=gpu"],
+        cwd=REPOSITORY,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     assert exit_code(nowhere.stdout) == 1
     assert "no room for an engine: that takes 1 CPU and 1 GPU on one node" in nowhere.stderr

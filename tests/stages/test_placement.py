@@ -13,7 +13,7 @@ from s2d_ray.recipes.sections import Engine, Train
 from s2d_ray.stages.cluster import joined
 from s2d_ray.stages.placement import PATIENCE_SECONDS, can_hold, engine_device, require_training, training_device
 from tests.faults.nodes import STORE_BYTES
-from tests.stages.runs import exit_code, ids, run_here, start, write_corpus, write_recipe
+from tests.stages.runs import PATIENCE, exit_code, ids, run_here, start, write_corpus, write_recipe
 
 pytestmark = pytest.mark.ray
 SCRIPTED = {"kind": "scripted", "script": "tests.scripts:oracle", "device": "gpu"}
@@ -88,7 +88,7 @@ def test_a_machine_alone_says_at_once_what_it_cannot_hold_and_never_takes_cpus_i
         process = start(
             ["run", str(recipe), override, "train.dtype=float32", "engine.dtype=float32"], tmp_path / folder
         )
-        printed, _ = process.communicate()
+        printed, _ = process.communicate(timeout=PATIENCE)
         assert exit_code(printed) == 1
         assert f"no room for an engine: that takes {said}; the largest node here has " in printed
         assert time.monotonic() - asked < PATIENCE_SECONDS, "a machine alone gets no others to wait for"
