@@ -54,6 +54,11 @@ class RunFolders:
         return self.base / "evaluation"
 
     @property
+    def validation(self) -> Path:
+        """The base's and the distilled model's answers to the prompts that decide about a further round."""
+        return self.base / "validation"
+
+    @property
     def report(self) -> Path:
         """report.json, report.md and report.html."""
         return self.base / "report"

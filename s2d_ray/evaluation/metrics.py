@@ -200,6 +200,19 @@ def compare(answers: Sequence[Answer], first: str, second: str, task: Task) -> d
     return results
 
 
+def compare_changes(answers: Sequence[Answer], first: str, second: str, task: Task) -> Paired | None:
+    """Share of the prompts that arm `first` answers otherwise in a perturbed form, minus that of `second`.
+
+    On the prompts that both answer in some form; None where there are none.
+    """
+    ours, theirs = (
+        {a.key: change for a in answers if a.arm == arm and (change := changes(a, task)) is not None}
+        for arm in (first, second)
+    )
+    both = [key for key in ours if key in theirs]
+    return paired([ours[key] for key in both], [theirs[key] for key in both]) if both else None
+
+
 def subsets_of(answers: Iterable[Answer]) -> list[str]:
     """Every subset by name, then `all`."""
     return [*sorted({a.subset for a in answers} - {ALL}), ALL]

@@ -1,9 +1,11 @@
 """Does this task distil? A conclusion that the figures force, in one sentence that carries them.
 
-Not every task does (step-by-step arithmetic did not in the paper), and then System 2 has to stay.
+Not every task does (step-by-step arithmetic did not in the paper), and then System 2 has to stay; and where System 2
+answers no better than System 1 there is nothing to distil, however well the distilled model follows it.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 from s2d_ray.display.formatting import percent, points, tokens
@@ -13,14 +15,23 @@ from s2d_ray.evaluation.statistics import Paired
 TOKEN_SHARE = 0.5
 """Largest share of System 2's generated tokens that still counts as a saving."""
 
-Conclusion = Literal["distils", "partly", "does not distil: keep System 2", "nothing to distil: keep System 1"]
+Conclusion = Literal[
+    "distils",
+    "partly",
+    "does not distil: keep System 2",
+    "nothing to distil: keep System 1",
+    "open: more held-out prompts are needed",
+]
 KEEP_SYSTEM2: Conclusion = "does not distil: keep System 2"
 KEEP_SYSTEM1: Conclusion = "nothing to distil: keep System 1"
+OPEN: Conclusion = "open: more held-out prompts are needed"
+USEFUL: Sequence[Conclusion] = ("distils", "partly")
+"""Conclusions under which the distilled model is of use."""
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """The three arms that decide, on the same prompts."""
+    """The three arms on the prompts that decide, and what must not get worse."""
 
     base: Score
     teacher: Score
@@ -28,6 +39,13 @@ class Evidence:
     student_vs_teacher: Paired
     student_vs_base: Paired
     teacher_vs_base: Paired
+    changes: Paired | None = None
+    """Share of the prompts that the student answers otherwise in a perturbed form, minus System 2's; None where none
+    is perturbed."""
+    others: Mapping[str, Paired] = field(default_factory=dict[str, Paired])
+    """Each subset that does not decide → the student there, minus the arm that it must not fall below."""
+    lost: Sequence[str] = ()
+    """What got worse that the task does not measure, a clause each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,45 +59,76 @@ class Verdict:
     """A sentence each."""
 
 
-def judge(evidence: Evidence, margin: float) -> Verdict:
-    """The verdict on the distilled model.
+def judge(evidence: Evidence, margin: float, where: str = "") -> Verdict:
+    """The verdict on the distilled model; `where` names the prompts that decide, if not all do.
 
-    It distils where the whole interval of its difference to System 2 lies above `-margin` (a share), it generates
-    at most half of System 2's tokens, and is as consistent where the prompt is perturbed. It does not where the
-    whole interval lies below, and it is not better than System 1 either. Everything between, too few prompts to
-    tell included, is partly. Where it does not distil, or only partly, and System 2 is not better than System 1
-    either, there is nothing to distil.
+    It distils where System 2 or the distilled model is better than System 1 by more than chance, the whole intervals
+    of the distilled model's difference to System 2 and to System 1 lie above `-margin` (a share), it generates at most
+    half of System 2's tokens, is as consistent where the prompt is perturbed, and nothing else got worse. It does not
+    where its whole interval lies below System 2's margin, and it is not better than System 1 either. There is nothing
+    to distil where neither beats System 1 and both intervals end below `margin`. Where too few prompts leave that open
+    the verdict is open, or partly if the distilled model is better than System 1 all the same.
     """
     conclusion, why = _conclude(evidence, margin)
-    return Verdict(conclusion, f"{why}: {_figures(evidence, margin)}.", tuple(_caveats(evidence)))
+    unsaid = [f"The distilled model {clause}." for clause in _shortfalls(evidence, margin) if clause not in why]
+    caveats = unsaid if conclusion in USEFUL else []
+    return Verdict(conclusion, f"{why}: {_figures(evidence, margin, where)}.", (*caveats, *_caveats(evidence, margin)))
 
 
-def untrained(reason: str) -> Verdict:
+def untrained(reason: str, teacher_vs_base: Paired, margin: float) -> Verdict:
     """The verdict where there was nothing to train on: `reason` is a sentence that says why."""
-    return Verdict(KEEP_SYSTEM2, reason, ())
+    if is_gain(teacher_vs_base):
+        return Verdict(KEEP_SYSTEM2, reason, ())
+    return Verdict(KEEP_SYSTEM1 if teacher_vs_base.high <= margin else OPEN, reason, (_NO_GAIN,))
 
 
 def _conclude(evidence: Evidence, margin: float) -> tuple[Conclusion, str]:
-    difference, gain = evidence.student_vs_teacher, evidence.student_vs_base
-    as_well = difference.low >= -margin
-    level = f"The distilled model answers {'better than' if _is_gain(difference) else 'as well as'} System 2"
-    if as_well and _saves(evidence):
-        level += " and generates at most half of its tokens"
-        change = _changes_more(evidence)
-        return ("partly", f"{level}, but {change}") if change else ("distils", level)
-    if not (_is_gain(gain) or _is_gain(evidence.teacher_vs_base)):
-        return KEEP_SYSTEM1, "Neither System 2 nor the distilled model beats System 1 by more than chance"
-    if as_well:
-        return "partly", f"{level} but does not halve its tokens"
-    if difference.high >= -margin:
-        return "partly", "Too few prompts to tell whether the distilled model answers as well as System 2"
-    if _is_gain(gain):
-        return "partly", "The distilled model beats System 1 but falls short of System 2"
-    return KEEP_SYSTEM2, "The distilled model falls short of System 2 and does not beat System 1"
+    to_teacher, to_base = evidence.student_vs_teacher, evidence.student_vs_base
+    gain = is_gain(to_base)
+    if not (gain or is_gain(evidence.teacher_vs_base)):
+        if max(to_base.high, evidence.teacher_vs_base.high) <= margin:
+            return KEEP_SYSTEM1, "Neither System 2 nor the distilled model is better than System 1"
+        return OPEN, "Too few prompts to tell whether System 2 or the distilled model is better than System 1"
+    if to_teacher.high < -margin:
+        if gain:
+            return "partly", "The distilled model beats System 1 but falls short of System 2"
+        return KEEP_SYSTEM2, "The distilled model falls short of System 2 and does not beat System 1"
+    if to_teacher.low < -margin:
+        unknown = "too few prompts to tell whether the distilled model answers as well as System 2"
+        return ("partly", f"Better than System 1, but {unknown}") if gain else (OPEN, f"T{unknown[1:]}")
+    level = f"The distilled model answers {'better than' if is_gain(to_teacher) else 'as well as'} System 2"
+    if not gain and to_base.low < -margin:
+        return OPEN, f"{level}, but there are too few prompts to tell whether it falls below System 1"
+    if shortfalls := _shortfalls(evidence, margin):
+        return "partly", f"{level}, but {' and '.join(shortfalls)}"
+    return "distils", f"{level} and generates at most half of its tokens"
 
 
-def _is_gain(difference: Paired) -> bool:
+def is_gain(difference: Paired) -> bool:
+    """Whether the first arm is better by more than chance."""
     return difference.significant and difference.difference > 0
+
+
+def _shortfalls(evidence: Evidence, margin: float) -> list[str]:
+    """What keeps a model that answers as well as System 2 from replacing it, a clause each."""
+    found = [] if _saves(evidence) else ["does not halve its tokens"]
+    changes = evidence.changes
+    if changes is not None and _worse(-changes.difference, changes, margin):
+        ours, theirs = evidence.student.inconsistent, evidence.teacher.inconsistent
+        assert ours is not None and theirs is not None
+        figures = f"{percent(ours.value)}% against {percent(theirs.value)}%"
+        found.append(f"changes its answer more often where a perturbation must not ({figures})")
+    found += [
+        f"gets worse on {name} ({points(d.difference)} points)"
+        for name, d in evidence.others.items()
+        if _worse(d.difference, d, margin)
+    ]
+    return [*found, *evidence.lost]
+
+
+def _worse(difference: float, compared: Paired, margin: float) -> bool:
+    """Whether a difference is a loss of more than the margin, and no chance."""
+    return compared.significant and difference < -margin
 
 
 def _saves(evidence: Evidence) -> bool:
@@ -87,34 +136,37 @@ def _saves(evidence: Evidence) -> bool:
     return ours is not None and theirs is not None and ours <= TOKEN_SHARE * theirs
 
 
-def _changes_more(evidence: Evidence) -> str:
-    """Where the distilled model is less consistent under perturbation than System 2: by how much, else empty."""
-    ours, theirs = evidence.student.inconsistent, evidence.teacher.inconsistent
-    if ours is None or theirs is None or ours.low <= theirs.high:
-        return ""
-    figures = f"{percent(ours.value)}% against {percent(theirs.value)}%"
-    return f"changes its answer more often where a perturbation must not ({figures})"
-
-
-def _figures(evidence: Evidence, margin: float) -> str:
+def _figures(evidence: Evidence, margin: float, where: str) -> str:
     d = evidence.student_vs_teacher
     return (
         f"{percent(evidence.student.accuracy)}% against {percent(evidence.teacher.accuracy)}% for System 2 "
-        f"and {percent(evidence.base.accuracy)}% for System 1 on {d.n} prompts "
+        f"and {percent(evidence.base.accuracy)}% for System 1 on {d.n} prompts{f' of {where}' if where else ''} "
         f"(difference to System 2 {points(d.difference)} points, 95% interval {points(d.low)} to {points(d.high)}, "
         f"margin {points(-margin)}), with {_tokens(evidence.student)} generated tokens per answer "
         f"instead of {_tokens(evidence.teacher)}"
     )
 
 
-def _caveats(evidence: Evidence) -> list[str]:
+_NO_GAIN = "System 2 itself does not beat System 1 here by more than chance."
+
+
+def _caveats(evidence: Evidence, margin: float) -> list[str]:
     caveats = []
     if evidence.student.scored_against == "teacher":
         caveats.append("There are no references: accuracy here is agreement with System 2, right or wrong.")
-    elif not _is_gain(evidence.teacher_vs_base):
-        caveats.append("System 2 itself does not beat System 1 here by more than chance.")
+    elif not is_gain(evidence.teacher_vs_base):
+        caveats.append(_NO_GAIN)
     if evidence.student_vs_base.significant and evidence.student_vs_base.difference < 0:
         caveats.append("The distilled model is worse than plain System 1 here.")
+    unsure = [
+        f"{name} ({points(d.low)} to {points(d.high)})"
+        for name, d in evidence.others.items()
+        if d.low < -margin and not _worse(d.difference, d, margin)
+    ]
+    if unsure:
+        caveats.append(
+            f"Too few prompts to rule out a loss of more than {100 * margin:g} points on {' and '.join(unsure)}."
+        )
     return caveats
 
 

@@ -38,7 +38,8 @@ class Settings(Strict):
     rounds: int = Field(1, ge=1)
     """Distillations at most, one on top of the other: the distilled model of a round is the base model of the
     next, in `round-2/`, `round-3/`, … of the results folder. A round that gains nothing is the last: one whose
-    distilled model is not significantly better than its base, over all held-out prompts of any part."""
+    distilled model is not significantly better than its base, on the prompts of any part that are held out for that
+    alone (the task's `valid_share`, `valid_items` or `valid_cities`)."""
     engine: Engine = Engine()
     generate: Generate = Generate()
     curate: Curate = Curate()

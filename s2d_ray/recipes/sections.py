@@ -297,6 +297,12 @@ class Evaluate(Strict):
     """Held-out prompts per subset at most; unset uses all."""
     margin: float = Field(0.05, ge=0, le=1)
     """How far distilled System 1 may fall below System 2 and still count as not worse (a share)."""
+    decides: tuple[str, ...] | None = None
+    """Subsets on which the verdict is decided, such as `[biased]`; the others must not get worse by more than
+    `margin`. Unset: those that the task names; where it names none, or for `[]`, all prompts decide."""
+    seeds: int = Field(1, ge=1)
+    """Trainings of each arm, every one with an order and adapters of its own. The first is the model that is served
+    and that the verdict is about; the report shows how far the others are from it."""
     examples: int = Field(10, ge=0)
     """Prompts shown in the report with what each arm answered."""
 

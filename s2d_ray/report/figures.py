@@ -1,15 +1,27 @@
 """What a report says of the answers to the held-out prompts: comparisons, verdicts, and what to know about them."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from s2d_ray.arms import CONTROLS, is_further, label
 from s2d_ray.data.records import Row
 from s2d_ray.display.formatting import percent
 from s2d_ray.evaluation.cascade import calibrate, curve, trials
-from s2d_ray.evaluation.metrics import ALL, Answer, ArmScores, Score, compare
+from s2d_ray.evaluation.metrics import (
+    ALL,
+    Answer,
+    ArmScores,
+    Score,
+    answer_of,
+    compare,
+    compare_changes,
+    score_arms,
+    subsets_of,
+)
 from s2d_ray.evaluation.statistics import Paired
 from s2d_ray.evaluation.verdict import Evidence, Verdict, judge, untrained
 from s2d_ray.recipes.recipe import Recipe
+from s2d_ray.recipes.sections import Evaluate
 from s2d_ray.recipes.serve import Cascade
 from s2d_ray.report.published import reported_for
 from s2d_ray.report.schema import CalibratedCascade, PaperFigure, PaperResults
@@ -39,32 +51,75 @@ def compare_arms(arms: Scores, answers: Sequence[Answer], task: Task) -> Compari
     }
 
 
+def validation_gain(rows: Iterable[Row], task: Task) -> Paired | None:
+    """The student minus the base on the prompts that decide about a further round, from rows of schema `ANSWERS`."""
+    answers = [answer_of(row, task) for row in rows]
+    if "student" not in {answer.arm for answer in answers}:
+        return None
+    return compare(answers, "student", "base", task)[ALL]
+
+
 def metric_of(arms: Scores, task: Task) -> str:
     """What accuracy is called."""
     against = arms["base"].subsets[ALL].scored_against
     return "agreement with System 2" if against == "teacher" else task.metric
 
 
-def verdicts(
-    arms: Scores, comparisons: Comparisons, margin: float, untrained_arms: Mapping[str, str]
-) -> dict[str, Verdict]:
-    """The verdict over all prompts and, where there was anything to train on, of each subset."""
-    if "student" in untrained_arms:
-        return {ALL: untrained(untrained_arms["student"])}
-    return {
-        subset: judge(
-            Evidence(
-                base=arms["base"].subsets[subset],
-                teacher=arms["teacher"].subsets[subset],
-                student=arms["student"].subsets[subset],
-                student_vs_teacher=comparisons["student_vs_teacher"][subset],
-                student_vs_base=comparisons["student_vs_base"][subset],
-                teacher_vs_base=comparisons["teacher_vs_base"][subset],
-            ),
-            margin,
-        )
-        for subset in comparisons["student_vs_teacher"]
-    }
+def conclude(
+    answers: Sequence[Answer], task: Task, settings: Evaluate, untrained_why: str | None, lost: Sequence[str] = ()
+) -> Verdict:
+    """The verdict, from the core arms' answers.
+
+    `untrained_why` is a sentence where there is no student; `lost` what got worse that the task does not measure, a
+    clause each.
+    """
+    decides = deciding(task, settings)
+    at_stake = [answer for answer in answers if not decides or answer.subset in decides]
+    if untrained_why:
+        return untrained(untrained_why, compare(at_stake, "teacher", "base", task)[ALL], settings.margin)
+    spared = [name for name in subsets_of(answers) if decides and name not in (*decides, ALL)]
+    others = {name: _against_standard(_of(answers, name), name, task) for name in spared}
+    evidence = replace(_evidence(at_stake, task), others=others, lost=lost)
+    return judge(evidence, settings.margin, " and ".join(decides))
+
+
+def conclude_by_subset(answers: Sequence[Answer], task: Task, settings: Evaluate) -> dict[str, Verdict]:
+    """The verdict of each subset, and of all prompts, as if these alone decided.
+
+    Empty where there is one subset, or no student.
+    """
+    subsets = subsets_of(answers)
+    if len(subsets) <= 2 or "student" not in {answer.arm for answer in answers}:
+        return {}
+    return {name: judge(_evidence(_of(answers, name), task), settings.margin) for name in subsets}
+
+
+def deciding(task: Task, settings: Evaluate) -> Sequence[str]:
+    """The subsets on which the verdict is decided; none where all prompts decide."""
+    return task.decides if settings.decides is None else settings.decides
+
+
+def _of(answers: Sequence[Answer], subset: str) -> list[Answer]:
+    return [answer for answer in answers if subset in (ALL, answer.subset)]
+
+
+def _against_standard(answers: Sequence[Answer], subset: str, task: Task) -> Paired:
+    """The student on a subset that does not decide, minus the arm that it must not fall below there."""
+    return compare(answers, "student", "teacher" if subset in task.echoed else "base", task)[ALL]
+
+
+def _evidence(answers: Sequence[Answer], task: Task) -> Evidence:
+    """What the core arms did on all these prompts."""
+    arms = score_arms(answers, task)
+    return Evidence(
+        base=arms["base"].subsets[ALL],
+        teacher=arms["teacher"].subsets[ALL],
+        student=arms["student"].subsets[ALL],
+        student_vs_teacher=compare(answers, "student", "teacher", task)[ALL],
+        student_vs_base=compare(answers, "student", "base", task)[ALL],
+        teacher_vs_base=compare(answers, "teacher", "base", task)[ALL],
+        changes=compare_changes(answers, "student", "teacher", task),
+    )
 
 
 def of_majorities(by_samples: Mapping[int, Scores]) -> dict[str, dict[int, Score]]:

@@ -12,6 +12,7 @@ from s2d_ray.data.files import write_json, write_text
 from s2d_ray.data.folders import RunFolders
 from s2d_ray.evaluation.metrics import ALL
 from s2d_ray.evaluation.statistics import Paired
+from s2d_ray.evaluation.verdict import is_gain
 from s2d_ray.recipes.recipe import AnyRecipe
 from s2d_ray.report.render import overview_html, overview_markdown
 from s2d_ray.report.schema import Overview, OverviewLine, Report, Rounds, read_report
@@ -54,8 +55,11 @@ def reports_of(parts: RoundFolders) -> dict[str, Report]:
 
 
 def gained(reports: Iterable[Report]) -> bool:
-    """Whether a round's distilled model is significantly better than its base model on some part."""
-    return any(gain.significant and gain.difference > 0 for gain in map(_gain, reports) if gain)
+    """Whether a round's distilled model is significantly better than its base model on some part.
+
+    By the prompts held out for that alone: rounds that were chosen by what the reports are of would flatter them.
+    """
+    return any(is_gain(report.validation) for report in reports if report.validation)
 
 
 def _gain(report: Report) -> Paired | None:

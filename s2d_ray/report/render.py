@@ -12,11 +12,12 @@ from s2d_ray.arms import LABELS, is_further, label
 from s2d_ray.display import plots
 from s2d_ray.display.pages import environment
 from s2d_ray.evaluation.metrics import ALL
+from s2d_ray.evaluation.verdict import OPEN
 from s2d_ray.report.schema import CalibratedCascade, Overview, Report
 
 POINTS = 12
 """Of a curve, in a table."""
-TONES = {"distils": "good", "partly": "mixed"}
+TONES = {"distils": "good", "partly": "mixed", OPEN: "mixed"}
 
 
 def html_page(report: Report) -> str:
@@ -75,6 +76,7 @@ def _shown(report: Report) -> dict[str, Any]:
         "measure": _title(report.metric),
         "agreement": scores.subsets[ALL].scored_against == "teacher",
         "ALL": ALL,
+        "headline": report.decides[0] if len(report.decides) == 1 else ALL,
     }
 
 

@@ -7,8 +7,8 @@ from s2d_ray.arms import CORE_ARMS
 from s2d_ray.data.files import read_rows, write_json, write_text
 from s2d_ray.data.folders import RunFolders
 from s2d_ray.data.manifests import EvaluationManifest
-from s2d_ray.evaluation.metrics import ALL, answer_of, majorities, score_arms, subsets_of
-from s2d_ray.evaluation.verdict import KEEP_SYSTEM1, KEEP_SYSTEM2
+from s2d_ray.evaluation.metrics import answer_of, majorities, score_arms, subsets_of
+from s2d_ray.evaluation.verdict import USEFUL
 from s2d_ray.recipes.recipe import Recipe
 from s2d_ray.report import account, figures
 from s2d_ray.report.examples import choose, examples
@@ -44,10 +44,9 @@ def make_report(recipe: Recipe, task: Task, folders: RunFolders) -> Report:
     }
     comparisons = figures.compare_arms(arms, answers, task)
     by_samples = majorities(answers, recipe.evaluate.samples, task)
-    verdicts = figures.verdicts(arms, comparisons, recipe.evaluate.margin, untrained)
-    verdict = verdicts.pop(ALL)
+    verdict = figures.conclude(answers, task, recipe.evaluate, untrained.get("student"))
     # Few tokens for wrong answers are no savings.
-    useful = verdict.verdict not in (KEEP_SYSTEM1, KEEP_SYSTEM2)
+    useful = verdict.verdict in USEFUL
     rule = recipe.serve.cascade if "student" in arms else None
     chosen = choose(answers, recipe.evaluate.examples)
     return Report(
@@ -57,13 +56,15 @@ def make_report(recipe: Recipe, task: Task, folders: RunFolders) -> Report:
         method=recipe.method.name,
         metric=figures.metric_of(arms, task),
         verdict=verdict,
-        verdict_by_subset=verdicts,
+        decides=tuple(figures.deciding(task, recipe.evaluate)),
+        verdict_by_subset=figures.conclude_by_subset(answers, task, recipe.evaluate),
         arms=arms,
         perturbations=tuple(sorted({name for answer in answers for name in answer.variants})),
         majority=figures.of_majorities(by_samples) if recipe.evaluate.samples > 1 else {},
         reported=figures.paper_results(recipe, by_samples[1]),
         cascade=figures.calibrated(rule, read_rows(folders.evaluation), task) if rule else None,
         comparisons=comparisons,
+        validation=figures.validation_gain(read_rows(folders.validation), task),
         notes=tuple(figures.notes(arms, subsets_of(answers), untrained)),
         prompts=account.outcomes(folders),
         vote_shares=account.vote_shares(folders),

@@ -23,7 +23,7 @@ from s2d_ray.recipes.strict import Strict, parse
 from s2d_ray.report.ledger import Ledger
 from s2d_ray.report.published import Figure, Mark
 
-VERSION = 2
+VERSION = 3
 
 
 class PromptCounts(Strict):
@@ -159,7 +159,7 @@ class VersionedPage(Strict):
 
     model_config = ConfigDict(json_schema_serialization_defaults_required=True)
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
     """A reader refuses any other."""
 
 
@@ -177,9 +177,12 @@ class Report(VersionedPage):
     metric: str
     """What accuracy is called here."""
     verdict: Verdict
-    """Over all prompts."""
+    """On the prompts that decide."""
+    decides: tuple[str, ...]
+    """Subsets of the prompts that decide; empty where all do."""
     verdict_by_subset: Mapping[str, Verdict]
-    """Empty where there is one subset, or nothing was trained: a mixture can hide either way."""
+    """Subset, and `all` → the verdict as if these prompts alone decided. Empty where there is one subset, or nothing
+    was trained."""
     arms: Mapping[str, ArmScores]
     """In the order of the tables; without those for which curation kept nothing."""
     perturbations: tuple[str, ...]
@@ -192,6 +195,9 @@ class Report(VersionedPage):
     """None where the recipe asks for none, or there is no student."""
     comparisons: Mapping[str, Mapping[str, Paired]]
     """`<first>_vs_<second>` → subset → first minus second."""
+    validation: Paired | None
+    """By which a further round is run or not: the student minus the base on prompts held out for that alone, of which
+    no other figure is. None where one round is run, or there is no student."""
     notes: tuple[str, ...]
     """What a reader of the tables has to know."""
     prompts: PromptCounts
@@ -230,7 +236,7 @@ class OverviewLine(Strict):
     metric: str
     """What accuracy is called here."""
     verdict: Conclusion
-    """Over all prompts."""
+    """On the prompts that decide."""
     reason: str
     """The sentence behind it."""
     corpus: int

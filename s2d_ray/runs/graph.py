@@ -88,6 +88,8 @@ class PlannedPart:
     base_arms: Mapping[str, Method]
     """The arms of the base model in evaluation: itself, the teacher and further System 2 methods."""
     evaluation: Artifact[EvaluationManifest]
+    validation: Artifact[EvaluationManifest] | None
+    """Of the base and the distilled model alone, on prompts that no report is of; None where one round is run."""
 
     def label(self, stage: str, arm: str = "student") -> str:
         """How its stage is called in front of a person."""
@@ -149,7 +151,7 @@ class Plan:
             "generate": [b.candidates for b in branches if b.generates],
             "curate": [b.distilled for b in branches],
             "train": [t.model for t in self.trainings],
-            "evaluate": [part.evaluation for part in self.parts],
+            "evaluate": [made for part in self.parts for made in (part.evaluation, part.validation) if made],
             "report": [],
         }
         return made[stage]
@@ -159,8 +161,10 @@ class _Prompts(NamedTuple):
     """The prompts of a part, which all rounds share."""
 
     corpus: Artifact[CorpusManifest]
-    held_out: str
-    """Digest of the held-out prompts."""
+    test: str
+    """Digest of the held-out prompts that the report is of."""
+    valid: str | None
+    """Digest of those that decide about a further round; None where there is none."""
 
 
 def make_plans(resolved: ResolvedRecipe, folders: RunFolders, anew: bool = False) -> list[Plan]:
@@ -174,6 +178,7 @@ def make_plans(resolved: ResolvedRecipe, folders: RunFolders, anew: bool = False
         name: _Prompts(
             ingested(part.recipe, part.task, folders.part(name).prompts),
             held_out_digest(held_out(part.recipe, part.task)),
+            held_out_digest(held_out(part.recipe, part.task, "valid")) if recipe.rounds > 1 else None,
         )
         for name, part in resolved.parts.items()
     }
@@ -208,23 +213,38 @@ def _plan(
         for of_parts in zip(*branches.values(), strict=True)
     ]
     parts = [
-        PlannedPart(
-            name,
-            part.recipe,
-            part.task,
-            folders.part(name),
-            prompts[name].corpus,
-            branches[name],
-            part.base_arms,
-            Artifact(
-                folders.part(name).evaluation,
-                _evaluation_inputs(part.recipe, base, trainings, prompts[name].held_out),
-                EvaluationManifest,
-            ),
-        )
+        _plan_part(part, folders.part(name), base, trainings, prompts[name], branches[name], name)
         for name, part in resolved.parts.items()
     ]
     return Plan(number, recipe, folders, base, parts, trainings, earlier)
+
+
+def _plan_part(
+    part: ResolvedPart,
+    folders: RunFolders,
+    base: Model,
+    trainings: Sequence[Training],
+    prompts: _Prompts,
+    branches: Sequence[Branch],
+    name: str,
+) -> PlannedPart:
+    recipe, methods = part.recipe, base_arms(part.recipe)
+    evaluation = _evaluation_inputs(recipe, base, methods, trainings, prompts.test)
+    validation = None
+    if prompts.valid is not None:
+        inputs = _evaluation_inputs(recipe, base, {"base": SYSTEM1}, trainings[:1], prompts.valid)
+        validation = Artifact(folders.validation, inputs, EvaluationManifest)
+    return PlannedPart(
+        name,
+        recipe,
+        part.task,
+        folders,
+        prompts.corpus,
+        branches,
+        part.base_arms,
+        Artifact(folders.evaluation, evaluation, EvaluationManifest),
+        validation,
+    )
 
 
 def candidates_artifact(
@@ -332,11 +352,13 @@ def _but_later_defaults(section: Train | Lora, exclude: set[str] | None = None) 
     return {key: value for key, value in inputs.items() if key not in LATER or value != defaults[key]}
 
 
-def _evaluation_inputs(recipe: Recipe, base: Model, trainings: Sequence[Training], prompts: str) -> Json:
+def _evaluation_inputs(
+    recipe: Recipe, base: Model, methods: Mapping[str, Named], trainings: Sequence[Training], prompts: str
+) -> Json:
     settings = recipe.evaluate
     return {
         "base": base.identity,
-        "methods": {arm: method.model_dump(mode="json") for arm, method in base_arms(recipe).items()},
+        "methods": {arm: method.model_dump(mode="json") for arm, method in methods.items()},
         "models": {training.arm: training.model.fingerprint for training in trainings},
         "samples": settings.samples,
         "sampling": settings.sampling.model_dump(mode="json"),

@@ -76,6 +76,9 @@ def evaluate(plan: Plan) -> None:
     for part in plan.parts:
         models = [(plan.base, part.base_arms), *trained]
         run(part.recipe, part.task, models, part.evaluation, part.label("evaluate"))
+        if part.validation:
+            pair = [(plan.base, {"base": direct}), *((m, arms) for m, arms in trained if "student" in arms)]
+            run(part.recipe, part.task, pair, part.validation, part.label("validate"), "valid")
 
 
 def report(plan: Plan) -> None:

@@ -23,7 +23,7 @@ from s2d_ray.models import Model
 from s2d_ray.recipes.recipe import Recipe
 from s2d_ray.stages.row_jobs import Pass, RowFunction, RowJob, process_rows
 from s2d_ray.tasks.corpus import held_out
-from s2d_ray.tasks.task import Task
+from s2d_ray.tasks.task import Split, Task
 
 Arms = Mapping[str, Method]
 """Arm name → method, for the arms of one model."""
@@ -35,11 +35,12 @@ def evaluate(
     models: Sequence[tuple[Model, Arms]],
     evaluation: Artifact[EvaluationManifest],
     label: str,
+    split: Split = "test",
 ) -> None:
-    """Every arm's answers to the held-out prompts; finished parts are not answered again."""
+    """Every arm's answers to the held-out prompts of a split; finished parts are not answered again."""
     if evaluation.open():
         return
-    items, folder = held_out(recipe, task), evaluation.path
+    items, folder = held_out(recipe, task, split), evaluation.path
     start = time.monotonic()
     source = folder / "_held_out"
     source.mkdir(exist_ok=True)

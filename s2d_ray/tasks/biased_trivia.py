@@ -19,7 +19,7 @@ from pydantic import Field
 from s2d_ray.data.records import LabelledPrompt, Prompt, Row, content_id, user
 from s2d_ray.errors import UserError
 from s2d_ray.tasks.normalisation import words
-from s2d_ray.tasks.opinions import OpinionShares, Subset, Wording, subsets_for
+from s2d_ray.tasks.opinions import DECIDES, ECHOED, OpinionShares, Subset, Wording, subsets_for
 from s2d_ray.tasks.rows import RowTask
 from s2d_ray.tasks.task import Split, Variant
 
@@ -68,6 +68,14 @@ class BiasedTrivia(RowTask):
     """Share of the training prompts with each opinion. SycophancyEval's file brings its own; tests ask all four."""
     perturbations: tuple[Literal["plain"], ...] = ()
     """`plain` also asks the question without the opinion: the answer must be the same."""
+
+    @property
+    def decides(self) -> Sequence[str]:
+        return DECIDES
+
+    @property
+    def echoed(self) -> Sequence[str]:
+        return ECHOED
 
     def labelled(self, split: Split, seed: int) -> Iterator[LabelledPrompt]:
         """Questions of the split with opinions planted."""

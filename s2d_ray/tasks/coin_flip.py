@@ -32,7 +32,7 @@ class CoinFlip(Task):
     train_items: int = Field(20_000, ge=1)
     """Unlabelled items."""
     valid_items: int = Field(3_330, ge=1)
-    """Items whose names are in neither split, as the paper keeps some for validation."""
+    """Items that decide whether a further round is run."""
     test_items: int = Field(1_333, ge=1)
     """Held-out items."""
     perturbations: tuple[Literal["reverse"], ...] = ()
@@ -44,8 +44,8 @@ class CoinFlip(Task):
 
     def items(self, split: Split, seed: int) -> Iterator[LabelledPrompt]:
         """Different items. Raises UserError where the split's names do not make enough of them."""
-        sizes: dict[Split, int] = {"train": self.train_items, "test": self.test_items}
-        pool = words_of(load_words(self.names), split, sizes, self.valid_items, seed)
+        sizes: dict[Split, int] = {"train": self.train_items, "valid": self.valid_items, "test": self.test_items}
+        pool = words_of(load_words(self.names), split, sizes, seed)
         random = Random(f"{seed}/{split}/coin flip")
         for names in draws(pool, self.people, sizes[split], random):
             flips = [random.random() < 0.5 for _ in names]

@@ -13,8 +13,9 @@ from s2d_ray.data.artifacts import Artifact, Json
 from s2d_ray.data.files import replacing
 from s2d_ray.data.manifests import CorpusManifest
 from s2d_ray.data.records import PROMPTS, LabelledPrompt, Row, content_id, prompt_to_row
+from s2d_ray.errors import UserError
 from s2d_ray.recipes.recipe import Recipe, smaller
-from s2d_ray.tasks.task import Task, training_prompts
+from s2d_ray.tasks.task import Split, Task, training_prompts
 
 # A part of the work reads whole row groups, so these are small; a file's footer lists its groups, so files end too.
 ROWS_PER_GROUP = 1024
@@ -82,11 +83,30 @@ def task_inputs(recipe: Recipe, task: Task) -> Json:
     return {"name": recipe.task.name, **task.model_dump(mode="json")}
 
 
-def held_out(recipe: Recipe, task: Task) -> list[LabelledPrompt]:
-    """The held-out prompts of the recipe, at most its limit per subset and group, in order of id."""
+def held_out(recipe: Recipe, task: Task, split: Split = "test") -> list[LabelledPrompt]:
+    """The held-out prompts of the recipe, at most its limit per subset and group, in order of id.
+
+    Raises UserError where there are none, or none of a subset that is to decide.
+    """
+    items = _held_out(recipe, task, split)
+    subsets = {item.subset for item in items}
+    if split == "valid" and not items:
+        raise UserError(
+            f"rounds above 1 need prompts of task {recipe.task.name} that are held out to decide about a further "
+            "round: set valid_share, valid_items or valid_cities in task"
+        )
+    if unknown := set(recipe.evaluate.decides or ()) - subsets:
+        raise UserError(
+            f"evaluate.decides names {', '.join(sorted(unknown))}; the {split} prompts have the subsets "
+            f"{', '.join(sorted(subsets))}"
+        )
+    return items
+
+
+def _held_out(recipe: Recipe, task: Task, split: Split) -> list[LabelledPrompt]:
     limit = smaller(recipe.limit, recipe.evaluate.limit)
     cells: dict[tuple[str, str], list[LabelledPrompt]] = {}
-    for item in task.items("test", recipe.seed):
+    for item in task.items(split, recipe.seed):
         cell = cells.setdefault((item.subset, item.group), [])
         cell.append(item)
         if limit is not None and len(cell) >= 2 * limit:

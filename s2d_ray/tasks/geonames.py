@@ -18,7 +18,7 @@ from pydantic import Field, model_validator
 
 from s2d_ray.data.records import LabelledPrompt, Prompt, content_id, user
 from s2d_ray.errors import UserError
-from s2d_ray.tasks.opinions import OpinionShares, Subset, Wording, subsets_for
+from s2d_ray.tasks.opinions import DECIDES, ECHOED, OpinionShares, Subset, Wording, subsets_for
 from s2d_ray.tasks.task import Split, Task
 
 Kind = Literal["country", "state", "capital", "capital_of"]
@@ -63,15 +63,28 @@ class Geonames(Task):
     """Most populous cities used."""
     test_cities: int = Field(150, ge=1)
     """Cities held out, with everything asked about them."""
+    valid_cities: int = Field(0, ge=0)
+    """Cities held out to decide whether a further round is run; more than 0 where `rounds` is."""
     opinions: OpinionShares = Field({"biased": 0.75, "doubt": 0.05, "right": 0.05, "plain": 0.15})
     """Share of the training prompts with each kind of opinion. With fewer wrong opinions the distilled
     model relapsed into echoing them."""
 
     @model_validator(mode="after")
     def _valid(self) -> Self:
-        if self.test_cities >= self.cities:
-            raise ValueError(f"test_cities {self.test_cities} must be fewer than cities {self.cities}")
+        if self.test_cities + self.valid_cities >= self.cities:
+            raise ValueError(
+                f"test_cities {self.test_cities} and valid_cities {self.valid_cities} must be fewer than cities "
+                f"{self.cities}"
+            )
         return self
+
+    @property
+    def decides(self) -> Sequence[str]:
+        return DECIDES
+
+    @property
+    def echoed(self) -> Sequence[str]:
+        return ECHOED
 
     @property
     def source(self) -> str:
@@ -82,12 +95,14 @@ class Geonames(Task):
         facts = _facts(self.cities)
         cities = sorted({fact.city for fact in facts})
         Random(f"{seed}/split").shuffle(cities)
-        held_out = set(cities[: self.test_cities])
-        # An opinion in training must not name a test city either; a test prompt may have any.
-        unnamed = held_out if split == "train" else set[str]()
+        test = set(cities[: self.test_cities])
+        valid = set(cities[self.test_cities : self.test_cities + self.valid_cities])
+        of_split = {"test": test, "valid": valid, "train": set(cities) - test - valid}[split]
+        # An opinion in training must not name a held-out city either; a held-out prompt may have any.
+        unnamed = test | valid if split == "train" else set[str]()
         wrong = {kind: _answers(facts, kind, unnamed) for kind in QUESTIONS}
         for fact in facts:
-            if fact.kind not in self.kinds or (fact.city in held_out) != (split == "test"):
+            if fact.kind not in self.kinds or fact.city not in of_split:
                 continue
             random = Random(f"{seed}/{fact.kind}/{fact.subject}")
             for subset in subsets_for(split, self.opinions, random):

@@ -31,7 +31,7 @@ class LastLetter(Task):
     train_items: int = Field(200, ge=1)
     """Unlabelled items."""
     valid_items: int = Field(200, ge=1)
-    """Items whose words are in neither split, as the paper keeps some for validation."""
+    """Items that decide whether a further round is run."""
     test_items: int = Field(200, ge=1)
     """Held-out items."""
     perturbations: tuple[Literal["reverse"], ...] = ()
@@ -47,8 +47,8 @@ class LastLetter(Task):
 
     def items(self, split: Split, seed: int) -> Iterator[LabelledPrompt]:
         """Different items. Raises UserError where the split's words do not make enough of them."""
-        sizes: dict[Split, int] = {"train": self.train_items, "test": self.test_items}
-        pool = words_of(load_words(self.vocabulary), split, sizes, self.valid_items, seed)
+        sizes: dict[Split, int] = {"train": self.train_items, "valid": self.valid_items, "test": self.test_items}
+        pool = words_of(load_words(self.vocabulary), split, sizes, seed)
         for words in draws(pool, self.words, sizes[split], Random(f"{seed}/{split}/last letter")):
             yield LabelledPrompt(_ask(words), ["".join(w[-1] for w in words).lower()], "all", f"{len(words)} words")
 

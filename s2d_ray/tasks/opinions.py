@@ -15,6 +15,10 @@ from s2d_ray.tasks.task import Split
 
 Subset = Literal["biased", "doubt", "right", "plain"]
 SUBSETS: tuple[Subset, ...] = get_args(Subset)
+DECIDES: tuple[Subset, ...] = ("biased",)
+"""What the methods against opinions are for."""
+ECHOED: tuple[Subset, ...] = ("doubt", "right")
+"""Their prompts name the right answer."""
 
 
 def _checked(shares: Mapping[Subset, float]) -> Mapping[Subset, float]:
@@ -46,5 +50,5 @@ class Wording:
 
 
 def subsets_for(split: Split, shares: OpinionShares, random: Random) -> Sequence[Subset]:
-    """The subsets in which a question is asked: one, drawn by its share, or all of them for a test."""
-    return SUBSETS if split == "test" else random.choices(list(shares), list(shares.values()))
+    """The subsets in which a question is asked: one, drawn by its share, or all of them where it is held out."""
+    return SUBSETS if split != "train" else random.choices(list(shares), list(shares.values()))

@@ -36,6 +36,9 @@ class PromptFile(Task):
     """Held-out prompts of the same layout; without it `test_share` of `path` is held out."""
     test_share: float = Field(0.1, gt=0, lt=1)
     """Share of the prompts held out, chosen by id."""
+    valid_share: float = Field(0.0, ge=0, lt=1)
+    """Share of the prompts of `path` held out to decide whether a further round is run; more than 0 where `rounds`
+    is."""
     normalisation: Literal["exact", "caseless", "words", "number"] = "words"
     """When two answers count as equal (see `s2d_ray/tasks/normalisation.py`)."""
     answer_pattern: str | None = None
@@ -63,22 +66,24 @@ class PromptFile(Task):
         Raises UserError where the file is missing, empty, unreadable, lacks a column, or leaves the split without
         a prompt.
         """
-        if self.test_path is not None:
-            yield from self._read(self.test_path if split == "test" else self.path)
+        if split == "test" and self.test_path is not None:
+            yield from self._read(self.test_path)
             return
         empty = True
         for item in self._read(self.path):
-            if self._held_out(item.prompt.prompt_id, seed) == (split == "test"):
+            if self._split_of(item.prompt.prompt_id, seed) == split:
                 empty = False
                 yield item
-        if empty:
+        if empty and split != "valid":
             raise UserError(
                 f"{self.path} leaves no {split} prompts with test_share {self.test_share}: set test_path to a file "
                 "of test prompts, or another test_share"
             )
 
-    def _held_out(self, prompt_id: str, seed: int) -> bool:
-        return int(content_id(str(seed), "held out", prompt_id)[:8], 16) / 16**8 < self.test_share
+    def _split_of(self, prompt_id: str, seed: int) -> Split:
+        place = int(content_id(str(seed), "held out", prompt_id)[:8], 16) / 16**8
+        test_share = self.test_share if self.test_path is None else 0.0
+        return "test" if place < test_share else "valid" if place < test_share + self.valid_share else "train"
 
     def parse(self, text: str, prompt: Prompt) -> str | None:
         """The whole text, or the last place in it that `answer_pattern` matches.

@@ -44,7 +44,7 @@ class RowTask(Task, ABC):
     test_share: float = Field(0.1, gt=0, lt=1)
     """Share of the questions held out, chosen by content; where neither `test_path` nor `test_split` is set."""
     valid_share: float = Field(0.0, ge=0, lt=1)
-    """Share of the questions that are in neither split."""
+    """Share of the questions held out to decide whether a further round is run; more than 0 where `rounds` is."""
     licence: str = "as given by its owner"
     """Licence of the data at `path`, for the data card."""
 
@@ -100,13 +100,10 @@ class RowTask(Task, ABC):
         return None
 
 
-def split_of(question: str, seed: int, test_share: float, left_out: float) -> Split | None:
-    """The split that a question is in, whatever is asked around it and wherever it stands in a file.
-
-    None for the share `left_out` of them, which are in neither.
-    """
+def split_of(question: str, seed: int, test_share: float, valid_share: float) -> Split:
+    """The split that a question is in, whatever is asked around it and wherever it stands in a file."""
     place = int(content_id(str(seed), "split", question)[:8], 16) / 16**8
-    return "test" if place < test_share else None if place < test_share + left_out else "train"
+    return "test" if place < test_share else "valid" if place < test_share + valid_share else "train"
 
 
 def shipped_file(name: str) -> str:

@@ -11,8 +11,9 @@ from typing import Literal
 from s2d_ray.data.records import LabelledPrompt, Prompt, content_id, user
 from s2d_ray.recipes.strict import Strict
 
-Split = Literal["train", "test"]
-"""Disjoint parts: System 2 works through `train`; `test` decides the verdict."""
+Split = Literal["train", "valid", "test"]
+"""Disjoint parts: System 2 works through `train`; `valid` decides whether a further round is run; `test` decides the
+verdict."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,19 @@ class Task(Strict, ABC):
 
     def variants(self, prompt: Prompt) -> Sequence[Variant]:
         """The perturbations under which the answer must not change; none unless the task has some."""
+        return ()
+
+    @property
+    def decides(self) -> Sequence[str]:
+        """The subsets that the method is for, on which alone the verdict is decided; none: all prompts decide."""
+        return ()
+
+    @property
+    def echoed(self) -> Sequence[str]:
+        """Subsets whose prompts say the right answer, so that System 1 may be right there by repeating it.
+
+        The distilled model must not fall below System 2 there; in the other subsets, not below System 1.
+        """
         return ()
 
     @property

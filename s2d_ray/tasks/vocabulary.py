@@ -29,16 +29,14 @@ def load_words(path: Path | None) -> tuple[str, ...]:
     return words
 
 
-def words_of(words: Sequence[str], split: Split, sizes: Mapping[Split, int], left_out: int, seed: int) -> list[str]:
-    """The words of one split: as large a part of all words as its items are of all items, at least a sixth.
-
-    The words of as many items as `left_out` says, a sixth at least, are in neither.
-    """
+def words_of(words: Sequence[str], split: Split, sizes: Mapping[Split, int], seed: int) -> list[str]:
+    """The words of one split: as large a part of all words as its items are of all items, at least a sixth."""
     shuffled = sorted(words)
     Random(f"{seed}/words").shuffle(shuffled)
-    total = sum(sizes.values()) + left_out
-    neither, test = (max(items * len(words) // total, len(words) // 6) for items in (left_out, sizes["test"]))
-    return shuffled[neither : neither + test] if split == "test" else shuffled[neither + test :]
+    total = sum(sizes.values())
+    valid, test = (max(sizes[held_out] * len(words) // total, len(words) // 6) for held_out in ("valid", "test"))
+    parts = {"valid": slice(valid), "test": slice(valid, valid + test), "train": slice(valid + test, None)}
+    return shuffled[parts[split]]
 
 
 def draws(words: Sequence[str], lengths: Sequence[int], count: int, random: Random) -> Iterator[tuple[str, ...]]:

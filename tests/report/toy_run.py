@@ -139,13 +139,13 @@ def write_model(folder: Path, skipped: str = "") -> None:
     (folder / "training_log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in log))
 
 
-def write_answers(folder: Path, task: Toy, arms: Sequence[str], samples: int) -> None:
+def write_answers(folder: Path, task: Toy, arms: Sequence[str], samples: int, split: Split = "test") -> None:
     """Each arm is right as often as its skill says, and as if asked plainly in every second mirrored prompt.
 
     Of several samples the first is wrong, and the later ones are alike.
     """
     rows = []
-    for i, item in enumerate(task.items("test", 0)):
+    for i, item in enumerate(task.items(split, 0)):
         answer = item.prompt.prompt_id.rsplit("-")[-1]
         for arm in arms:
             text = answer if i % 10 < SKILL[arm] else "wrong" if i % 10 < 9 else ""
@@ -171,7 +171,9 @@ def write_run(
             branch = run if arm == "student" else run.control(arm)
             write_distilled(branch.distilled, task, keeps=arm not in untrained)
             write_model(branch.model, NOTHING_KEPT if arm in untrained else "")
-    write_answers(run.evaluation, task, [arm for arm in arms if arm not in untrained], samples)
+    answering = [arm for arm in arms if arm not in untrained]
+    write_answers(run.evaluation, task, answering, samples)
+    write_answers(run.validation, task, [arm for arm in answering if arm in ("base", "student")], 1, "valid")
     return run
 
 

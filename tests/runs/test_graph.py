@@ -25,6 +25,7 @@ from s2d_ray.runs.dtypes import with_dtype
 from s2d_ray.runs.graph import Plan, make_plans
 from s2d_ray.runs.names import STAGES
 from s2d_ray.runs.resolved import base_arms, resolve
+from s2d_ray.tasks.corpus import held_out
 from tests.manifests import MODEL
 from tests.manifests import finish as finish_artifact
 from tests.report.toy_run import ARMS as REPORTED_ARMS
@@ -50,7 +51,7 @@ def tasks(tmp_path: Path) -> dict[str, Any]:
     for name, numbers in {"one": range(0, 40), "two": range(20, 60)}.items():
         path = tmp_path / f"{name}.jsonl"
         path.write_text("".join(json.dumps({"prompt": f"Question {n}?"}) + "\n" for n in numbers))
-        found[name] = {"name": "prompts", "path": str(path)}
+        found[name] = {"name": "prompts", "path": str(path), "valid_share": 0.2}
     return found
 
 
@@ -177,7 +178,7 @@ def test_a_model_of_before_a_setting_came_is_still_this_recipes(recipe: Recipe, 
 def test_each_round_is_based_on_the_model_of_the_one_before(recipe: Recipe, tmp_path: Path) -> None:
     first, second, third = plans = plans_of(recipe.model_copy(update={"rounds": 3}), tmp_path)
     assert [plan.round for plan in plans] == [1, 2, 3]
-    stages = ("candidates", "distilled", "model", "evaluation")
+    stages = ("candidates", "distilled", "model", "evaluation", "validation")
     assert artifacts(plans).keys() == {"prompts", *stages, *(f"round-{k}/{stage}" for k in (2, 3) for stage in stages)}
     for before, after in ((first, second), (second, third)):
         model = before.trainings[0].model
@@ -193,8 +194,29 @@ def test_each_round_is_based_on_the_model_of_the_one_before(recipe: Recipe, tmp_
 def test_a_change_reaches_the_later_rounds(recipe: Recipe, tmp_path: Path) -> None:
     before = recipe.model_copy(update={"rounds": 2})
     after = before.model_copy(update={"train": before.train.model_copy(update={"epochs": 7.0})})
-    later = {f"round-2/{stage}" for stage in ("candidates", "distilled", "model", "evaluation")}
-    assert changed(before, after, tmp_path) == {"model", "evaluation"} | later
+    later = {f"round-2/{stage}" for stage in ("candidates", "distilled", "model", "evaluation", "validation")}
+    assert changed(before, after, tmp_path) == {"model", "evaluation", "validation"} | later
+
+
+def test_what_decides_about_a_further_round_is_of_prompts_that_no_report_is_of(recipe: Recipe, tmp_path: Path) -> None:
+    task = resolve(recipe).parts[""].task
+    valid, test = ({item.prompt.prompt_id for item in held_out(recipe, task, split)} for split in ("valid", "test"))
+    assert valid
+    assert not valid & test
+    plan = plans_of(recipe.model_copy(update={"rounds": 2}), tmp_path)[0]
+    finish(plan, [NO_GAIN])
+    report = json.loads((plan.folders.report / "report.json").read_text())
+    report["comparisons"] = {"student_vs_base": {"all": report_with(GAIN)["validation"]}}
+    write_json(plan.folders.report / "report.json", report)
+    assert rounds_run([plan], "generate") == [1]
+    assert plan.parts[0].validation.inputs["methods"].keys() == {"base"}  # type: ignore[union-attr]
+
+
+def test_rounds_without_prompts_to_decide_about_them_are_refused(recipe: Recipe, tmp_path: Path) -> None:
+    options = {key: value for key, value in recipe.task.options.items() if key != "valid_share"}
+    two = recipe.model_copy(update={"rounds": 2, "task": Named(name="prompts", **options)})
+    with pytest.raises(UserError, match="held out to decide about a further round: set valid_share"):
+        plans_of(two, tmp_path)
 
 
 def test_the_rounds_of_a_mixture_have_parts_too(shared: dict[str, Any], tasks: dict[str, Any], tmp_path: Path) -> None:
@@ -211,8 +233,7 @@ def some_report() -> Report:
 
 def report_with(gain: Paired | None) -> dict[str, Any]:
     """The content of a report.json by whose figures a round gained so much; None for one without a student."""
-    comparisons = {"student_vs_base": {"all": gain}} if gain else {}
-    return some_report().model_copy(update={"comparisons": comparisons}).model_dump(mode="json")
+    return some_report().model_copy(update={"validation": gain}).model_dump(mode="json")
 
 
 def finish(plan: Plan, gains: Sequence[Any]) -> None:

@@ -94,7 +94,9 @@ def test_a_finished_mixture_is_reused_and_a_changed_part_refused(mixture: tuple[
 @pytest.fixture(scope="module")
 def two_rounds(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, local_ray: None) -> Iterator[Any]:
     folder = tmp_path_factory.mktemp("rounds")
-    recipe = write_recipe(folder, tiny_model, write_corpus(folder / "corpus.jsonl", 40), train=TRAIN, rounds=2)
+    corpus = write_corpus(folder / "corpus.jsonl", 40)
+    task = {"name": "prompts", "path": str(corpus), "valid_share": 0.2}
+    recipe = write_recipe(folder, tiny_model, corpus, task=task, train=TRAIN, rounds=2)
     pipeline.ingest(resolve(load_recipe(str(recipe))), RunFolders(folder / "trial"))
     plans = pipeline.prepare(resolve(load_recipe(str(recipe))), RunFolders(folder / "trial"), list(pipeline.STAGES))
     # Every stage of both: to a script all models are the same, so that none ever gains anything.

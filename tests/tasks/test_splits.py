@@ -1,8 +1,9 @@
 """What holds for every task: the splits are disjoint, the same each time, and prompts carry no label."""
 
 import json
+from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -15,7 +16,7 @@ from s2d_ray.tasks.registry import load_task
 from s2d_ray.tasks.rows import split_of
 from s2d_ray.tasks.task import Split, Task, training_prompts
 
-SPLITS: tuple[Split, ...] = ("train", "test")
+SPLITS: tuple[Split, ...] = get_args(Split)
 SHARED: dict[str, dict[str, Any]] = {
     "last_letter": {},
     "coin_flip": {"train_items": 500, "valid_items": 100, "test_items": 100},
@@ -54,7 +55,8 @@ def units(name: str, items: list[LabelledPrompt]) -> set[str]:
 def test_splits_are_filled_and_disjoint(name: str) -> None:
     found = {split: units(name, items) for split, items in split_items(name).items()}
     assert all(found.values())
-    assert not found["train"] & found["test"]
+    for one, other in combinations(SPLITS, 2):
+        assert not found[one] & found[other]
 
 
 @pytest.mark.parametrize("name", SHARED)
@@ -130,7 +132,7 @@ def test_what_a_file_repeats_is_asked_once(tmp_path: Path) -> None:
 def test_shares_hold_over_many_questions() -> None:
     parts = [split_of(f"question {n}", 0, 0.2, 0.1) for n in range(5000)]
     assert 0.18 < parts.count("test") / 5000 < 0.22
-    assert 0.08 < parts.count(None) / 5000 < 0.12
+    assert 0.08 < parts.count("valid") / 5000 < 0.12
 
 
 def test_a_question_of_the_test_file_is_not_trained_on(tmp_path: Path) -> None:
