@@ -24,6 +24,7 @@ ARMS: Mapping[str, str] = dict([*LABELS.items(), *CONTROLS.items()])
 Further System 2 methods (`evaluate.also`) come after `teacher`, as `teacher_<name>`.
 """
 _FURTHER = "teacher_"
+_REPEATED = "@"
 
 
 def further_arm(method: str) -> str:
@@ -34,6 +35,17 @@ def further_arm(method: str) -> str:
 def is_further(arm: str) -> bool:
     """Whether the arm is one of `further_arm`."""
     return arm.startswith(_FURTHER)
+
+
+def repeated(arm: str, number: int) -> str:
+    """An arm's training of that number, each with another seed; the first is the arm itself."""
+    return arm if number == 1 else f"{arm}{_REPEATED}{number}"
+
+
+def training_of(arm: str) -> tuple[str, int]:
+    """The arm, and which of its trainings: what `repeated` made one name of."""
+    name, _, number = arm.partition(_REPEATED)
+    return name, int(number or 1)
 
 
 def label(arm: str) -> str:

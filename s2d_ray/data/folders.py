@@ -78,6 +78,13 @@ class RunFolders:
         of_control = Path("controls", name)
         return RunFolders(self.base / of_control, self.trained and self.trained / of_control, self.run)
 
+    def repeat(self, number: int) -> "RunFolders":
+        """The folders of a training with another seed; the run's own for the first."""
+        if number == 1:
+            return self
+        of_repeat = Path("seeds", str(number))
+        return RunFolders(self.base / of_repeat, self.trained and self.trained / of_repeat, self.run)
+
     def part(self, name: str) -> "RunFolders":
         """The folders of a part of a mixture; the run's own for the part without a name."""
         return RunFolders(self.base / PARTS / name, self.base, self.run) if name else self

@@ -11,8 +11,9 @@ CHECKPOINT_BYTES = 12
 
 
 def distilled_models(recipe: AnyRecipe) -> int:
-    """That a round trains: the distilled one, and those of the two controls."""
-    return 3 if next(iter(recipe.recipes().values())).evaluate.controls else 1
+    """That a round trains: the distilled one, and those of the two controls, each as often as there are seeds."""
+    evaluate = next(iter(recipe.recipes().values())).evaluate
+    return evaluate.seeds * (3 if evaluate.controls else 1)
 
 
 def checkpoint_bytes(recipe: AnyRecipe, shape: Shape) -> float:

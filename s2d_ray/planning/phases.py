@@ -89,7 +89,7 @@ def phases(
 def _training(
     recipe: AnyRecipe, branches: Sequence[Measured], prompts: int, shape: Shape, gpu: Gpu, node: Node
 ) -> Phase:
-    """One training on the pairs of one branch, or of one of each part of a mixture."""
+    """The trainings on the pairs of one branch, or of one of each part of a mixture."""
     settings = recipe.train
     pairs = [min(round(prompts * b.kept / b.prompts), b.max_examples or sys.maxsize) for b in branches]
     tokens_per_pair = sum(n * b.tokens_per_pair for n, b in zip(pairs, branches, strict=True)) / sum(pairs)
@@ -97,7 +97,8 @@ def _training(
     step = training_step(shape, settings, tokens_per_pair, gpu.teraflops, node)
     method = branches[0].method if len(branches) == 1 else named("all parts", branches[0].arm)
     workers = settings.max_workers
-    return Phase("train", method, workers, workers * steps * step.seconds, step.network_share)
+    seeds = next(iter(recipe.recipes().values())).evaluate.seeds
+    return Phase("train", method, workers, seeds * workers * steps * step.seconds, step.network_share)
 
 
 def named(method: str, arm: str) -> str:

@@ -94,7 +94,7 @@ class MixturePart(Strict):
     curate: dict[str, Any] = Field(default_factory=dict[str, Any])
     """Keys of `curate` that are this part's own."""
     evaluate: dict[str, Any] = Field(default_factory=dict[str, Any])
-    """Keys of `evaluate` that are this part's own, `controls` excepted."""
+    """Keys of `evaluate` that are this part's own, `controls` and `seeds` excepted."""
 
 
 class Mixture(Settings):
@@ -124,8 +124,8 @@ class Mixture(Settings):
             recipes = self.recipes().values()
         except UserError as error:
             raise ValueError(str(error)) from error
-        if len({recipe.evaluate.controls for recipe in recipes}) > 1:
-            raise ValueError("evaluate.controls must not differ between parts: a control is one model of all parts too")
+        if len({(recipe.evaluate.controls, recipe.evaluate.seeds) for recipe in recipes}) > 1:
+            raise ValueError("evaluate.controls and seeds must not differ between parts: all are of one model")
         return self
 
 

@@ -2,6 +2,7 @@
 
 import heapq
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import count, takewhile
 from math import isfinite
 from pathlib import Path
 
@@ -110,8 +111,15 @@ def _loss_curve(folders: RunFolders) -> tuple[LossPoint, ...]:
     return tuple(curve[:: max(1, -(-len(curve) // CURVE_POINTS))])
 
 
+def _repeated_models(branch: RunFolders) -> Iterator[Path]:
+    """Those of trainings with further seeds."""
+    models = (branch.repeat(number).model for number in count(2))
+    return takewhile(lambda model: model.exists(), models)
+
+
 def stage_seconds(evaluated: float, branches: Branches) -> dict[str, float]:
-    """Seconds of each stage; the controls' are added up under `control_` and the stage."""
+    """Seconds of each stage; the controls' are added up under `control_` and the stage, trainings with further seeds
+    under `repeat_train`."""
     seconds: dict[str, float] = {}
     for arm, branch in branches.items():
         prefix = "control_" if arm in CONTROLS else ""
@@ -125,5 +133,7 @@ def stage_seconds(evaluated: float, branches: Branches) -> dict[str, float]:
             if arm not in CONTROLS or folder.exists():
                 key = prefix + stage
                 seconds[key] = seconds.get(key, 0.0) + manifest(folder, kind).seconds
+        if again := [manifest(folder, ModelManifest).seconds for folder in _repeated_models(branch)]:
+            seconds["repeat_train"] = seconds.get("repeat_train", 0.0) + sum(again)
         seconds.setdefault("evaluate", evaluated)
     return seconds

@@ -97,7 +97,7 @@ def _environment(escape: bool) -> Environment:
         "versus": lambda name: " against ".join(label(arm) for arm in name.split("_vs_", 1)),
         "measure": {"logprob": "mean log-probability of the tokens", "votes": "share of the samples"}.get,
         "few": few,
-        "stage": lambda key: key.replace("control_", "controls: "),
+        "stage": lambda key: key.replace("control_", "controls: ").replace("repeat_", "further seeds: "),
     }
     found.tests["further"] = is_further
     return found

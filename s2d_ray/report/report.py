@@ -3,6 +3,8 @@
 report.json is complete; the other two are drawn from the same model and know nothing else.
 """
 
+from dataclasses import replace
+
 from s2d_ray.arms import CORE_ARMS
 from s2d_ray.data.files import read_rows, write_json, write_text
 from s2d_ray.data.folders import RunFolders
@@ -13,6 +15,7 @@ from s2d_ray.recipes.recipe import Recipe
 from s2d_ray.report import account, figures
 from s2d_ray.report.examples import choose, examples
 from s2d_ray.report.render import html_page, markdown_page
+from s2d_ray.report.repeats import caveats, first_trainings, repeats
 from s2d_ray.report.schema import Report
 from s2d_ray.tasks.task import Task
 
@@ -33,7 +36,8 @@ def write_report(recipe: Recipe, task: Task, folders: RunFolders) -> Report:
 
 def make_report(recipe: Recipe, task: Task, folders: RunFolders) -> Report:
     """The report of a finished run. Raises as `write_report`."""
-    answers = [answer_of(row, task) for row in read_rows(folders.evaluation)]
+    of_all_trainings = [answer_of(row, task) for row in read_rows(folders.evaluation)]
+    answers = first_trainings(of_all_trainings)
     evaluated = account.manifest(folders.evaluation, EvaluationManifest)
     untrained = account.untrained_arms(account.branches_of(folders, recipe.evaluate.controls))
     arms = score_arms(answers, task, [arm for arm in CORE_ARMS if arm not in untrained])
@@ -45,6 +49,9 @@ def make_report(recipe: Recipe, task: Task, folders: RunFolders) -> Report:
     comparisons = figures.compare_arms(arms, answers, task)
     by_samples = majorities(answers, recipe.evaluate.samples, task)
     verdict = figures.conclude(answers, task, recipe.evaluate, untrained.get("student"))
+    again = repeats(of_all_trainings, task, recipe.evaluate)
+    if "student" in arms:
+        verdict = replace(verdict, caveats=(*verdict.caveats, *caveats(again)))
     # Few tokens for wrong answers are no savings.
     useful = verdict.verdict in USEFUL
     rule = recipe.serve.cascade if "student" in arms else None
@@ -64,6 +71,7 @@ def make_report(recipe: Recipe, task: Task, folders: RunFolders) -> Report:
         reported=figures.paper_results(recipe, by_samples[1]),
         cascade=figures.calibrated(rule, read_rows(folders.evaluation), task) if rule else None,
         comparisons=comparisons,
+        repeats=again,
         validation=figures.validation_gain(read_rows(folders.validation), task),
         notes=tuple(figures.notes(arms, subsets_of(answers), untrained)),
         prompts=account.outcomes(folders),

@@ -76,6 +76,30 @@ class CalibratedCascade(Strict):
     """From the highest threshold to the lowest."""
 
 
+class Spread(Strict):
+    """One figure of several trainings that differ in their seed alone."""
+
+    values: tuple[float, ...]
+    """Of each training, the first being the one that the rest of the report is about."""
+    mean: float
+    """Of all of them."""
+    deviation: float
+    """Standard deviation between trainings."""
+
+
+class Repeats(Strict):
+    """How far trainings with other seeds are from each other."""
+
+    accuracy: Mapping[str, Mapping[str, Spread]]
+    """Arm → subset, and `all` → shares of prompts answered right."""
+    inconsistent: Mapping[str, Spread]
+    """Arm → shares of all perturbed prompts that are answered otherwise; empty where none is perturbed."""
+    differences: Mapping[str, Mapping[str, Spread]]
+    """`<first>_vs_<second>` → subset → first minus second, training by training."""
+    verdicts: tuple[Conclusion, ...]
+    """Of each training."""
+
+
 class PaperFigure(Strict):
     """One figure of the paper beside the run's own."""
 
@@ -195,6 +219,8 @@ class Report(VersionedPage):
     """None where the recipe asks for none, or there is no student."""
     comparisons: Mapping[str, Mapping[str, Paired]]
     """`<first>_vs_<second>` → subset → first minus second."""
+    repeats: Repeats | None
+    """None where each arm is trained once."""
     validation: Paired | None
     """By which a further round is run or not: the student minus the base on prompts held out for that alone, of which
     no other figure is. None where one round is run, or there is no student."""
@@ -211,7 +237,8 @@ class Report(VersionedPage):
     training: Mapping[str, TrainingFigures]
     """Arm → its training."""
     seconds: Mapping[str, float]
-    """Stage → time; the controls' are added up under `control_<stage>`."""
+    """Stage → time; the controls' are added up under `control_<stage>`, trainings with further seeds under
+    `repeat_train`."""
     examples: tuple[Example, ...]
     """Held-out prompts with what every arm made of them."""
     settings: Mapping[str, Any]

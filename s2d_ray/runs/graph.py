@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from s2d_ray.arms import repeated
 from s2d_ray.curation.rule import Rule
 from s2d_ray.curation.unfiltered import Unfiltered
 from s2d_ray.data.artifacts import Artifact, Json
@@ -101,9 +102,12 @@ class Training:
     """One model, and the branch of each part whose pairs it learns."""
 
     arm: str
+    """In evaluation: that of its branches, or where it repeats their training its name by `arms.repeated`."""
     branches: Mapping[str, Branch]
     """By the part's name, in order of names."""
     model: Artifact[ModelManifest]
+    seed: int
+    """Of the order of the pairs, and of the adapters."""
 
     @property
     def label(self) -> str:
@@ -129,7 +133,7 @@ class Plan:
     """The model that is prompted, and that is fine-tuned."""
     parts: Sequence[PlannedPart]
     trainings: Sequence[Training]
-    """The distilled model, then the controls."""
+    """The distilled model, then the controls; after them the same with further seeds."""
     earlier: Sequence["Plan"]
     """The rounds before."""
 
@@ -209,7 +213,8 @@ def _plan(
         for name, part in sorted(resolved.parts.items())
     }
     trainings = [
-        plan_training(recipe, folders, base, dict(zip(branches, of_parts, strict=True)))
+        plan_training(recipe, folders, base, dict(zip(branches, of_parts, strict=True)), number)
+        for number in range(1, seeds_of(recipe) + 1)
         for of_parts in zip(*branches.values(), strict=True)
     ]
     parts = [
@@ -299,10 +304,20 @@ def plan_branches(
     ]
 
 
-def plan_training(recipe: AnyRecipe, folders: RunFolders, base: Model, branches: Mapping[str, Branch]) -> Training:
+def seeds_of(recipe: AnyRecipe) -> int:
+    """Trainings of each arm; the same for all parts of a mixture."""
+    return next(iter(recipe.recipes().values())).evaluate.seeds
+
+
+def plan_training(
+    recipe: AnyRecipe, folders: RunFolders, base: Model, branches: Mapping[str, Branch], number: int = 1
+) -> Training:
+    """The training of that number, from 1, on the pairs of these branches."""
     [arm] = {branch.arm for branch in branches.values()}
-    folder = folders.model if arm == "student" else folders.control(arm).model
-    return Training(arm, branches, Artifact(folder, _model_inputs(recipe, base, branches), ModelManifest))
+    own = (folders if arm == "student" else folders.control(arm)).repeat(number)
+    seed = recipe.seed + number - 1
+    model = Artifact(own.model, _model_inputs(recipe, base, branches, seed), ModelManifest)
+    return Training(repeated(arm, number), branches, model, seed)
 
 
 def _label(stage: str, arm: str) -> str:
@@ -329,12 +344,12 @@ def _distilled_inputs(
     }
 
 
-def _model_inputs(recipe: AnyRecipe, base: Model, branches: Mapping[str, Branch]) -> Json:
+def _model_inputs(recipe: AnyRecipe, base: Model, branches: Mapping[str, Branch], seed: int) -> Json:
     distilled = {name: branch.distilled.fingerprint for name, branch in branches.items()}
     inputs = {
         "model": {"name": base.name, "identity": base.identity},
         "train": _train_inputs(recipe.train),
-        "seed": recipe.seed,
+        "seed": seed,
     }
     if isinstance(recipe, Mixture):
         limits = {name: branch.max_examples for name, branch in branches.items()}

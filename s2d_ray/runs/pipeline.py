@@ -65,7 +65,8 @@ def train(plan: Plan) -> None:
 
     for training in plan.trainings:
         sources = [Source(part, b.distilled, b.max_examples) for part, b in training.branches.items()]
-        run(plan.recipe, plan.base, sources, training.model, training.label)
+        recipe = plan.recipe.model_copy(update={"seed": training.seed})
+        run(recipe, plan.base, sources, training.model, training.label)
 
 
 def evaluate(plan: Plan) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from s2d_ray.arms import training_of
 from s2d_ray.curation.data_card import count_outcomes
 from s2d_ray.data.artifacts import Artifact
 from s2d_ray.data.folders import RunFolders
@@ -139,6 +140,12 @@ def write_model(folder: Path, skipped: str = "") -> None:
     (folder / "training_log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in log))
 
 
+def skill(arm: str) -> int:
+    """Of a training with another seed: one of ten fewer for each."""
+    name, number = training_of(arm)
+    return SKILL[name] - (number - 1)
+
+
 def write_answers(folder: Path, task: Toy, arms: Sequence[str], samples: int, split: Split = "test") -> None:
     """Each arm is right as often as its skill says, and as if asked plainly in every second mirrored prompt.
 
@@ -148,7 +155,7 @@ def write_answers(folder: Path, task: Toy, arms: Sequence[str], samples: int, sp
     for i, item in enumerate(task.items(split, 0)):
         answer = item.prompt.prompt_id.rsplit("-")[-1]
         for arm in arms:
-            text = answer if i % 10 < SKILL[arm] else "wrong" if i % 10 < 9 else ""
+            text = answer if i % 10 < skill(arm) else "wrong" if i % 10 < 9 else ""
             given = [sample(arm, "wrong" if n == 0 and samples > 1 else text) for n in range(samples)]
             for variant in task.variants(item.prompt):
                 given.append(sample(arm, text[::-1] if i % 2 else f"not {text}", variant.name))
@@ -168,9 +175,11 @@ def write_run(
         finish(run.control("student_of_base").candidates, [], CANDIDATES, manifest)
     for arm in arms:
         if arm.startswith("student"):
-            branch = run if arm == "student" else run.control(arm)
-            write_distilled(branch.distilled, task, keeps=arm not in untrained)
-            write_model(branch.model, NOTHING_KEPT if arm in untrained else "")
+            name, number = training_of(arm)
+            branch = run if name == "student" else run.control(name)
+            if number == 1:
+                write_distilled(branch.distilled, task, keeps=arm not in untrained)
+            write_model(branch.repeat(number).model, NOTHING_KEPT if arm in untrained else "")
     answering = [arm for arm in arms if arm not in untrained]
     write_answers(run.evaluation, task, answering, samples)
     write_answers(run.validation, task, [arm for arm in answering if arm in ("base", "student")], 1, "valid")

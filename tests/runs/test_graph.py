@@ -100,6 +100,28 @@ def test_a_single_recipe_has_one_round_one_part_and_todays_folders(recipe: Recip
     assert "max_examples" not in main.model.inputs
 
 
+def test_seeds_are_trainings_of_their_own_on_the_same_pairs(recipe: Recipe, tmp_path: Path) -> None:
+    evaluate = {"controls": True}
+    [once] = plans_of(Recipe.model_validate(recipe.model_dump() | {"evaluate": evaluate}), tmp_path / "once")
+    seeded = Recipe.model_validate(recipe.model_dump() | {"evaluate": evaluate | {"seeds": 3}, "seed": 4})
+    [plan] = plans_of(seeded, tmp_path)
+    assert [(training.arm, training.seed) for training in plan.trainings] == [
+        *(("student", 4), ("student_of_base", 4), ("student_uncurated", 4)),
+        *(("student@2", 5), ("student_of_base@2", 5), ("student_uncurated@2", 5)),
+        *(("student@3", 6), ("student_of_base@3", 6), ("student_uncurated@3", 6)),
+    ]
+    folders = [str(training.model.path.relative_to(plan.folders.base)) for training in plan.trainings]
+    assert folders[3:5] == ["seeds/2/model", "controls/student_of_base/seeds/2/model"]
+    assert len({training.model.fingerprint for training in plan.trainings}) == len(set(folders)) == 9
+    for number, training in enumerate(plan.trainings):
+        assert training.model.inputs["distilled"] == plan.trainings[number % 3].model.inputs["distilled"]
+    assert artifacts([plan])["evaluation"].inputs["models"].keys() == {training.arm for training in plan.trainings}
+    # More trainings change nothing of those that there are.
+    again = Recipe.model_validate(seeded.model_dump() | {"evaluate": evaluate})
+    assert changed(again, again.model_copy(update={"limit": None}), tmp_path / "again") == set()
+    assert len(once.trainings) == 3
+
+
 def test_the_parts_of_a_mixture_meet_in_the_training(
     shared: dict[str, Any], tasks: dict[str, Any], tmp_path: Path
 ) -> None:
