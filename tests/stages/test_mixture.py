@@ -96,7 +96,8 @@ def two_rounds(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, local
     folder = tmp_path_factory.mktemp("rounds")
     corpus = write_corpus(folder / "corpus.jsonl", 40)
     task = {"name": "prompts", "path": str(corpus), "valid_share": 0.2}
-    recipe = write_recipe(folder, tiny_model, corpus, task=task, train=TRAIN, rounds=2)
+    evaluate = {"controls": False, "seeds": 2}
+    recipe = write_recipe(folder, tiny_model, corpus, task=task, train=TRAIN, evaluate=evaluate, rounds=2)
     pipeline.ingest(resolve(load_recipe(str(recipe))), RunFolders(folder / "trial"))
     plans = pipeline.prepare(resolve(load_recipe(str(recipe))), RunFolders(folder / "trial"), list(pipeline.STAGES))
     # Every stage of both: to a script all models are the same, so that none ever gains anything.
@@ -120,6 +121,21 @@ def test_the_second_round_goes_on_from_the_first_ones_model(two_rounds: Any) -> 
     name = "model.layers.0.mlp.up_proj.weight"
     weights = [load_file(plan.trainings[0].model.path / "model.safetensors")[name] for plan in (first, second)]
     assert not weights[0].equal(weights[1])
+
+
+@pytest.mark.long
+def test_each_seed_is_a_model_of_its_own_that_is_evaluated_too(two_rounds: Any) -> None:
+    from safetensors.torch import load_file
+
+    _, folder, (first, second) = two_rounds
+    for plan in (first, second):
+        one, other = (training.model.path / "adapter" / "adapter_model.safetensors" for training in plan.trainings)
+        weights = [load_file(path) for path in (one, other)]
+        assert not all(weights[0][name].equal(weights[1][name]) for name in weights[0])
+        report = read_json(plan.folders.report / "report.json")
+        assert len(report["repeats"]["accuracy"]["student"]["all"]["values"]) == 2
+        assert len(report["repeats"]["verdicts"]) == 2
+    assert read_json(folder / "trial" / "validation" / "manifest.json")["arms"] == ["base", "student"]
 
 
 @pytest.mark.long
