@@ -41,8 +41,8 @@ def page(
     if guardrail:
         experiment.roll_back("guardrail", guardrail, NOW)
     fill(EventStore(folder), count, serve.weights, behaviours)
-    summary = summarise(Snapshot(folder), experiment.state, serve.margin, NOW)
-    recommendation = recommend(summary.difference, serve.margin)
+    summary = summarise(Snapshot(folder), experiment.state, serve, NOW)
+    recommendation = recommend(summary.difference, serve.margin, summary.failed_checks)
     return ab_page(recipe(serve, text), experiment.state, summary, recommendation, NOW, NONCE)
 
 

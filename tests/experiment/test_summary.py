@@ -22,14 +22,15 @@ from tests.experiment.traffic import START, requests
 
 MARGIN = 0.05
 WEIGHTS = Weights(student=0.4, base=0.1)
+SERVE = Serve(weights=WEIGHTS, margin=MARGIN)
 TRAFFIC = requests(3000, WEIGHTS, users=600)
 NOW = START + timedelta(hours=60)
 REQUEST = RequestEvent("s2d-1", START.timestamp() + 60, "student", 1, 5, "answered", 0.25)
 
 
 def summary_of(folder: Path) -> Summary:
-    state = Experiment(folder / "experiment.json", Serve(weights=WEIGHTS), START).state
-    return summarise(Snapshot(folder), state, MARGIN, NOW)
+    state = Experiment(folder / "experiment.json", SERVE, START).state
+    return summarise(Snapshot(folder), state, SERVE, NOW)
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +137,7 @@ def test_a_hard_day_is_not_held_against_the_arm_that_had_more_of_it(tmp_path: Pa
         store.add(FeedbackEvent(request.request_id, request.time, float(random.random() < quality)))
     experiment = Experiment(tmp_path / "experiment.json", Serve(weights=Weights(student=0.1)), START)
     experiment.apply(Change(action="weights", weights=Weights(), who="ada", why="more", version=1), START)
-    found = summarise(Snapshot(tmp_path), experiment.state, MARGIN, NOW)
+    found = summarise(Snapshot(tmp_path), experiment.state, SERVE, NOW)
     one, two = (found.arms[arm].quality for arm in ("student", "teacher"))
     assert found.difference is not None
     assert one is not None
