@@ -85,7 +85,7 @@ class FirstRequests:
         self._version[cells] = requests["version"].to_numpy()[at]
 
     def counts(self, versions: int, until: float) -> Array:
-        """How many of these came to which arm: versions × arms, those before `until`, in seconds since 1970.
+        """How many of these came to which arm: by version and arm, those before `until`, in seconds since 1970.
 
         Cells below `CLUSTERS` are left out: older versions of this program stored no others, and whoever is in one of
         those would be counted in another cell again. So are versions that are newer than the state that was read.

@@ -74,22 +74,22 @@ class Moments:
 
         Users who never fail are worth one each, for the next may be one who always does.
         """
-        doubt = self.with_doubt()
-        worth = doubt.mean * (1 - doubt.mean) / doubt.variance
+        doubt = self.with_doubt(of_each=1)
+        worth = doubt.mean * (1 - doubt.mean) / doubt.variance + 1
         return np.minimum(worth / doubt.count, 1) * self.count
 
-    def with_doubt(self) -> "Moments":
-        """As if four more clusters had been seen, two all 0 and two all 1: for the variance of values in [0, 1].
+    def with_doubt(self, of_each: int = 2) -> "Moments":
+        """As if some more clusters had been seen, all 0 and all 1: for the variance of values in [0, 1].
 
         Fifty ratings that happen to be equal must not look like certainty (the "plus four" of Agresti and Coull).
         """
         size = self.count / self.clusters
         return Moments(
-            self.count + 4 * size,
-            self.total + 2 * size,
-            self.totals_squared + 2 * size**2,
-            self.totals_by_counts + 2 * size**2,
-            self.counts_squared + 4 * size**2,
+            self.count + 2 * of_each * size,
+            self.total + of_each * size,
+            self.totals_squared + of_each * size**2,
+            self.totals_by_counts + of_each * size**2,
+            self.counts_squared + 2 * of_each * size**2,
         )
 
 
@@ -151,7 +151,7 @@ def share_sequence(m: Moments) -> Interval | None:
 
 
 def cumulative(histograms: npt.NDArray[Any]) -> Moments:
-    """Of what lies below each edge, from one histogram for each cluster: clusters × bins. The first edge has 0."""
+    """Of what lies below each edge, from one histogram for each cluster, a row each. Below the first is nothing."""
     below = np.zeros((histograms.shape[1] + 1, len(histograms)))
     np.cumsum(histograms.T, axis=0, out=below[1:])
     return moments(below[-1], below)

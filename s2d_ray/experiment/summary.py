@@ -125,7 +125,10 @@ class Summary:
     @property
     def failed_checks(self) -> list[str]:
         """Why the arms cannot be compared, where that is so: halves of a sentence."""
-        checks = (self.assignment, "users are not assigned as planned"), (self.rating, "the arms are not rated equally often")
+        checks = (
+            (self.assignment, "users are not assigned as planned"),
+            (self.rating, "the arms are not rated equally often"),
+        )
         return [what for check, what in checks if not check.passed]
 
 

@@ -56,11 +56,11 @@ class Guardrails(Strict):
     """
 
     error_rate: float | None = Field(0.05, gt=0, lt=0.5)
-    """Share of an arm's requests that may fail; `null` does not look. At 0.05 it takes about 630 requests where 10% fail
-    and 44 where half do; at 0.01, 3300 where 2% fail."""
+    """Share of an arm's requests that may fail; `null` does not look. At 0.05 it takes about 630 requests where 10%
+    fail and 44 where half do; at 0.01, 3300 where 2% fail."""
     p95_seconds: float | None = Field(30.0, gt=0)
-    """Seconds that at most one in twenty of an arm's requests may take longer than; `null` does not look. It takes about
-    630 requests where 10% are slower and 44 where half are."""
+    """Seconds that at most one in twenty of an arm's requests may take longer than; `null` does not look. It takes
+    about 630 requests where 10% are slower and 44 where half are."""
 
 
 class Cascade(Strict):

@@ -43,6 +43,14 @@ def test_the_reason_is_one_sentence_with_the_figures() -> None:
     assert ". " not in reason
 
 
+def test_while_a_check_fails_nothing_is_promoted_and_the_reason_says_why() -> None:
+    failed = ["users are not assigned as planned"]
+    found = recommend(Interval(0.0, -0.02, 0.02, 1234), MARGIN, failed)
+    assert found.choice == "keep testing"
+    assert found.reason.startswith("Since users are not assigned as planned, it is open whether Distilled System 1 is")
+    assert recommend(Interval(-0.1, -0.12, -0.08, 1234), MARGIN, failed).choice == "keep System 2"
+
+
 def test_without_enough_raters_it_says_what_is_missing() -> None:
     found = recommend(None, MARGIN)
     assert (found.choice, found.reason) == (
