@@ -18,6 +18,7 @@ from tests.experiment.test_sequences import Clustered
 
 EVEN = [ALL_TO_TEACHER, Weights()]
 RAMP = [*(Weights(student=share, base=0.02) for share in (0.01, 0.1, 0.5)), ALL_TO_TEACHER, Weights(student=0.3)]
+RARE = Weights(student=0.05)
 FIRST = RequestEvent("s2d-1", 1000.0, "student", 1, CLUSTERS + 5, "answered", 0.25)
 LATER = 10_000.0
 
@@ -80,13 +81,13 @@ def test_users_where_none_may_be_are_found_at_once() -> None:
 
 
 def draws(random: Any, weights: list[Weights], users: int, odds: float = 1.0) -> np.ndarray:
-    """Users by look (of fifty more each), version and arm, the weights changing on the way; summed up to each look."""
+    """Users by look (a hundred more each), version and arm, the weights changing on the way; summed up to each."""
     shares = np.array([[getattr(w, arm) for arm in CORE_ARMS] for w in weights]) * [1, 1, odds]
-    looks = users // 50
+    looks = users // 100
     found = np.zeros((looks, len(weights), len(CORE_ARMS)))
     for look in range(looks):
         version = look * len(weights) // looks
-        found[look, version] = random.multinomial(50, shares[version] / shares[version].sum())
+        found[look, version] = random.multinomial(100, shares[version] / shares[version].sum())
     return found.cumsum(0)
 
 
@@ -95,7 +96,7 @@ def ever_fails(random: Any, weights: list[Weights], users: int, odds: float = 1.
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("weights", [[Weights()], RAMP, [Weights(student=0.05)]])
+@pytest.mark.parametrize("weights", [RAMP, *(pytest.param([w], marks=pytest.mark.long) for w in (EVEN[1], RARE))])
 def test_an_assignment_as_planned_fails_in_at_most_one_experiment_of_twenty(weights: list[Weights]) -> None:
     random = np.random.default_rng(0)
     assert np.mean([ever_fails(random, weights, 10_000) for _ in range(200)]) <= 0.05
@@ -114,7 +115,7 @@ def test_a_fifth_of_the_student_s_users_lost_is_found_on_a_ramp() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("student", "teacher"), [(0.3, 0.3), (0.36, 0.3)])
+@pytest.mark.parametrize(("student", "teacher"), [(0.3, 0.3), (0.42, 0.3)])
 def test_ratings_of_heavy_users_fail_where_the_arms_differ_and_else_seldom(student: float, teacher: float) -> None:
     """300 users in each arm, who rate as often as they like and ask as often; looked at every 50 answers."""
     runs, users = 100, 300
@@ -130,4 +131,4 @@ def test_ratings_of_heavy_users_fail_where_the_arms_differ_and_else_seldom(stude
             for run in range(runs):
                 one, two = (moments(arm.counts[run], arm.totals[run]) for arm in arms)
                 failed[run] |= not check_ratings(one, two, 0.05, 0).passed
-    assert failed.mean() <= 0.05 if student == teacher else failed.mean() >= 0.3
+    assert failed.mean() <= 0.05 if student == teacher else failed.mean() >= 0.9

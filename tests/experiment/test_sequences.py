@@ -244,7 +244,7 @@ def test_shares_of_heavy_users_are_covered_at_every_request(
 
 @pytest.mark.slow
 def test_the_error_interval_is_not_wrong_for_heavy_users() -> None:
-    wrong, wrong_if_independent = ever_wrong(200, zipf, 0.02, 1.0, runs=200)
+    wrong, wrong_if_independent = ever_wrong(200, zipf, 0.02, 1.0, runs=200, steps=4000)
     assert wrong <= 0.05
     assert wrong_if_independent > 0.45
 

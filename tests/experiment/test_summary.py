@@ -215,7 +215,7 @@ def test_a_shadow_that_failed_says_nothing_about_agreement(tmp_path: Path) -> No
 
 
 def test_one_user_who_asks_often_makes_errors_and_times_no_surer(tmp_path: Path) -> None:
-    """Sixty users ask once each; one more asks a thousand times, is answered slowly, and every second time not at all."""
+    """Sixty users ask once each; one more a thousand times, is answered slowly and every second time not."""
     others = [replace(REQUEST, request_id=f"s2d-{i}", cluster=i) for i in range(60)]
     heavy = [
         replace(REQUEST, request_id=f"s2d-heavy-{i}", cluster=99, seconds=9.0, outcome=("answered", "failed")[i % 2])
