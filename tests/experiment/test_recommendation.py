@@ -82,7 +82,7 @@ def first_recommendation(student: float, teacher: float, seed: int) -> str:
     for arms in ramp(places):
         users = random.integers(0, len(places), 200)
         liked = random.random(200) < np.array([student, teacher])[arms[users]] + tastes[users]
-        at = (arms[users], np.array([places[user].cluster for user in users]))
+        at = (arms[users], np.array([places[user].cluster % CLUSTERS for user in users]))
         np.add.at(counts, at, 1)
         np.add.at(totals, at, liked)
         found = recommend(difference(moments(counts[0], totals[0]), moments(counts[1], totals[1]), MARGIN, 1), MARGIN)
