@@ -11,7 +11,9 @@ these is ever wrong is 5% in all (confidence sequences). They need only sums, so
 
 Users differ from each other more than one user's requests do, and users are what the experiment draws. So a
 mean's variance is that between clusters of users: requests of one user are not counted as independent. The events
-behind a share count as as many as would have that variance if they were independent (Kish's design effect).
+behind a share count as as many as would have that variance if they were independent (Kish's design effect). Users who
+have not come yet are taken to be like those who have: where very few ask far more than all others and fare
+differently, an interval before their time is wrong more often.
 """
 
 from dataclasses import dataclass
