@@ -252,12 +252,12 @@ def _count_seconds(histograms: npt.NDArray[np.int32], answered: pa.RecordBatch, 
 
 
 def _clusters(events: pa.RecordBatch) -> npt.NDArray[np.integer[Any]]:
-    return events["cluster"].to_numpy() % CLUSTERS
+    return np.asarray(events["cluster"]) % CLUSTERS
 
 
 def _weights(requests: pa.RecordBatch, weight_by_version: Array) -> Array:
     # A version newer than the state that was read is as good as the latest known.
-    return weight_by_version[np.minimum(requests["version"].to_numpy(), len(weight_by_version) - 1)]
+    return weight_by_version[np.minimum(np.asarray(requests["version"]), len(weight_by_version) - 1)]
 
 
 def _add(counts: Array, totals: Array, events: pa.RecordBatch, values: Array, weights: Array | float = 1.0) -> None:

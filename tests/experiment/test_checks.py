@@ -34,8 +34,9 @@ def counts_of(*events: RequestEvent, versions: int = 2, until: float = LATER) ->
 
 def test_a_user_counts_once_by_the_first_request_in_whatever_order_they_come() -> None:
     events = [
-        replace(FIRST, request_id=str(i), time=1000.0 + t, arm=arm, version=version)
-        for i, (t, arm, version) in enumerate([(0, "teacher", 1), (5, "student", 2), (9, "student", 2)])
+        replace(FIRST, arm="teacher"),
+        replace(FIRST, request_id="s2d-2", time=1005.0, version=2),
+        replace(FIRST, request_id="s2d-3", time=1009.0, version=2),
     ]
     for order in ([0, 1, 2], [2, 1, 0], [1, 0, 2], [2, 0, 1]):
         found = counts_of(*(events[i] for i in order), versions=3)
