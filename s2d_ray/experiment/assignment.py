@@ -11,7 +11,10 @@ from s2d_ray.arms import CoreArm
 from s2d_ray.recipes.serve import Weights
 
 CLUSTERS = 1024
-"""Users are counted in this many groups: enough for their scatter, and no user is named in what is stored."""
+"""Users are compared in this many groups: enough for their scatter."""
+CELLS = 32 * CLUSTERS
+"""What is stored of a user is one of this many groups, each a part of a cluster: enough to count users, and no user
+is named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +24,7 @@ class UserHash:
     point: float
     """On the line of arms, in [0, 1)."""
     cluster: int
-    """The group that its requests are counted in, in [0, CLUSTERS), independent of the point."""
+    """The group that its requests are counted in, in [0, CELLS), independent of the point."""
 
 
 def hash_user(salt: str, user: str) -> UserHash:
@@ -29,7 +32,7 @@ def hash_user(salt: str, user: str) -> UserHash:
     digest = blake2b(user.encode(), key=blake2b(salt.encode()).digest(), digest_size=16).digest()
     point, cluster = int.from_bytes(digest[:8]), int.from_bytes(digest[8:])
     # 53 bits are what a float between 0 and 1 can tell apart; more could round up to 1.
-    return UserHash((point >> 11) / 2**53, cluster % CLUSTERS)
+    return UserHash((point >> 11) / 2**53, cluster % CELLS)
 
 
 def arm_at(point: float, weights: Weights) -> CoreArm:

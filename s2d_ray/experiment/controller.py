@@ -79,6 +79,7 @@ class Controller:
 
     def page(self, nonce: str) -> str:
         """The experiment at this moment, as HTML. Takes a while where there are many events."""
-        state, now, margin = self.state(), datetime.now(UTC), self._recipe.serve.margin
-        summary = summarise(Snapshot(events_folder(self._folders)), state, margin, now)
-        return ab_page(self._recipe, state, summary, recommend(summary.difference, margin), now, nonce)
+        state, now, serve = self.state(), datetime.now(UTC), self._recipe.serve
+        summary = summarise(Snapshot(events_folder(self._folders)), state, serve, now)
+        recommendation = recommend(summary.difference, serve.margin, summary.failed_checks)
+        return ab_page(self._recipe, state, summary, recommendation, now, nonce)

@@ -6,8 +6,11 @@ that a good year does not hide a bad minute. It is an e-detector (Shin, Ramdas a
 the share keeps to the limit, the requests up to a false alarm number `FALSE_ALARM` or more on average.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from math import log
+from math import ceil, log
+
+import numpy as np
 
 from s2d_ray.arms import LABELS, CoreArm
 from s2d_ray.experiment.events import RequestEvent
@@ -16,6 +19,11 @@ from s2d_ray.recipes.serve import Guardrails
 FALSE_ALARM = 1_000_000
 SLOW_SHARE = 0.05
 """What a 95th percentile leaves above it."""
+WORSE = 2
+"""How many times the limit a share is that is found fastest."""
+OUTAGE = 0.5
+STEPS = 32
+"""Into which the evidence of one bad request is divided, to work out how long an alarm takes."""
 
 
 @dataclass
@@ -24,20 +32,61 @@ class Cusum:
 
     limit: float
     evidence: float = 0.0
-    """Log of how much likelier twice the limit is than the limit, over the requests since it last was 0."""
+    """Log of how much likelier `WORSE` times the limit is than the limit, over the requests since it last was 0."""
     seen: int = 0
     """Requests since then."""
     bad: int = 0
+
+    @property
+    def up(self) -> float:
+        """What a bad request adds to the evidence."""
+        return log(WORSE)
+
+    @property
+    def down(self) -> float:
+        """What a good request takes from it."""
+        return log((1 - self.limit) / (1 - WORSE * self.limit))
 
     def observe(self, bad: bool) -> bool:
         """Take in one request; whether the limit is exceeded. After that it starts anew."""
         if not 0 < self.evidence < log(FALSE_ALARM):
             self.evidence, self.seen, self.bad = 0.0, 0, 0
-        worse = 2 * self.limit
-        self.evidence += log(worse / self.limit) if bad else log((1 - worse) / (1 - self.limit))
+        self.evidence += self.up if bad else -self.down
         self.seen += 1
         self.bad += bad
         return self.evidence >= log(FALSE_ALARM)
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """Requests that a roll-back takes."""
+
+    in_a_row: int
+    """Bad ones, none good between them."""
+    on_average: Mapping[float, float]
+    """Share of requests that are bad → requests up to the alarm on average."""
+
+
+def needs(limit: float) -> Needs:
+    """What it takes to roll back for a share above that limit: at twice the limit, and where half is bad."""
+    shares = sorted({WORSE * limit, max(OUTAGE, WORSE * limit)})
+    return Needs(ceil(log(FALSE_ALARM) / log(WORSE)), {share: requests_to_alarm(limit, share) for share in shares})
+
+
+def requests_to_alarm(limit: float, share: float) -> float:
+    """On average, where that share of requests is bad and the evidence is 0 at first.
+
+    The evidence is a Markov chain; it is solved on a grid, a step that ends between two levels being either by lot.
+    """
+    cusum = Cusum(limit)
+    levels = ceil(log(FALSE_ALARM) / cusum.up * STEPS)
+    at = np.arange(levels)
+    after_good = np.maximum(at - cusum.down / cusum.up * STEPS, 0)
+    lower = after_good.astype(int)
+    left = np.eye(levels) - share * np.eye(levels, k=STEPS)
+    np.subtract.at(left, (at, lower), (1 - share) * (1 - after_good + lower))
+    np.subtract.at(left, (at, np.minimum(lower + 1, levels - 1)), (1 - share) * (after_good - lower))
+    return float(np.linalg.solve(left, np.ones(levels))[0])
 
 
 class GuardrailMonitor:

@@ -11,7 +11,9 @@ from jinja2 import Environment
 
 from s2d_ray.arms import LABELS, CoreArm
 from s2d_ray.display import charts
+from s2d_ray.display.formatting import count
 from s2d_ray.display.pages import environment
+from s2d_ray.experiment.guardrails import SLOW_SHARE, needs
 from s2d_ray.experiment.recommendation import Recommendation
 from s2d_ray.experiment.state import ExperimentState
 from s2d_ray.experiment.summary import EDGES, Summary
@@ -57,6 +59,8 @@ def ab_page(
             tone=TONES[recommendation.choice],
             arms={arm: LABELS[arm] for arm in shown},
             weights=weights_of(state),
+            needs=needs,
+            slow_share=SLOW_SHARE,
             student=summary.arms["student"],
             teacher=summary.arms["teacher"],
             quality=charts.chart(quality, seconds, {}),
@@ -83,4 +87,5 @@ def _takes_part(arm: CoreArm, state: ExperimentState, summary: Summary) -> bool:
 def _environment() -> Environment:
     found = environment()
     found.tests |= {"bounded": lambda interval: interval.high < EDGES[-1]}
+    found.filters |= {"about": lambda number: count(float(f"{number:.2g}"))}
     return found

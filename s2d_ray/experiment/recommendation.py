@@ -1,5 +1,6 @@
 """Whether the student may replace the teacher: a conclusion that the interval of their difference forces, and why."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,11 +20,12 @@ class Recommendation:
     reason: str
 
 
-def recommend(difference: Interval | None, margin: float) -> Recommendation:
+def recommend(difference: Interval | None, margin: float, failed_checks: Sequence[str] = ()) -> Recommendation:
     """From the mean rating of the student minus that of the teacher, which may be at worst `-margin`.
 
     `promote` where the whole interval is above, `keep System 2` where it is below, `keep testing` between. Asked
     again and again as ratings come in, the chance of ever a wrong one is 5%, for the interval is a sequence's.
+    Where a check has failed the arms cannot be compared, and it is never `promote`.
     """
     if difference is None:
         return Recommendation("keep testing", f"Too few ratings: {MIN_USERS} users or more must have rated each arm.")
@@ -32,6 +34,9 @@ def recommend(difference: Interval | None, margin: float) -> Recommendation:
         f"the difference is {points(difference.value)} points, and between {points(difference.low)} and "
         f"{points(difference.high)} as far as {count(difference.n)} ratings can tell."
     )
+    if difference.low >= -margin and failed_checks:
+        why = " and ".join(failed_checks)
+        return Recommendation("keep testing", f"Since {why}, it is open whether {student} is {lower}: {figures}")
     if difference.low >= -margin:
         return Recommendation("promote", f"{student} is not {lower}: {figures}")
     if difference.high < -margin:

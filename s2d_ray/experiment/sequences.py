@@ -6,11 +6,14 @@ these is ever wrong is 5% in all (confidence sequences). They need only sums, so
 - A mean or a difference of means: Robbins' normal mixture (Annals of Mathematical Statistics 41, 1970) on an
   estimated variance, the asymptotic confidence sequence of Waudby-Smith, Arbour, Sinha, Kennedy and Ramdas
   (Annals of Statistics 52, 2024). Its clock is the information 1/variance, so weights may change on the way.
-- A share: Robbins' beta-binomial mixture, exact for any number of events.
+- A share: Robbins' beta-binomial mixture, exact where every user has one event.
 - A quantile: the values at which the share below may be that of the quantile (Howard and Ramdas, Bernoulli 28, 2022).
 
 Users differ from each other more than one user's requests do, and users are what the experiment draws. So a
-mean's variance is that between clusters of users: requests of one user are not counted as independent.
+mean's variance is that between clusters of users: requests of one user are not counted as independent. The events
+behind a share count as as many as would have that variance if they were independent (Kish's design effect). Users who
+have not come yet are taken to be like those who have: where very few ask far more than all others and fare
+differently, an interval before their time is wrong more often.
 """
 
 from dataclasses import dataclass
@@ -67,18 +70,28 @@ class Moments:
         scatter = self.totals_squared - 2 * mean * self.totals_by_counts + mean**2 * self.counts_squared
         return np.maximum(scatter, 0) / self.count**2 * self.clusters / (self.clusters - 1)
 
-    def with_doubt(self) -> "Moments":
-        """As if four more clusters had been seen, two all 0 and two all 1: for the variance of values in [0, 1].
+    @property
+    def independent(self) -> Numbers:
+        """As many independent events as these are worth, for a share: all of them where each user has one.
+
+        Users who never fail are worth one each, for the next may be one who always does.
+        """
+        doubt = self.with_doubt(of_each=1)
+        worth = doubt.mean * (1 - doubt.mean) / doubt.variance + 1
+        return np.minimum(worth / doubt.count, 1) * self.count
+
+    def with_doubt(self, of_each: int = 2) -> "Moments":
+        """As if some more clusters had been seen, all 0 and all 1: for the variance of values in [0, 1].
 
         Fifty ratings that happen to be equal must not look like certainty (the "plus four" of Agresti and Coull).
         """
         size = self.count / self.clusters
         return Moments(
-            self.count + 4 * size,
-            self.total + 2 * size,
-            self.totals_squared + 2 * size**2,
-            self.totals_by_counts + 2 * size**2,
-            self.counts_squared + 4 * size**2,
+            self.count + 2 * of_each * size,
+            self.total + of_each * size,
+            self.totals_squared + of_each * size**2,
+            self.totals_by_counts + of_each * size**2,
+            self.counts_squared + 2 * of_each * size**2,
         )
 
 
@@ -122,33 +135,43 @@ def amount(m: Moments, narrowest: int = 1000) -> Interval | None:
     return Interval(value, max(0.0, value - reach), value + reach, int(m.count))
 
 
-def share_sequence(successes: int, n: int) -> Interval:
-    """A share of events. Raises ValueError where `n` is 0 or below `successes`."""
-    if not 0 <= successes <= n or n == 0:
-        raise ValueError(f"no share of {successes} in {n}")
-    value = successes / n
+def share_sequence(m: Moments) -> Interval | None:
+    """A share of events, `m` holding 1 for each that counts and 0 for others; None where there is no event.
+
+    Needs no least number of users: with few of them it is wide.
+    """
+    if not m.count:
+        return None
+    value, worth = float(m.mean), float(m.independent)
 
     def excess(p: float) -> float:
-        return float(_evidence_against(p, successes, n) + np.log(ALPHA))
+        return float(_evidence_against(p, value * worth, worth) + np.log(ALPHA))
 
-    low = optimize.brentq(excess, 0.0, value) if successes else 0.0
-    high = optimize.brentq(excess, value, 1.0) if successes < n else 1.0
-    return Interval(value, float(low), float(high), n)
+    low = optimize.brentq(excess, 0.0, value) if value > 0 else 0.0
+    high = optimize.brentq(excess, value, 1.0) if value < 1 else 1.0
+    return Interval(value, float(low), float(high), int(m.count))
 
 
-def quantile(counts: Array, edges: Array, q: float) -> Interval | None:
-    """The `q` quantile of a histogram, `counts[i]` values lying between `edges[i]` and `edges[i + 1]`.
+def cumulative(histograms: npt.NDArray[Any]) -> Moments:
+    """Of what lies below each edge, from one histogram for each cluster, a row each. Below the first is nothing."""
+    below = np.zeros((histograms.shape[1] + 1, len(histograms)))
+    np.cumsum(histograms.T, axis=0, out=below[1:])
+    return moments(below[-1], below)
 
-    Ends are edges of bins. None where the histogram is empty.
+
+def quantile(below: Moments, edges: Array, q: float) -> Interval | None:
+    """The `q` quantile of values of which shares lie below each of the edges.
+
+    Ends are edges of bins. None where there are no values.
     """
-    n = counts.sum()
+    n = below.count
     if n == 0:
         return None
-    below = np.concatenate([[0.0], np.cumsum(counts)])
-    sure = _evidence_against(q, below, n) >= -np.log(ALPHA)
-    low = np.flatnonzero(sure & (below < q * n)).max(initial=0)
-    high = np.flatnonzero(sure & (below > q * n)).min(initial=len(edges) - 1)
-    middle = int(np.searchsorted(below, q * n))
+    worth = below.independent
+    sure = _evidence_against(q, below.mean * worth, worth) >= -np.log(ALPHA)
+    low = np.flatnonzero(sure & (below.total < q * n)).max(initial=0)
+    high = np.flatnonzero(sure & (below.total > q * n)).min(initial=len(edges) - 1)
+    middle = int(np.searchsorted(below.total, q * n))
     return Interval(float(np.sqrt(edges[middle - 1] * edges[middle])), float(edges[low]), float(edges[high]), int(n))
 
 

@@ -14,9 +14,10 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.acero as acero
 import pyarrow.compute as pc
@@ -24,11 +25,13 @@ import pyarrow.compute as pc
 from s2d_ray.arms import LABELS, CoreArm
 from s2d_ray.evaluation.statistics import Interval
 from s2d_ray.experiment.assignment import CLUSTERS
+from s2d_ray.experiment.checks import AssignmentCheck, FirstRequests, RatingCheck, check_assignment, check_ratings
 from s2d_ray.experiment.events import Outcome
 from s2d_ray.experiment.sequences import (
     Array,
     Moments,
     amount,
+    cumulative,
     difference,
     moments,
     quantile,
@@ -37,7 +40,7 @@ from s2d_ray.experiment.sequences import (
 )
 from s2d_ray.experiment.state import ALL_TO_TEACHER, ExperimentState
 from s2d_ray.experiment.store import Snapshot
-from s2d_ray.recipes.serve import Weights
+from s2d_ray.recipes.serve import Serve, Weights
 
 PERIODS = 60
 """Points in time at which quality is shown."""
@@ -76,7 +79,7 @@ class ArmSummary:
     asked_by_name: int
     """Further requests, which asked for this arm."""
     errors: Interval | None
-    """Share that failed, of those that were answered or failed."""
+    """Share that failed, of those that were answered or failed; None only without any."""
     quality: Interval | None
     """Mean rating, 0 to 1; `n` ratings."""
     ratings: int
@@ -116,6 +119,26 @@ class Summary:
     """Quality of the student minus that of the teacher at the same times; None while either has too few raters."""
     over_time: Sequence[QualityPoint]
     """Oldest first, the last one now."""
+    assignment: AssignmentCheck
+    rating: RatingCheck
+
+    @property
+    def failed_checks(self) -> list[str]:
+        """Why the arms cannot be compared, where that is so: halves of a sentence."""
+        checks = (
+            (self.assignment, "users are not assigned as planned"),
+            (self.rating, "the arms are not rated equally often"),
+        )
+        return [what for check, what in checks if not check.passed]
+
+
+def _by_cluster() -> Array:
+    return np.zeros(CLUSTERS)
+
+
+def _histograms() -> npt.NDArray[np.int32]:
+    """By cluster and bin; 3 MB, whatever is counted."""
+    return np.zeros((CLUSTERS, len(EDGES) - 1), np.int32)
 
 
 @dataclass
@@ -131,33 +154,45 @@ class Tally:
     scores: Array = field(default_factory=lambda: np.zeros((PERIODS, CLUSTERS)))
     weighted_ratings: Array = field(default_factory=lambda: np.zeros((PERIODS, CLUSTERS)))
     weighted_scores: Array = field(default_factory=lambda: np.zeros((PERIODS, CLUSTERS)))
-    answers: Array = field(default_factory=lambda: np.zeros(CLUSTERS))
-    tokens: Array = field(default_factory=lambda: np.zeros(CLUSTERS))
-    seconds: Array = field(default_factory=lambda: np.zeros(len(EDGES) - 1))
-    first_token_seconds: Array = field(default_factory=lambda: np.zeros(len(EDGES) - 1))
-    shadows: Array = field(default_factory=lambda: np.zeros(CLUSTERS))
-    agreements: Array = field(default_factory=lambda: np.zeros(CLUSTERS))
+    answers: Array = field(default_factory=_by_cluster)
+    failures: Array = field(default_factory=_by_cluster)
+    weighted_answers: Array = field(default_factory=_by_cluster)
+    weighted_rated: Array = field(default_factory=_by_cluster)
+    tokens: Array = field(default_factory=_by_cluster)
+    seconds: npt.NDArray[np.int32] = field(default_factory=_histograms)
+    first_token_seconds: npt.NDArray[np.int32] = field(default_factory=_histograms)
+    shadows: Array = field(default_factory=_by_cluster)
+    agreements: Array = field(default_factory=_by_cluster)
 
 
-def summarise(snapshot: Snapshot, state: ExperimentState, margin: float, now: datetime) -> Summary:
+def summarise(snapshot: Snapshot, state: ExperimentState, serve: Serve, now: datetime) -> Summary:
     """Every arm of an experiment, from all that its store holds."""
     tallies: dict[CoreArm, Tally] = {arm: Tally() for arm in LABELS}
+    firsts = FirstRequests()
     start = state.started.timestamp()
     end = max(now.timestamp(), start + 1)
     by_version = [ALL_TO_TEACHER, *(revision.weights for revision in state.revisions)]
     counts = {arm: np.array([_share_of_the_other(arm, weights) for weights in by_version]) for arm in LABELS}
     for batch in _requests(snapshot):
+        firsts.add(batch.filter(pc.is_valid(batch["version"])))
         for arm, own in _by_arm(batch):
             assigned = own.filter(pc.is_valid(own["version"]))
             tallies[arm].asked_by_name += len(own) - len(assigned)
-            _count_answers(tallies[arm], assigned)
+            _count_answers(tallies[arm], assigned, counts[arm])
             _count_ratings(tallies[arm], assigned.filter(pc.is_valid(assigned["score"])), start, end, counts[arm])
     for batch in snapshot.shadows.to_batches(columns=["arm", "cluster", "agreement"]):
         for arm, own in _by_arm(batch.filter(pc.is_valid(batch["agreement"]))):
-            _add(tallies[arm].shadows, tallies[arm].agreements, own["cluster"], own["agreement"])
-    over_time = _over_time(tallies, margin, start, end)
-    arms = {arm: _summary(tally, margin) for arm, tally in tallies.items()}
-    return Summary(arms, over_time[-1].difference, over_time)
+            _add(tallies[arm].shadows, tallies[arm].agreements, own, own["agreement"].to_numpy())
+    over_time = _over_time(tallies, serve.margin, start, end)
+    # What came in since may still be being answered, which the arms do not do equally fast.
+    ended = now.timestamp() - max(arm.deadline_seconds for arm in (serve.student, serve.teacher, serve.base))
+    return Summary(
+        arms={arm: _summary(tally, serve.margin) for arm, tally in tallies.items()},
+        difference=over_time[-1].difference,
+        over_time=over_time,
+        assignment=check_assignment(firsts.counts(len(by_version), ended), by_version),
+        rating=_check_ratings(tallies["student"], tallies["teacher"], serve.margin),
+    )
 
 
 def _share_of_the_other(arm: CoreArm, weights: Weights) -> float:
@@ -184,39 +219,51 @@ def _by_arm(batch: pa.RecordBatch) -> Iterator[tuple[CoreArm, pa.RecordBatch]]:
             yield arm, own
 
 
-def _count_answers(tally: Tally, assigned: pa.RecordBatch) -> None:
+def _count_answers(tally: Tally, assigned: pa.RecordBatch, weight_by_version: Array) -> None:
     for entry in pc.value_counts(assigned["outcome"]).to_pylist():
         tally.outcomes[entry["values"]] += entry["counts"]
+    np.add.at(tally.failures, _clusters(assigned.filter(pc.equal(assigned["outcome"], "failed"))), 1)
     answered = assigned.filter(pc.equal(assigned["outcome"], "answered"))
     tally.escalated += pc.sum(answered["escalated"], min_count=0).as_py()
     tally.cost += pc.sum(answered["cost"], min_count=0).as_py()
     tally.priced += pc.count(answered["cost"]).as_py()
-    _add(tally.answers, tally.tokens, answered["cluster"], answered["completion_tokens"])
-    tally.seconds += _histogram(answered["seconds"])
-    tally.first_token_seconds += _histogram(answered["first_token_seconds"])
+    _add(tally.answers, tally.tokens, answered, answered["completion_tokens"].to_numpy())
+    weight, rated = _weights(answered, weight_by_version), pc.is_valid(answered["score"]).to_numpy(zero_copy_only=False)
+    _add(tally.weighted_answers, tally.weighted_rated, answered, weight * rated, weight)
+    _count_seconds(tally.seconds, answered, "seconds")
+    _count_seconds(tally.first_token_seconds, answered, "first_token_seconds")
 
 
 def _count_ratings(tally: Tally, rated: pa.RecordBatch, start: float, end: float, weight_by_version: Array) -> None:
     at = rated["time"].cast(pa.int64()).to_numpy() / 1e6
     period = np.clip(np.ceil((at - start) / (end - start) * PERIODS).astype(int) - 1, 0, PERIODS - 1)
-    cell = (period, rated["cluster"].to_numpy())
-    # A version newer than the state that was read is as good as the latest known.
-    version = np.minimum(rated["version"].to_numpy(), len(weight_by_version) - 1)
-    score, weight = rated["score"].to_numpy(), weight_by_version[version]
+    cell = (period, _clusters(rated))
+    score, weight = rated["score"].to_numpy(), _weights(rated, weight_by_version)
     np.add.at(tally.ratings, cell, 1)
     np.add.at(tally.scores, cell, score)
     np.add.at(tally.weighted_ratings, cell, weight)
     np.add.at(tally.weighted_scores, cell, weight * score)
 
 
-def _add(counts: Array, totals: Array, clusters: pa.Array, values: pa.Array) -> None:
-    np.add.at(counts, clusters.to_numpy(), 1)
-    np.add.at(totals, clusters.to_numpy(), values.to_numpy())
+def _count_seconds(histograms: npt.NDArray[np.int32], answered: pa.RecordBatch, column: str) -> None:
+    known = answered.filter(pc.is_valid(answered[column]))
+    bins = np.searchsorted(EDGES, known[column].to_numpy(), side="right") - 1
+    np.add.at(histograms, (_clusters(known), np.clip(bins, 0, len(EDGES) - 2)), 1)
 
 
-def _histogram(seconds: pa.Array) -> Array:
-    known = np.clip(seconds.drop_null().to_numpy(), EDGES[0], EDGES[-1])
-    return np.histogram(known, EDGES)[0].astype(float)
+def _clusters(events: pa.RecordBatch) -> npt.NDArray[np.integer[Any]]:
+    return np.asarray(events["cluster"]) % CLUSTERS
+
+
+def _weights(requests: pa.RecordBatch, weight_by_version: Array) -> Array:
+    # A version newer than the state that was read is as good as the latest known.
+    return weight_by_version[np.minimum(np.asarray(requests["version"]), len(weight_by_version) - 1)]
+
+
+def _add(counts: Array, totals: Array, events: pa.RecordBatch, values: Array, weights: Array | float = 1.0) -> None:
+    clusters = _clusters(events)
+    np.add.at(counts, clusters, weights)
+    np.add.at(totals, clusters, values)
 
 
 def _over_time(tallies: Mapping[CoreArm, Tally], margin: float, start: float, end: float) -> list[QualityPoint]:
@@ -237,14 +284,19 @@ def _moments_so_far(ratings: Array, scores: Array) -> list[Moments]:
     return [moments(*sums) for sums in zip(ratings.cumsum(0), scores.cumsum(0), strict=True)]
 
 
+def _check_ratings(student: Tally, teacher: Tally, margin: float) -> RatingCheck:
+    one, two = (moments(tally.weighted_answers, tally.weighted_rated) for tally in (student, teacher))
+    return check_ratings(one, two, margin, student.outcomes["answered"] + teacher.outcomes["answered"])
+
+
 def _summary(tally: Tally, margin: float) -> ArmSummary:
-    answered, failed = tally.outcomes["answered"], tally.outcomes["failed"]
+    answered = tally.outcomes["answered"]
     ratings, agreements = moments(tally.ratings.sum(0), tally.scores.sum(0)), moments(tally.shadows, tally.agreements)
     return ArmSummary(
         requests=tally.outcomes.total(),
         outcomes={outcome: tally.outcomes[outcome] for outcome in get_args(Outcome)},
         asked_by_name=tally.asked_by_name,
-        errors=share_sequence(failed, answered + failed) if answered + failed else None,
+        errors=share_sequence(moments(tally.answers + tally.failures, tally.failures)),
         quality=rating(ratings, margin),
         ratings=int(ratings.count),
         raters=int(ratings.clusters),
@@ -257,6 +309,7 @@ def _summary(tally: Tally, margin: float) -> ArmSummary:
     )
 
 
-def _quantiles(histogram: Array) -> Quantiles | None:
-    p50, p95 = (quantile(histogram, EDGES, q) for q in (0.5, 0.95))
+def _quantiles(histograms: npt.NDArray[np.int32]) -> Quantiles | None:
+    below = cumulative(histograms)
+    p50, p95 = (quantile(below, EDGES, q) for q in (0.5, 0.95))
     return Quantiles(p50, p95) if p50 and p95 else None

@@ -1,5 +1,6 @@
 """Guardrails: quick at an outage, patient at the limit, and saying why."""
 
+import inspect
 from dataclasses import replace
 from math import exp
 
@@ -8,7 +9,7 @@ import pytest
 
 from s2d_ray.experiment import guardrails
 from s2d_ray.experiment.events import RequestEvent
-from s2d_ray.experiment.guardrails import Cusum, GuardrailMonitor
+from s2d_ray.experiment.guardrails import Cusum, GuardrailMonitor, needs, requests_to_alarm
 from s2d_ray.recipes.serve import Guardrails
 
 GOOD = RequestEvent("s2d-1", 0.0, "student", 1, 0, "answered", 0.2)
@@ -115,3 +116,42 @@ def test_clearly_above_the_limit_it_takes_some_hundred_requests() -> None:
             number += 1
         runs.append(number)
     assert np.mean(runs) < 500
+
+
+def test_an_alarm_takes_as_many_in_a_row_as_it_says() -> None:
+    for limit in (0.001, 0.05, 0.4):
+        cusum = Cusum(limit)
+        seen = [cusum.observe(True) for _ in range(needs(limit).in_a_row)]
+        assert seen == [False] * (len(seen) - 1) + [True]
+
+
+@pytest.mark.parametrize(("limit", "share"), [(0.05, 0.1), (0.05, 0.5), (0.2, 0.4), (0.4, 0.8), (0.01, 0.2)])
+def test_an_alarm_takes_as_many_requests_as_it_says(limit: float, share: float) -> None:
+    random, runs = np.random.default_rng(2), 2000
+    cusum = Cusum(limit)
+    evidence, requests, quiet = np.zeros(runs), np.zeros(runs), np.ones(runs, bool)
+    while quiet.any():
+        step = np.where(random.random(runs) < share, cusum.up, -cusum.down)
+        evidence = np.maximum(evidence, 0) + step
+        requests += quiet
+        quiet &= evidence < np.log(guardrails.FALSE_ALARM)
+    error = requests.std() / runs**0.5
+    assert abs(requests_to_alarm(limit, share) - requests.mean()) < 3 * error + 0.02 * requests.mean()
+
+
+def test_at_the_limit_an_alarm_takes_a_million_requests_or_more() -> None:
+    for limit in (0.01, 0.05, 0.3):
+        assert requests_to_alarm(limit, limit) > guardrails.FALSE_ALARM
+        assert list(needs(limit).on_average.values()) == sorted(needs(limit).on_average.values(), reverse=True)
+
+
+def test_the_recipe_s_documentation_has_these_figures() -> None:
+    """Docstrings of keys are what a reader of recipes has: their figures are worked out here anew."""
+    said = " ".join(inspect.getsource(Guardrails).split())
+    five, one = needs(0.05), needs(0.01)
+    assert f"takes {five.in_a_row} bad requests in a row" in said
+    about = {share: f"{requests:.2g}" for share, requests in five.on_average.items()}
+    assert about == {0.1: "6.3e+02", 0.5: "44"}
+    assert said.count("630 requests where 10%") == said.count("44 where half") == 2
+    assert f"{one.on_average[0.02]:.2g}" == "3.3e+03"
+    assert "3300 where 2% fail" in said

@@ -18,12 +18,14 @@ from s2d_ray.experiment.summary import summarise
 from s2d_ray.recipes.load import load_single_recipe
 from s2d_ray.recipes.recipe import Recipe
 from s2d_ray.recipes.serve import Guardrails, Prices, RampStep, Serve, Weights
-from tests.experiment.traffic import BEHAVIOURS, START, Behaviour, fill
+from tests.experiment.traffic import BEHAVIOURS, NO_FAULTS, START, Behaviour, Faults, fill
 
 NOW = START + timedelta(hours=60)
 SERVE = Serve(weights=Weights(student=0.5))
 HOSTILE = """<script>alert(1)</script><img src=x onerror=alert(2)>"'--></style></div>{{ 7 * 7 }}"""
 NONCE = "bm9uY2U"
+BETTER: Mapping[CoreArm, Behaviour] = {**BEHAVIOURS, "student": Behaviour(0.97, 0.2, 3)}
+"""So good that the ratings alone would promote the student."""
 
 
 def page(
@@ -34,15 +36,16 @@ def page(
     text: str = "",
     change: Change | None = None,
     guardrail: str = "",
+    faults: Faults = NO_FAULTS,
 ) -> str:
     experiment = Experiment(folder / "experiment.json", serve, START)
     if change:
         experiment.apply(change, NOW)
     if guardrail:
         experiment.roll_back("guardrail", guardrail, NOW)
-    fill(EventStore(folder), count, serve.weights, behaviours)
-    summary = summarise(Snapshot(folder), experiment.state, serve.margin, NOW)
-    recommendation = recommend(summary.difference, serve.margin)
+    fill(EventStore(folder), count, serve.weights, behaviours, faults)
+    summary = summarise(Snapshot(folder), experiment.state, serve, NOW)
+    recommendation = recommend(summary.difference, serve.margin, summary.failed_checks)
     return ab_page(recipe(serve, text), experiment.state, summary, recommendation, NOW, NONCE)
 
 
@@ -123,7 +126,40 @@ def test_ramp_and_guardrails_are_explained(tmp_path: Path) -> None:
     serve = Serve(ramp=ramp, guardrails=Guardrails(error_rate=0.02, p95_seconds=None))
     said = words(page(tmp_path, serve))
     assert "On the ramp: 1% for 2 h, 10% for 24 h, then 50% for Distilled System 1." in said
-    assert "once an arm fails more than 2% of its requests." in said
+    assert (
+        "once an arm fails more than 2% of its requests. It takes 20 that fail in a row, or on average about 1" in said
+    )
+    assert "600 requests where 4% fail, 42 requests where 50% fail." in said
+
+
+def test_what_each_guardrail_takes_is_said_in_requests(tmp_path: Path) -> None:
+    said = words(page(tmp_path))
+    assert (
+        "20 that fail in a row, or on average about 630 requests where 10% fail, 44 requests where 50% fail; or" in said
+    )
+    assert (
+        "20 that are that slow in a row, or on average about 630 requests where 10% are that slow, 44 requests" in said
+    )
+
+
+def test_checks_that_pass_are_said_with_their_figures(tmp_path: Path) -> None:
+    said = words(page(tmp_path, count=3000))
+    assert "Users are assigned as planned Of " in said
+    assert "(50.0% planned)" in said
+    assert "Both arms are rated equally often" in said
+    assert "not assigned as planned" not in said
+    assert "not rated equally often" not in said
+
+
+def test_checks_that_fail_are_warnings_and_nothing_is_promoted(tmp_path: Path) -> None:
+    html = page(tmp_path, count=12_000, behaviours=BETTER, faults=Faults(lost=0.3, unrated=0.4))
+    said = words(html)
+    assert html.count('<section class="card verdict bad">') == 2
+    assert "Keep testing Since users are not assigned as planned and the arms are not rated equally often, it" in said
+    assert "Users are not assigned as planned Of " in said
+    assert "The arms are not rated equally often 3" in said
+    assert said.count("away, which begins a new experiment.") == 2
+    assert "Whether the arms can be compared" not in said
 
 
 def test_all_that_comes_from_outside_is_escaped(tmp_path: Path) -> None:

@@ -48,10 +48,9 @@ class Site:
     def page(self) -> str:
         now = START + timedelta(hours=60)
         state = self.experiment.state
-        summary = summarise(self.snapshot, state, SERVE.margin, now)
-        html = ab_page(
-            recipe(SERVE, self.text), state, summary, recommend(summary.difference, SERVE.margin), now, NONCE
-        )
+        summary = summarise(self.snapshot, state, SERVE, now)
+        recommendation = recommend(summary.difference, SERVE.margin, summary.failed_checks)
+        html = ab_page(recipe(SERVE, self.text), state, summary, recommendation, now, NONCE)
         return html + (f'<script nonce="{NONCE}">{self.user}</script>' if self.user else "")
 
     def change(self, headers: Any, body: bytes) -> None:

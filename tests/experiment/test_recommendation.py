@@ -43,6 +43,14 @@ def test_the_reason_is_one_sentence_with_the_figures() -> None:
     assert ". " not in reason
 
 
+def test_while_a_check_fails_nothing_is_promoted_and_the_reason_says_why() -> None:
+    failed = ["users are not assigned as planned"]
+    found = recommend(Interval(0.0, -0.02, 0.02, 1234), MARGIN, failed)
+    assert found.choice == "keep testing"
+    assert found.reason.startswith("Since users are not assigned as planned, it is open whether Distilled System 1 is")
+    assert recommend(Interval(-0.1, -0.12, -0.08, 1234), MARGIN, failed).choice == "keep System 2"
+
+
 def test_without_enough_raters_it_says_what_is_missing() -> None:
     found = recommend(None, MARGIN)
     assert (found.choice, found.reason) == (
@@ -74,7 +82,7 @@ def first_recommendation(student: float, teacher: float, seed: int) -> str:
     for arms in ramp(places):
         users = random.integers(0, len(places), 200)
         liked = random.random(200) < np.array([student, teacher])[arms[users]] + tastes[users]
-        at = (arms[users], np.array([places[user].cluster for user in users]))
+        at = (arms[users], np.array([places[user].cluster % CLUSTERS for user in users]))
         np.add.at(counts, at, 1)
         np.add.at(totals, at, liked)
         found = recommend(difference(moments(counts[0], totals[0]), moments(counts[1], totals[1]), MARGIN, 1), MARGIN)

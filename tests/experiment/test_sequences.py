@@ -12,6 +12,7 @@ from s2d_ray.experiment.sequences import (
     Array,
     Moments,
     amount,
+    cumulative,
     difference,
     moments,
     quantile,
@@ -173,53 +174,150 @@ def test_shares_are_covered_at_every_step(truth: float) -> None:
     random = np.random.default_rng(4)
     successes = (random.random((RUNS, STEPS)) < truth).cumsum(-1)
     n = np.arange(1, STEPS + 1)
+    assert steps_of(np.eye(1, STEPS)).independent == pytest.approx(n[None])
     evidence = sequences._evidence_against(truth, successes, n)
     assert (evidence > np.log(20)).any(-1).mean() <= 0.05
     # The ends of `share_sequence` are where that evidence is reached.
     for run in range(20):
-        found = share_sequence(int(successes[run, -1]), STEPS)
+        found = share_sequence(of_one_each(int(successes[run, -1]), STEPS))
+        assert found is not None
         assert (found.low <= truth <= found.high) == bool(evidence[run, -1] <= np.log(20))
 
 
 def test_shares_of_none_and_of_all() -> None:
-    none, every = share_sequence(0, 50), share_sequence(50, 50)
+    none, every = share_sequence(of_one_each(0, 50)), share_sequence(of_one_each(50, 50))
+    assert none is not None
+    assert every is not None
     assert (none.value, none.low, every.value, every.high) == (0, 0, 1, 1)
     assert none.high == pytest.approx(1 - every.low)
     # Nothing seen in n: the mixture's (n + 1) (1 - p)^n reaches 1/20.
     assert 51 * (1 - none.high) ** 50 == pytest.approx(1 / 20)
-    for successes, n in ((0, 0), (3, 2), (-1, 2)):
-        with pytest.raises(ValueError, match="no share"):
-            share_sequence(successes, n)
+    assert share_sequence(of_one_each(0, 0)) is None
+
+
+def of_one_each(successes: int, n: int) -> Moments:
+    """Of that many users with one event each."""
+    return moments(np.ones(n), (np.arange(n) < successes).astype(float))
+
+
+def test_users_who_never_failed_are_worth_one_event_each_however_often_they_asked() -> None:
+    once, often = share_sequence(of_one_each(0, 100)), share_sequence(moments(np.full(100, 50.0), np.zeros(100)))
+    assert once is not None
+    assert often is not None
+    assert often.high == pytest.approx(once.high)
+    assert often.n == 5000
+
+
+def test_a_single_user_says_next_to_nothing() -> None:
+    found = share_sequence(moments(np.array([1000.0]), np.array([10.0])))
+    assert found is not None
+    assert found.low < 0.001
+    assert found.high > 0.9
+
+
+def equal(random: Any, shape: tuple[int, int]) -> Array:
+    return np.ones(shape)
+
+
+def zipf(random: Any, shape: tuple[int, int]) -> Array:
+    return 1 / np.arange(1, shape[1] + 1) + np.zeros(shape)
+
+
+def pareto(random: Any, shape: tuple[int, int]) -> Array:
+    return np.asarray(random.pareto(1.5, shape)) + 0.1
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("users", [3, 30, 300])
+@pytest.mark.parametrize("frequency", [equal, zipf, pareto])
+@pytest.mark.parametrize(
+    ("mean", "alike"), [(0.0, 1.0), (0.02, 1e9), (0.02, 1.0), (0.05, 5.0), (0.05, 0.0), (0.95, 3.0), (0.5, 2.0)]
+)
+def test_shares_of_heavy_users_are_covered_at_every_request(
+    users: int, frequency: Any, mean: float, alike: float
+) -> None:
+    """Each user fails as often as a beta distribution says: all alike if `alike` is large, always or never if 0."""
+    wrong, wrong_if_independent = ever_wrong(users, frequency, mean, alike)
+    assert wrong <= 0.05 + SIMULATION_ERROR
+    if frequency is not equal and 0 < mean < 1 and alike < 5:
+        assert wrong_if_independent > 0.15
 
 
 @pytest.mark.slow
+def test_the_error_interval_is_not_wrong_for_heavy_users() -> None:
+    wrong, wrong_if_independent = ever_wrong(200, zipf, 0.02, 1.0, runs=200, steps=4000)
+    assert wrong <= 0.05
+    assert wrong_if_independent > 0.45
+
+
+SIMULATION_ERROR = 0.02
+"""Two standard errors of a share of 5% in 400 runs."""
+
+
+def ever_wrong(
+    users: int, frequency: Any, mean: float, alike: float, runs: int = 400, steps: int = 2000
+) -> tuple[float, float]:
+    """Share of runs where the interval ever misses the mean over users; and so where requests pass for independent."""
+    random = np.random.default_rng(7)
+    often = frequency(random, (runs, users))
+    rates = (random.random(often.shape) < mean).astype(float)
+    if alike and mean:
+        rates = random.beta(mean * alike, (1 - mean) * alike, often.shape)
+    often = (often / often.sum(1, keepdims=True)).cumsum(1)
+    arm, wrong, wrong_if_independent = Clustered(runs, users), np.zeros(runs, bool), np.zeros(runs, bool)
+    for _ in range(steps):
+        user = np.minimum((often < random.random((runs, 1))).sum(1), users - 1)
+        arm.add(user, random.random(runs) < rates[np.arange(runs), user])
+        m = arm.moments
+        for found, worth in ((wrong, m.independent), (wrong_if_independent, m.count)):
+            found |= sequences._evidence_against(mean, m.mean * worth, worth) > np.log(20)
+    return float(wrong.mean()), float(wrong_if_independent.mean())
+
+
+EDGES = np.geomspace(1e-3, 1e4, 815)
+
+
+def below(values: Array, clusters: Any) -> Moments:
+    """What lies below each edge, of values of such clusters."""
+    histograms = np.zeros((int(clusters.max()) + 1, len(EDGES) - 1))
+    np.add.at(histograms, (clusters, np.searchsorted(EDGES, values) - 1), 1)
+    return cumulative(histograms)
+
+
+@pytest.mark.long
 @pytest.mark.parametrize("q", [0.5, 0.95])
-def test_quantiles_are_covered_at_every_step(q: float) -> None:
-    random = np.random.default_rng(5)
-    edges = np.geomspace(1e-3, 1e4, 815)
-    truth = float(np.exp(stats.norm.ppf(q)))
-    wrong = 0
+@pytest.mark.parametrize("spread", [0.0, 1.0])
+def test_quantiles_of_heavy_users_are_covered_at_every_look(q: float, spread: float) -> None:
+    """Latency varies from request to request, and from user to user by `spread`; how often users ask follows Zipf."""
+    random, users = np.random.default_rng(5), 200
+    truth = float(np.exp(stats.norm.ppf(q) * (1 + spread**2) ** 0.5))
+    often = 1 / np.arange(1, users + 1)
+    wrong = wrong_if_independent = 0
     for _ in range(100):
-        counts = np.zeros(len(edges) - 1)
-        intervals = []
-        for values in random.lognormal(0, 1, (40, 50)):
-            counts += np.histogram(values, edges)[0]
-            intervals.append(quantile(counts, edges, q))
-        wrong += any(i is None or not i.low <= truth <= i.high for i in intervals)
-    assert wrong <= 5
+        who = random.choice(users, 2000, p=often / often.sum())
+        values = random.lognormal(random.normal(0, spread, users)[who] if spread else 0.0, 1.0, 2000)
+        looks = range(50, 2001, 50)
+        wrong += any(missed(below(values[:n], who[:n]), q, truth) for n in looks)
+        wrong_if_independent += any(missed(below(values[:n], np.arange(n)), q, truth) for n in looks[::4])
+    assert wrong <= 5 + 2
+    if spread:
+        assert wrong_if_independent > 15
+
+
+def missed(below: Moments, q: float, truth: float) -> bool:
+    found = quantile(below, EDGES, q)
+    return found is None or not found.low <= truth <= found.high
 
 
 def test_quantiles_are_those_of_the_values_up_to_a_bin() -> None:
-    edges = np.geomspace(1e-3, 1e4, 815)
     values = np.random.default_rng(6).lognormal(0, 1, 5000)
-    counts = np.histogram(values, edges)[0].astype(float)
     for q in (0.5, 0.95):
-        found = quantile(counts, edges, q)
+        found = quantile(below(values, np.arange(5000)), EDGES, q)
         assert found is not None
         assert found.value == pytest.approx(np.quantile(values, q), rel=0.02)
         assert found.low < found.value < found.high < 1.25 * found.value
-    one = quantile(np.histogram([2.0], edges)[0].astype(float), edges, 0.95)
+    one = quantile(below(np.array([2.0]), np.array([0])), EDGES, 0.95)
     assert one is not None
-    assert (one.low, one.high, one.n) == (edges[0], edges[-1], 1)
+    assert (one.low, one.high, one.n) == (EDGES[0], EDGES[-1], 1)
     assert one.value == pytest.approx(2.0, rel=0.02)
-    assert quantile(np.zeros(len(edges) - 1), edges, 0.5) is None
+    assert quantile(cumulative(np.zeros((3, len(EDGES) - 1))), EDGES, 0.5) is None

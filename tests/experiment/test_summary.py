@@ -22,14 +22,15 @@ from tests.experiment.traffic import START, requests
 
 MARGIN = 0.05
 WEIGHTS = Weights(student=0.4, base=0.1)
+SERVE = Serve(weights=WEIGHTS, margin=MARGIN)
 TRAFFIC = requests(3000, WEIGHTS, users=600)
 NOW = START + timedelta(hours=60)
 REQUEST = RequestEvent("s2d-1", START.timestamp() + 60, "student", 1, 5, "answered", 0.25)
 
 
 def summary_of(folder: Path) -> Summary:
-    state = Experiment(folder / "experiment.json", Serve(weights=WEIGHTS), START).state
-    return summarise(Snapshot(folder), state, MARGIN, NOW)
+    state = Experiment(folder / "experiment.json", SERVE, START).state
+    return summarise(Snapshot(folder), state, SERVE, NOW)
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +60,7 @@ def test_counts_and_means_are_those_of_the_events(summary: Summary, arm: CoreArm
     assert found.requests == len(own) == sum(found.outcomes.values())
     assert found.outcomes["answered"] == len(answered)
     assert found.ratings == sum(feedback is not None for _, feedback in own)
-    rated = Counter(request.cluster for request, feedback in own if feedback)
+    rated = Counter(request.cluster % CLUSTERS for request, feedback in own if feedback)
     assert found.raters == int(rated.total() ** 2 / sum(n**2 for n in rated.values()))
     assert found.tokens is not None
     assert found.tokens.value == pytest.approx(np.mean([request.completion_tokens for request in answered]))
@@ -109,8 +110,8 @@ def ratings(arm: str, until: float) -> tuple[np.ndarray, np.ndarray]:
     counts, totals = np.zeros(CLUSTERS), np.zeros(CLUSTERS)
     for request, feedback, _ in TRAFFIC:
         if feedback and request.arm == arm and request.time <= until:
-            counts[request.cluster] += 1
-            totals[request.cluster] += feedback.score
+            counts[request.cluster % CLUSTERS] += 1
+            totals[request.cluster % CLUSTERS] += feedback.score
     return counts, totals
 
 
@@ -136,7 +137,7 @@ def test_a_hard_day_is_not_held_against_the_arm_that_had_more_of_it(tmp_path: Pa
         store.add(FeedbackEvent(request.request_id, request.time, float(random.random() < quality)))
     experiment = Experiment(tmp_path / "experiment.json", Serve(weights=Weights(student=0.1)), START)
     experiment.apply(Change(action="weights", weights=Weights(), who="ada", why="more", version=1), START)
-    found = summarise(Snapshot(tmp_path), experiment.state, MARGIN, NOW)
+    found = summarise(Snapshot(tmp_path), experiment.state, SERVE, NOW)
     one, two = (found.arms[arm].quality for arm in ("student", "teacher"))
     assert found.difference is not None
     assert one is not None
@@ -211,3 +212,48 @@ def test_a_shadow_that_failed_says_nothing_about_agreement(tmp_path: Path) -> No
     agreement = stored(tmp_path, *shadows).arms["student"].agreement
     assert agreement is not None
     assert (agreement.value, agreement.n) == (0.5, 60)
+
+
+def test_one_user_who_asks_often_makes_errors_and_times_no_surer(tmp_path: Path) -> None:
+    """Sixty users ask once each; one more a thousand times, is answered slowly and every second time not."""
+    others = [replace(REQUEST, request_id=f"s2d-{i}", cluster=i) for i in range(60)]
+    heavy = [
+        replace(REQUEST, request_id=f"s2d-heavy-{i}", cluster=99, seconds=9.0, outcome=("answered", "failed")[i % 2])
+        for i in range(1000)
+    ]
+    found = stored(tmp_path, *others, *heavy).arms["student"]
+    assert found.errors is not None
+    assert found.errors.value == pytest.approx(500 / 1060)
+    assert found.errors.n == 1060
+    assert found.errors.high - found.errors.low > 0.8
+    assert found.seconds is not None
+    assert found.seconds.p50.value == pytest.approx(9.0, rel=0.02)
+    assert found.seconds.p50.low <= 0.25 * 1.02
+
+
+def test_the_checks_count_users_and_rated_answers(summary: Summary) -> None:
+    first = {request.cluster: request.arm for request, _, _ in reversed(TRAFFIC) if request.cluster >= CLUSTERS}
+    assert summary.assignment.users == len(first)
+    assert summary.assignment.planned == pytest.approx({"base": 0.1, "teacher": 0.5, "student": 0.4})
+    for arm in LABELS:
+        assert summary.assignment.seen[arm] == pytest.approx(list(first.values()).count(arm) / len(first))
+    for arm in ("student", "teacher"):
+        answers = [feedback for request, feedback, _ in TRAFFIC if (request.arm, request.outcome) == (arm, "answered")]
+        assert summary.rating.rated[arm] == pytest.approx(np.mean([feedback is not None for feedback in answers]))
+    assert summary.assignment.passed
+    assert summary.rating.passed
+    assert summary.failed_checks == []
+
+
+def test_users_whose_arm_is_still_answering_are_not_missed(tmp_path: Path) -> None:
+    """Half a minute ago many came at once: the student has answered its own, the teacher has not."""
+    came = NOW.timestamp() - 30
+    students = [replace(REQUEST, request_id=f"s2d-{i}", time=came, cluster=CLUSTERS + i) for i in range(100)]
+    assert stored(tmp_path, *students).assignment.users == 0
+    store = EventStore(tmp_path)
+    for i, request in enumerate(students):
+        store.add(replace(request, request_id=f"s2d-early-{i}", time=came - 31))
+    store.close()
+    found = summary_of(tmp_path)
+    assert found.assignment.users == 100
+    assert found.failed_checks == ["users are not assigned as planned"]

@@ -25,6 +25,17 @@ class Behaviour:
     errors: float = 0.0
 
 
+@dataclass(frozen=True)
+class Faults:
+    """What may be wrong with an experiment."""
+
+    lost: float = 0.0
+    """Share of the student's users whose requests are not stored."""
+    unrated: float = 0.0
+    """Share of the ratings of the teacher's answers that are not sent."""
+
+
+NO_FAULTS = Faults()
 BEHAVIOURS: Mapping[CoreArm, Behaviour] = {
     "student": Behaviour(0.86, 0.21, 3, 0.002),
     "teacher": Behaviour(0.87, 2.9, 35, 0.004),
@@ -75,9 +86,19 @@ def requests(
     return traffic
 
 
-def fill(store: EventStore, count: int, weights: Weights, behaviours: Mapping[CoreArm, Behaviour] = BEHAVIOURS) -> None:
+def fill(
+    store: EventStore,
+    count: int,
+    weights: Weights,
+    behaviours: Mapping[CoreArm, Behaviour] = BEHAVIOURS,
+    faults: Faults = NO_FAULTS,
+) -> None:
     """All of these requests, with what belongs to them, into a store."""
-    for events in requests(count, weights, behaviours=behaviours):
-        for event in events:
+    random = np.random.default_rng(count)
+    for request, feedback, shadow in requests(count, weights, behaviours=behaviours):
+        if request.arm == "student" and request.cluster % 1000 < 1000 * faults.lost:
+            continue
+        unrated = request.arm == "teacher" and random.random() < faults.unrated
+        for event in (request, None if unrated else feedback, shadow):
             if event is not None:
                 store.add(event)

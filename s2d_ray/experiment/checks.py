@@ -1,0 +1,127 @@
+"""Whether the arms can be compared at all: users came to them as planned, and their answers are rated equally often.
+
+Both checks hold however often they are looked at: the chance that one ever fails without a cause is 5%.
+
+- Assignment: which arm the first user of each cell came to is drawn with the shares in force then. A test martingale
+  weighs these draws against all arms being drawn as much too often or too seldom, for a mixture of how much (as
+  Lindon and Malek do for fixed shares, NeurIPS 2022; here by odds, so that weights may change on the way). A user
+  counts once, with the first request: what an arm does to its users, who may come again or not, is not seen in it.
+- Ratings: the difference of the shares of answers that are rated, a sequence like that of the ratings themselves.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+from scipy import special
+
+from s2d_ray.arms import CORE_ARMS, CoreArm
+from s2d_ray.evaluation.statistics import Interval
+from s2d_ray.experiment.assignment import CELLS, CLUSTERS
+from s2d_ray.experiment.sequences import ALPHA, Array, Moments, difference
+from s2d_ray.recipes.serve import Weights
+
+_TIMES = np.geomspace(0.02, 2.56, 8)
+LOG_ODDS: Array = np.concatenate([_TIMES, -_TIMES])
+"""Log of how many times too high or too low an arm's odds may be: from 2% to 13 times."""
+UNSEEN = np.iinfo(np.int64).max
+
+
+@dataclass(frozen=True, slots=True)
+class AssignmentCheck:
+    """Whether users come to the arms in the shares that the weights say."""
+
+    users: int
+    """That were counted: the first of each cell."""
+    seen: Mapping[CoreArm, float]
+    """Share of them by arm; all 0 without users."""
+    planned: Mapping[CoreArm, float]
+    """What the weights in force at their first requests say."""
+    evidence: float
+    """Log of how much likelier what was seen is under other shares than under the planned ones."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether chance may have done it."""
+        return bool(self.evidence < -np.log(ALPHA))
+
+
+@dataclass(frozen=True, slots=True)
+class RatingCheck:
+    """Whether answers of the student and of the teacher are rated equally often, at the same times."""
+
+    rated: Mapping[CoreArm, float]
+    """Share of the answers of these two that are rated; nothing while `difference` is None."""
+    difference: Interval | None
+    """The student's share minus the teacher's; `n` answers. None while either has too few users."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether they may be rated equally often."""
+        return self.difference is None or self.difference.low <= 0 <= self.difference.high
+
+
+class FirstRequests:
+    """The first request of each cell of users, from requests in any order."""
+
+    def __init__(self) -> None:
+        self._time = np.full(CELLS, UNSEEN)
+        self._arm = np.zeros(CELLS, np.int8)
+        self._version = np.zeros(CELLS, np.int32)
+
+    def add(self, requests: pa.RecordBatch) -> None:
+        """Take in requests that the experiment assigned, with their time, cell, arm and version."""
+        time, cell = requests["time"].cast(pa.int64()).to_numpy(), requests["cluster"].to_numpy()
+        order = np.argsort(time, kind="stable")
+        cells, first = np.unique(cell[order], return_index=True)
+        at = order[first]
+        earlier = time[at] < self._time[cells]
+        at, cells = at[earlier], cells[earlier]
+        self._time[cells] = time[at]
+        self._arm[cells] = pc.index_in(requests["arm"], pa.array(CORE_ARMS)).to_numpy()[at]
+        self._version[cells] = requests["version"].to_numpy()[at]
+
+    def counts(self, versions: int, until: float) -> Array:
+        """How many of these came to which arm: by version and arm, those before `until`, in seconds since 1970.
+
+        Cells below `CLUSTERS` are left out: older versions of this program stored no others, and whoever is in one of
+        those would be counted in another cell again. So are versions that are newer than the state that was read.
+        """
+        known = (self._time < until * 1e6) & (self._version < versions)
+        known[:CLUSTERS] = False
+        found = np.zeros((versions, len(CORE_ARMS)))
+        np.add.at(found, (self._version[known], self._arm[known]), 1)
+        return found
+
+
+def check_assignment(counts: Array, weights: Sequence[Weights]) -> AssignmentCheck:
+    """From users by version and arm, and the weights of each version."""
+    shares = np.array([[getattr(w, arm) for arm in CORE_ARMS] for w in weights])
+    users, by_version = counts.sum(), counts.sum(1)
+    return AssignmentCheck(
+        users=int(users),
+        seen=_by_arm(counts.sum(0) / max(users, 1)),
+        planned=_by_arm(by_version @ shares / max(users, 1)),
+        evidence=_evidence(counts, shares),
+    )
+
+
+def _by_arm(values: npt.NDArray[np.float64]) -> dict[CoreArm, float]:
+    return {arm: float(value) for arm, value in zip(CORE_ARMS, values, strict=True)}
+
+
+def _evidence(counts: Array, shares: Array) -> float:
+    """Log of the mean, over arms and odds, of the likelihood with those odds for that arm by the planned one."""
+    normal = np.log1p(shares[:, :, None] * np.expm1(LOG_ODDS))
+    ratios = counts.sum(0)[:, None] * LOG_ODDS - np.tensordot(counts.sum(1), normal, axes=1)
+    return float(special.logsumexp(ratios) - np.log(ratios.size))
+
+
+def check_ratings(student: Moments, teacher: Moments, margin: float, n: int) -> RatingCheck:
+    """From `n` answers, each 1 where it is rated and 0 where not, weighted for the same mix of times."""
+    found = difference(student, teacher, margin, n)
+    rated: dict[CoreArm, float] = {"student": float(student.mean), "teacher": float(teacher.mean)} if found else {}
+    return RatingCheck(rated, found)
