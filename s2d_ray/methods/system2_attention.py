@@ -72,7 +72,7 @@ PROMPT_SETS = {
         respond="{rewritten}",
         examples=(
             (
-                "I think the answer is Brazil but I'm really not sure. Which country is the city of Lyon in?",
+                "I would say Brazil, though I have not checked. Which country is the city of Lyon in?",
                 "Which country is the city of Lyon in?",
             ),
             (

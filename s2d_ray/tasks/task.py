@@ -58,6 +58,15 @@ class Task(Strict, ABC):
         """The perturbations under which the answer must not change; none unless the task has some."""
         return ()
 
+    def question(self, prompt: Prompt) -> str:
+        """The same for prompts that must have the same answer, however they put what they ask."""
+        return prompt.prompt_id
+
+    @property
+    def inconsistency(self) -> str:
+        """What the share of questions whose answer changes with how they are put is called in a report."""
+        return "inconsistent"
+
     @property
     def metric(self) -> str:
         """What the share of correct answers is called in a report."""
