@@ -23,7 +23,7 @@ from s2d_ray.recipes.strict import Strict, parse
 from s2d_ray.report.ledger import Ledger
 from s2d_ray.report.published import Figure, Mark
 
-VERSION = 2
+VERSION = 3
 
 
 class PromptCounts(Strict):
@@ -159,7 +159,7 @@ class VersionedPage(Strict):
 
     model_config = ConfigDict(json_schema_serialization_defaults_required=True)
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
     """A reader refuses any other."""
 
 
@@ -182,6 +182,8 @@ class Report(VersionedPage):
     """Empty where there is one subset, or nothing was trained: a mixture can hide either way."""
     arms: Mapping[str, ArmScores]
     """In the order of the tables; without those for which curation kept nothing."""
+    inconsistency: str
+    """What the share of questions whose answer changes among their forms is called."""
     perturbations: tuple[str, ...]
     """Names of the perturbed forms of prompts that were asked too."""
     majority: Mapping[str, Mapping[int, Score]]

@@ -168,7 +168,7 @@ def _shape(answer: str) -> tuple[bool, int]:
 
 
 def _others(like: str, besides: Iterable[str], pool: Answers, random: Random) -> Iterator[str]:
-    """The answers of the pool but `like` and those `besides`, first those of the shape of `like`: they could be meant."""
+    """The pool without `like` and those `besides`; first what has the shape of `like`, so that it could be meant."""
     taken, first = {words(answer) for answer in (like, *besides)}, _shape(like)
     for shape in sorted(pool, key=lambda shape: (shape != first, shape)):
         start = random.randrange(len(pool[shape]))

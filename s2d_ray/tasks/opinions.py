@@ -80,7 +80,7 @@ class OpinionTask(Task, ABC):
 
     def question(self, prompt: Prompt) -> str:
         """The question without any opinion."""
-        return prompt.fields.get("plain", prompt.prompt_id)
+        return prompt.fields.get("plain", "")
 
     def variants(self, prompt: Prompt) -> Sequence[Variant]:
         """A training prompt with the other opinion and without one, where asked for."""

@@ -59,8 +59,11 @@ class Task(Strict, ABC):
         return ()
 
     def question(self, prompt: Prompt) -> str:
-        """The same for prompts that must have the same answer, however they put what they ask."""
-        return prompt.prompt_id
+        """What is asked, in whatever form: the same for prompts that must have the same answer.
+
+        Empty where each prompt is a question of its own.
+        """
+        return ""
 
     @property
     def inconsistency(self) -> str:
