@@ -76,7 +76,7 @@ def write_data_card(
             outcomes=outcomes,
             inputs=inputs,
             source=source,
-            rules=[{"name": type(rule).__name__.lower(), **rule.model_dump(mode="json")} for rule in rules],
+            rules=[{"name": rule.name, **rule.model_dump(mode="json")} for rule in rules],
             versions=installed_versions(),
         ),
     )

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from s2d_ray.curation.consistency import Consistency
 from s2d_ray.curation.majority import Majority
+from s2d_ray.curation.opinion_removed import OpinionRemoved
 from s2d_ray.curation.rule import Rule
 from s2d_ray.curation.unfiltered import Unfiltered
 from s2d_ray.curation.universal import Universal
@@ -16,12 +17,19 @@ RULES: Mapping[str, type[Rule]] = {
     "universal": Universal,
     "consistency": Consistency,
     "unfiltered": Unfiltered,
+    "opinion_removed": OpinionRemoved,
 }
 
 
 def load_rules(sections: Sequence[Named]) -> list[Rule]:
-    """The rules of a recipe, in order. Raises UserError for an unknown name or option, or a class of another kind."""
-    return [_load(section) for section in sections]
+    """The rules of a recipe, in order.
+
+    Raises UserError for an unknown name or option, a class of another kind, and where the last one keeps no target.
+    """
+    rules = [_load(section) for section in sections]
+    if not rules[-1].chooses:
+        raise UserError(f"rule {rules[-1].name} keeps no target: put one after it that does, such as majority")
+    return rules
 
 
 def _load(section: Named) -> Rule:

@@ -3,6 +3,7 @@
 Rules never see a reference; the task they are given can parse and compare answers, not score them.
 """
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -51,12 +52,25 @@ class Rule(Strict, ABC):
 
     needs_engine: ClassVar[bool] = False
     """Whether `decide` asks the model; it gets `generate` then, and None otherwise."""
+    chooses: ClassVar[bool] = True
+    """Whether `decide` keeps a target; where not, a rule that does has to follow."""
+
+    @property
+    def name(self) -> str:
+        """The class's name as recipes write names."""
+        return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(self).__name__).lower()
+
+    def check(self, prompt: Prompt, method: str) -> None:
+        """Raises UserError where the rule cannot work on prompts like this one of the task, or with that method."""
 
     @abstractmethod
     async def decide(
         self, parsed: ParsedSamples, kept: Kept | None, task: Task, generate: GenerateFunction | None
-    ) -> Kept | Rejected:
-        """Keep or reject one prompt. `kept` is what the rule before this one kept, None for the first."""
+    ) -> Kept | Rejected | ParsedSamples:
+        """Keep or reject one prompt. `kept` is what the rules before this one kept, None where they kept nothing.
+
+        A rule may also leave it to those that follow, and give them other samples, or fewer answers.
+        """
 
 
 def parse_samples(candidates: Candidates, task: Task) -> ParsedSamples:
@@ -85,7 +99,10 @@ async def curate_prompt(
     evidence = blank | {"votes": [answer or "" for answer in parsed.answers]}
     for rule in rules:
         outcome = await rule.decide(parsed, kept, task, generate)
-        evidence |= {"rule": type(rule).__name__.lower()}
+        if isinstance(outcome, ParsedSamples):
+            parsed = outcome
+            continue
+        evidence |= {"rule": rule.name}
         if outcome.vote_share is not None:
             evidence |= {"vote_share": outcome.vote_share}
         if isinstance(outcome, Rejected):

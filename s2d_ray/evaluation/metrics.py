@@ -49,6 +49,8 @@ class Answer:
     """The samples behind `answer` and `tokens`, in the order they were drawn."""
     variants: Mapping[str, str | None] = field(default_factory=dict[str, str | None])
     """Name of each perturbed form of the prompt → the answer to it, mapped back."""
+    question: str = ""
+    """The same for all prompts that put one question; empty where this prompt alone does."""
 
     @property
     def key(self) -> PromptKey:
@@ -79,7 +81,8 @@ class Score:
     scored_against: ScoredAgainst
     """What an answer has to equal to be right: the prompt's references, or the teacher's answer."""
     inconsistent: Interval | None = None
-    """Share of the prompts that are answered otherwise in a perturbed form; None where the task perturbs none."""
+    """Share of the questions whose answer changes among their forms, perturbed ones and those of several subsets; None
+    where each has one form."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +109,8 @@ class Precision:
 
 def answer_of(row: Row, task: Task) -> Answer:
     """The answer in a row of schema `ANSWERS`."""
-    parsed = parse_samples(candidates_from_row(row), task)
+    candidates = candidates_from_row(row)
+    parsed = parse_samples(candidates, task)
     own = parsed.of("")
     votes = [SampledAnswer(answer, sample.tokens) for answer, sample in zip(own.answers, own.samples, strict=True)]
     perturbed = dict.fromkeys(sample.variant for sample in parsed.samples if sample.variant)
@@ -120,6 +124,7 @@ def answer_of(row: Row, task: Task) -> Answer:
         tokens=_tokens(votes),
         votes=votes,
         variants={name: _most_frequent(parsed.of(name).answers, task) for name in perturbed},
+        question=task.question(candidates.prompt),
     )
 
 
@@ -164,13 +169,14 @@ def majorities(answers: Sequence[Answer], samples: int, task: Task) -> dict[int,
     }
 
 
-def changes(answer: Answer, task: Task) -> bool | None:
-    """Whether some perturbed form of the prompt is answered otherwise.
+def changes(forms: Sequence[Answer], task: Task) -> bool | None:
+    """Whether one arm answers a question otherwise in some form: one of these prompts, or a perturbed form of one.
 
-    None where there is no such form, or no form is answered at all: that says nothing about consistency.
+    None where there is one form only, or no form is answered at all: that says nothing about consistency.
     """
-    given = {None if said is None else task.key(said) for said in (answer.answer, *answer.variants.values())}
-    return None if not answer.variants or given == {None} else len(given) > 1
+    given = [said for answer in forms for said in (answer.answer, *answer.variants.values())]
+    keys = {None if said is None else task.key(said) for said in given}
+    return None if len(given) == 1 or keys == {None} else len(keys) > 1
 
 
 def marks(
@@ -200,17 +206,25 @@ def compare(answers: Sequence[Answer], first: str, second: str, task: Task) -> d
     return results
 
 
-def compare_changes(answers: Sequence[Answer], first: str, second: str, task: Task) -> Paired | None:
-    """Share of the prompts that arm `first` answers otherwise in a perturbed form, minus that of `second`.
+def by_question(answers: Iterable[Answer]) -> dict[object, list[Answer]]:
+    """One arm's answers to each question."""
+    questions: dict[object, list[Answer]] = {}
+    for answer in answers:
+        questions.setdefault(answer.question or answer.key, []).append(answer)
+    return questions
 
-    On the prompts that both answer in some form; None where there are none.
+
+def compare_changes(answers: Sequence[Answer], first: str, second: str, task: Task) -> Paired | None:
+    """Share of the questions that arm `first` answers otherwise in some form, minus that of `second`.
+
+    Of the questions that both answer in some form; None where there are none that are put in several.
     """
     ours, theirs = (
-        {a.key: change for a in answers if a.arm == arm and (change := changes(a, task)) is not None}
-        for arm in (first, second)
+        {question: changed for question, forms in of_arm.items() if (changed := changes(forms, task)) is not None}
+        for of_arm in (by_question(a for a in answers if a.arm == arm) for arm in (first, second))
     )
-    both = [key for key in ours if key in theirs]
-    return paired([ours[key] for key in both], [theirs[key] for key in both]) if both else None
+    both = [question for question in ours if question in theirs]
+    return paired([ours[question] for question in both], [theirs[question] for question in both]) if both else None
 
 
 def subsets_of(answers: Iterable[Answer]) -> list[str]:
@@ -259,7 +273,7 @@ def _score(answers: Sequence[Answer], task: Task, teacher: Mapping[PromptKey, st
     accuracy = share(sum(right.values()), len(right))
     counted = [a.tokens for a in answers if a.tokens is not None]
     tokens = mean(counted) if counted else None
-    changed = [change for a in answers if (change := changes(a, task)) is not None]
+    changed = [change for forms in by_question(answers).values() if (change := changes(forms, task)) is not None]
     return Score(
         accuracy=accuracy.value,
         low=accuracy.low,

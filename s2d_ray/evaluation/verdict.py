@@ -30,6 +30,17 @@ USEFUL: Sequence[Conclusion] = ("distils", "partly")
 
 
 @dataclass(frozen=True, slots=True)
+class Changes:
+    """How often answers change with how a question is put."""
+
+    student: float
+    """Share of the questions."""
+    teacher: float
+    difference: Paired
+    """The student's share minus the teacher's."""
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """The three arms on the prompts that decide, and what must not get worse."""
 
@@ -39,9 +50,8 @@ class Evidence:
     student_vs_teacher: Paired
     student_vs_base: Paired
     teacher_vs_base: Paired
-    changes: Paired | None = None
-    """Share of the prompts that the student answers otherwise in a perturbed form, minus System 2's; None where none
-    is perturbed."""
+    changes: Changes | None = None
+    """Over the questions that are put in several forms; None where none is."""
     others: Mapping[str, Paired] = field(default_factory=dict[str, Paired])
     """Each subset that does not decide → the student there, minus the arm that it must not fall below."""
     lost: Sequence[str] = ()
@@ -113,11 +123,9 @@ def _shortfalls(evidence: Evidence, margin: float) -> list[str]:
     """What keeps a model that answers as well as System 2 from replacing it, a clause each."""
     found = [] if _saves(evidence) else ["does not halve its tokens"]
     changes = evidence.changes
-    if changes is not None and _worse(-changes.difference, changes, margin):
-        ours, theirs = evidence.student.inconsistent, evidence.teacher.inconsistent
-        assert ours is not None and theirs is not None
-        figures = f"{percent(ours.value)}% against {percent(theirs.value)}%"
-        found.append(f"changes its answer more often where a perturbation must not ({figures})")
+    if changes and _worse(-changes.difference.difference, changes.difference, margin):
+        figures = f"{percent(changes.student)}% against {percent(changes.teacher)}%"
+        found.append(f"changes its answer more often where it must not ({figures})")
     found += [
         f"gets worse on {name} ({points(d.difference)} points)"
         for name, d in evidence.others.items()

@@ -1,7 +1,7 @@
 """Branch-Solve-Merge (Saha et al., arXiv 2310.15123) as a judge of two responses to one question.
 
 Branch plans up to five criteria from the question alone; Solve scores both responses on each; Merge makes
-the scores one verdict: `A`, `B` or `tie`.
+the scores one verdict: `A`, `B` or `tie`. The wording of both prompt sets is ours.
 """
 
 import asyncio
@@ -107,7 +107,7 @@ _SUM = {
 }
 
 PROMPT_SETS = {
-    "paper": BranchSolveMergePrompts(
+    "zero_shot": BranchSolveMergePrompts(
         branch=Call(
             "Two responses to the question below are going to be judged. Plan how: list up to five criteria that "
             "matter most for a good response to this question. Write one criterion a line, numbered, as its name, "

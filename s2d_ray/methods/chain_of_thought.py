@@ -1,6 +1,7 @@
 """Chain-of-Thought (Wei et al., arXiv 2201.11903; zero-shot, Kojima et al., arXiv 2205.11916).
 
-One call: think step by step, then say the final answer behind a prefix. Only what follows the prefix is returned.
+One call: think step by step, then say the final answer behind a prefix. Only what follows the prefix is returned. The
+prompt set `zero_shot` has the latter paper's sentence; that paper asks for the answer in a second call.
 """
 
 from dataclasses import dataclass
@@ -34,9 +35,9 @@ async def chain_of_thought(prompt: Prompt, generate: GenerateFunction, prompts: 
 
 
 PROMPT_SETS = {
-    "paper": ChainOfThoughtPrompts(
+    "zero_shot": ChainOfThoughtPrompts(
         think=(
-            "{question}\n\nThink step by step. Then write the final answer alone on the last line, "
+            "{question}\n\nLet's think step by step. Write the final answer alone on the last line, "
             'after "Final answer:".'
         ),
         answer_prefix="final answer",

@@ -35,8 +35,10 @@ Method = Callable[[Prompt, GenerateFunction], Awaitable[str]]
 class MethodOptions(Strict):
     """The options of a shipped method; one that has more adds them as fields."""
 
-    prompts: str = "paper"
-    """Which prompt set: `paper` (zero-shot) or `few_shot` (worked examples, for small models)."""
+    prompts: str | None = None
+    """Which prompt set; unset: the one without worked examples. That is `paper` where the published prompts are at hand
+    (rar1, rar2), and `zero_shot`, in our own words, elsewhere. Small models need worked examples: `few_shot`, or
+    `few_shot_cot` where these reason step by step before they answer (rar1, rar2)."""
 
 
 class MalformedOutput(Exception):

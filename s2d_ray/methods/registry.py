@@ -13,7 +13,7 @@ from s2d_ray.recipes.strict import Named, parse
 
 
 class ShippedMethod(NamedTuple):
-    """A method of the package: what runs, the wordings it may use, and its options."""
+    """A method of the package: what runs, the wordings it may use, the first unless told otherwise, and its options."""
 
     function: Any
     prompt_sets: Mapping[str, Any] = {}
@@ -49,11 +49,12 @@ def load_method(section: Named) -> Method:
     options = parse(shipped.options, section.options, where=f"method {section.name}")
     # A method without wording of its own takes any known name: a recipe may change its method and keep the rest.
     known = shipped.prompt_sets or {name: None for other in METHODS.values() for name in other.prompt_sets}
-    if options.prompts not in known:
-        raise UserError(f"method {section.name} has no prompt set {options.prompts}: {', '.join(known)}")
+    name = options.prompts or next(iter(known))
+    if name not in known:
+        raise UserError(f"method {section.name} has no prompt set {name}: {', '.join(known)}")
     if not shipped.prompt_sets:
         return cast(Method, shipped.function)
-    prompts = shipped.prompt_sets[options.prompts]
+    prompts = shipped.prompt_sets[name]
     return partial(shipped.function, prompts=prompts, **options.model_dump(exclude={"prompts"}))
 
 

@@ -1,6 +1,10 @@
 """Rephrase and Respond (Deng et al., arXiv 2311.04205): the model words the question for itself, then answers.
 
 `rar1` does both in one call. `rar2` rephrases in one call, and shows the second call both wordings.
+
+The prompt set `paper` is that of the authors' repository, github.com/uclaml/Rephrase-and-Respond, without the sentence
+on the form of the answer that it adds for some tasks. `few_shot_cot` is ours: its worked examples answer in a short
+chain of thought, so that what it gains is not all due to rephrasing.
 """
 
 import re
@@ -84,17 +88,17 @@ def unquoted(text: str) -> str:
 
 PROMPT_SETS = {
     "paper": RephraseAndRespondPrompts(
-        one_step='"{question}"\n\nRephrase and expand the question, and respond.',
+        one_step='"{question}"\nRephrase and expand the question, and respond.',
         rephrase=(
-            '"{question}"\n\nRephrase and expand this question so that it is easier to answer well. '
-            "Keep all of its information. Write the rephrased question only."
+            '"{question}"\nGiven the above question, rephrase and expand it to help you do better answering. '
+            "Maintain all information in the original question."
         ),
         respond=(
-            "(original) {question}\n(rephrased) {rephrased}\n\n"
-            "Use your answer to the rephrased question to answer the original question."
+            "(original) {question}\n(rephrased) {rephrased}\n"
+            "Use your answer for the rephrased question to answer the original question."
         ),
     ),
-    "few_shot": RephraseAndRespondPrompts(
+    "few_shot_cot": RephraseAndRespondPrompts(
         one_step='"{question}"\n\nRephrase and expand the question, and respond.',
         rephrase='"{question}"\n\nRephrase and expand the question. Keep all of its information.',
         respond="(original) {question}\n(rephrased) {rephrased}\n\nAnswer the original question.",

@@ -1,7 +1,7 @@
 """System 2 Attention (Weston and Sukhbaatar, arXiv 2311.11829): rewrite the input, then answer only that.
 
 The first call keeps what bears on the question and drops opinions; the second sees the rewritten text
-alone, so that an opinion in the prompt has nothing left to pull at.
+alone, so that an opinion in the prompt has nothing left to pull at. The wording of both prompt sets is ours.
 """
 
 import re
@@ -57,7 +57,7 @@ NOTHING = ("", "none", "n/a", "empty")
 
 
 PROMPT_SETS = {
-    "paper": System2AttentionPrompts(
+    "zero_shot": System2AttentionPrompts(
         rewrite=(
             "Below is a text by a user. From it, extract the part that is unbiased and not the user's opinion, "
             "so that using that text alone would give good context for an unbiased answer to the question in it. "
@@ -72,7 +72,7 @@ PROMPT_SETS = {
         respond="{rewritten}",
         examples=(
             (
-                "I think the answer is Brazil but I'm really not sure. Which country is the city of Lyon in?",
+                "I would say Brazil, though I have not checked. Which country is the city of Lyon in?",
                 "Which country is the city of Lyon in?",
             ),
             (

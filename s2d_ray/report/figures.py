@@ -19,7 +19,7 @@ from s2d_ray.evaluation.metrics import (
     subsets_of,
 )
 from s2d_ray.evaluation.statistics import Paired
-from s2d_ray.evaluation.verdict import Evidence, Verdict, judge, untrained
+from s2d_ray.evaluation.verdict import Changes, Evidence, Verdict, judge, untrained
 from s2d_ray.recipes.recipe import Recipe
 from s2d_ray.recipes.sections import Evaluate
 from s2d_ray.recipes.serve import Cascade
@@ -79,7 +79,8 @@ def conclude(
         return untrained(untrained_why, compare(at_stake, "teacher", "base", task)[ALL], settings.margin)
     spared = [name for name in subsets_of(answers) if decides and name not in (*decides, ALL)]
     others = {name: _against_standard(_of(answers, name), name, task) for name in spared}
-    evidence = replace(_evidence(at_stake, task), others=others, lost=lost)
+    # A question's forms may be in several subsets.
+    evidence = replace(_evidence(at_stake, task), changes=_changes(answers, task), others=others, lost=lost)
     return judge(evidence, settings.margin, " and ".join(decides))
 
 
@@ -118,8 +119,17 @@ def _evidence(answers: Sequence[Answer], task: Task) -> Evidence:
         student_vs_teacher=compare(answers, "student", "teacher", task)[ALL],
         student_vs_base=compare(answers, "student", "base", task)[ALL],
         teacher_vs_base=compare(answers, "teacher", "base", task)[ALL],
-        changes=compare_changes(answers, "student", "teacher", task),
+        changes=_changes(answers, task),
     )
+
+
+def _changes(answers: Sequence[Answer], task: Task) -> Changes | None:
+    difference = compare_changes(answers, "student", "teacher", task)
+    if difference is None:
+        return None
+    arms = score_arms(answers, task, needed=())
+    ours, theirs = (arms[arm].subsets[ALL].inconsistent for arm in ("student", "teacher"))
+    return Changes(ours.value, theirs.value, difference) if ours and theirs else None
 
 
 def of_majorities(by_samples: Mapping[int, Scores]) -> dict[str, dict[int, Score]]:

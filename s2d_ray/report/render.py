@@ -73,6 +73,9 @@ def _shown(report: Report) -> dict[str, Any]:
             group: {arm: parts.by_group.get(group, {}) for arm, parts in arms.items()} for group in scores.by_group
         },
         "perturbed": [s for s in scores.subsets if any(parts.subsets[s].inconsistent for parts in arms.values())],
+        "inconsistency": " under ".join(
+            filter(None, (_title(report.inconsistency), " or ".join(report.perturbations)))
+        ),
         "measure": _title(report.metric),
         "agreement": scores.subsets[ALL].scored_against == "teacher",
         "ALL": ALL,

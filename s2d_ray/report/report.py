@@ -66,6 +66,7 @@ def make_report(recipe: Recipe, task: Task, folders: RunFolders) -> Report:
         decides=tuple(figures.deciding(task, recipe.evaluate)),
         verdict_by_subset=figures.conclude_by_subset(answers, task, recipe.evaluate),
         arms=arms,
+        inconsistency=task.inconsistency,
         perturbations=tuple(sorted({name for answer in answers for name in answer.variants})),
         majority=figures.of_majorities(by_samples) if recipe.evaluate.samples > 1 else {},
         reported=figures.paper_results(recipe, by_samples[1]),

@@ -209,6 +209,8 @@ class Report(VersionedPage):
     was trained."""
     arms: Mapping[str, ArmScores]
     """In the order of the tables; without those for which curation kept nothing."""
+    inconsistency: str
+    """What the share of questions whose answer changes among their forms is called."""
     perturbations: tuple[str, ...]
     """Names of the perturbed forms of prompts that were asked too."""
     majority: Mapping[str, Mapping[int, Score]]

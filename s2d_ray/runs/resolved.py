@@ -54,7 +54,9 @@ def _resolve(recipe: Recipe) -> ResolvedPart:
     if recipe.engine.kind == "scripted":
         import_object(recipe.engine.script)
     task = load_task(recipe.task)
-    next(task.items("train", recipe.seed), None)
+    if first := next(task.items("train", recipe.seed), None):
+        for rule in rules:
+            rule.check(first.prompt, recipe.method.name)
     return ResolvedPart(recipe, task, method, rules, arms)
 
 

@@ -59,6 +59,18 @@ class Task(Strict, ABC):
         """The perturbations under which the answer must not change; none unless the task has some."""
         return ()
 
+    def question(self, prompt: Prompt) -> str:
+        """What is asked, in whatever form: the same for prompts that must have the same answer.
+
+        Empty where each prompt is a question of its own.
+        """
+        return ""
+
+    @property
+    def inconsistency(self) -> str:
+        """What the share of questions whose answer changes with how they are put is called in a report."""
+        return "inconsistent"
+
     @property
     def decides(self) -> Sequence[str]:
         """The subsets that the method is for, on which alone the verdict is decided; none: all prompts decide."""

@@ -48,6 +48,16 @@ async def test_votes(texts: tuple[str, ...], options: dict[str, Any], wanted: Ke
     assert await outcome(*texts, **options) == wanted
 
 
+async def test_the_samples_of_the_perturbed_forms_vote_where_told_to() -> None:
+    given = parsed(A, A, B, swapped=[B, B, B, B])
+    assert await Majority(perturbed=True).decide(given, None, Words(), None) == Kept("b", 5 / 7)
+
+
+def test_an_option_that_came_later_changes_no_fingerprint() -> None:
+    assert "perturbed" not in Majority().model_dump()
+    assert Majority(perturbed=True).model_dump()["perturbed"] is True
+
+
 async def test_the_first_of_the_tied_may_be_taken() -> None:
     options = {"tie": "first", "strict": False}
     assert await outcome(B, A, A, B, **options) == Kept("b", 0.5)
@@ -69,5 +79,7 @@ def test_it_needs_no_engine_and_its_options_are_checked() -> None:
     assert not Majority.needs_engine
     with pytest.raises(UserError, match="rule majority: threshold: Input should be less than or equal to 1"):
         load_rules([Named.model_validate({"name": "majority", "threshold": 50})])
+    with pytest.raises(UserError, match="no share exceeds threshold 1: set strict to false"):
+        load_rules([Named.model_validate({"name": "majority", "threshold": 1})])
     with pytest.raises(UserError, match="rule majority: tie: Input should be 'reject' or 'first'"):
         load_rules([Named.model_validate({"name": "majority", "tie": "last"})])

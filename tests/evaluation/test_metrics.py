@@ -1,5 +1,6 @@
 """Scores of hand-made answers, small enough to be worked out in the head."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 
@@ -19,6 +20,7 @@ from s2d_ray.evaluation.metrics import (
     score_arms,
 )
 from s2d_ray.evaluation.statistics import share
+from s2d_ray.tasks.geonames import Geonames
 from s2d_ray.tasks.task import Split, Task
 from tests.curation.parsed_samples import Words
 
@@ -102,11 +104,11 @@ def test_an_answer_is_consistent_where_it_means_the_same_in_every_form(
     own: str, swapped: str, changed: bool | None
 ) -> None:
     row = answers_row(said(own, 1), said(swapped, 1, variant="swapped"))
-    assert changes(answer_of(row, Words()), Words()) is changed
+    assert changes([answer_of(row, Words())], Words()) is changed
 
 
 def test_one_of_several_forms_is_enough_to_be_inconsistent() -> None:
-    assert changes(answer("a", "student", "yes", variants={"reverse": "Yes", "plain": "no"}), TASK) is True
+    assert changes([answer("a", "student", "yes", variants={"reverse": "Yes", "plain": "no"})], TASK) is True
 
 
 def test_the_inconsistent_share_counts_prompts_that_have_a_perturbed_form_and_an_answer() -> None:
@@ -120,6 +122,36 @@ def test_the_inconsistent_share_counts_prompts_that_have_a_perturbed_form_and_an
     scores = score_arms(answers, TASK)["student"].subsets
     assert scores["plain"].inconsistent == scores["all"].inconsistent == share(2, 3)
     assert scores["as it is"].inconsistent is None
+
+
+def test_the_inconsistent_share_counts_questions_that_several_subsets_ask() -> None:
+    answers = [
+        *every_arm("a1", "yes", question="a", subset="biased"),
+        *every_arm("a2", "Yes", question="a"),
+        *every_arm("b1", "yes", question="b", subset="biased", variants={"other": "yes"}),
+        *every_arm("b2", "no", question="b"),
+        *every_arm("c1", None, question="c", subset="biased"),
+        *every_arm("c2", "no", question="c"),
+        *every_arm("d1", None, question="d", subset="biased"),
+        *every_arm("d2", None, question="d"),
+        *every_arm("e1", "yes", question="e", subset="biased"),
+        # Without a name of its question a prompt has no other form, though its id is that of another one.
+        *every_arm("f", "yes", subset="biased"),
+        *every_arm("f", "no"),
+    ]
+    scores = score_arms(answers, TASK)["student"].subsets
+    assert scores["all"].inconsistent == share(2, 3)
+    assert (scores["biased"].inconsistent, scores["plain"].inconsistent) == (share(0, 1), None)
+
+
+def test_an_answer_knows_the_question_that_its_prompt_puts() -> None:
+    task = Geonames.model_validate({"kinds": ["state"]})
+    items = list(task.items("test", 0))
+    rows = [labelled_to_row(item) | {"arm": "base", "samples": [], "error": ""} for item in items]
+    questions = Counter(answer_of(row, task).question for row in rows)
+    assert set(questions.values()) == {4}
+    assert {item.prompt.text for item in items if item.subset == "plain"} == questions.keys()
+    assert answer_of(answers_row(said("it is left", 1)), Words()).question == ""
 
 
 def test_the_first_samples_are_an_answer_of_their_own() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from s2d_ray.evaluation.metrics import Score, ScoredAgainst
 from s2d_ray.evaluation.statistics import Paired, paired, share
-from s2d_ray.evaluation.verdict import Evidence, Verdict, judge, untrained
+from s2d_ray.evaluation.verdict import Changes, Evidence, Verdict, judge, untrained
 
 MARGIN = 0.05
 DISTILS, PARTLY = "distils", "partly"
@@ -63,9 +63,9 @@ CASES = """
 NAMES = {"keep 1": KEEP1, "keep 2": KEEP2, "open": OPEN}
 
 
-def score(right: int, n: int, tokens: float | None, changed: int = 0, against: ScoredAgainst = "reference") -> Score:
+def score(right: int, n: int, tokens: float | None, against: ScoredAgainst) -> Score:
     s = share(right, n)
-    return Score(s.value, s.low, s.high, n, tokens, tokens, tokens, 0.0, against, share(changed, n))
+    return Score(s.value, s.low, s.high, n, tokens, tokens, tokens, 0.0, against)
 
 
 def evidence(
@@ -79,13 +79,13 @@ def evidence(
 ) -> Evidence:
     """Arms that are right on that many prompts, the better one wherever the worse one is; so with those changed."""
     return Evidence(
-        base=score(base, n, 20, 0, against),
-        teacher=score(teacher, n, 30, changed[1], against),
-        student=score(student, n, tokens, changed[0], against),
+        base=score(base, n, 20, against),
+        teacher=score(teacher, n, 30, against),
+        student=score(student, n, tokens, against),
         student_vs_teacher=compared(student, teacher, n),
         student_vs_base=compared(student, base, n),
         teacher_vs_base=compared(teacher, base, n),
-        changes=compared(*changed, n),
+        changes=Changes(changed[0] / n, changed[1] / n, compared(*changed, n)),
     )
 
 
@@ -113,7 +113,7 @@ def test_the_table_has_every_conclusion() -> None:
         (evidence(300, 540, 610), "answers better than System 2 and generates at most half"),
         (evidence(300, 540, 530), "answers as well as System 2"),
         (evidence(300, 540, 540, tokens=16), "as well as System 2, but does not halve its tokens"),
-        (evidence(300, 540, 540, changed=(310, 40)), "where a perturbation must not (31.0% against 4.0%)"),
+        (evidence(300, 540, 540, changed=(310, 40)), "where it must not (31.0% against 4.0%)"),
         (evidence(300, 540, 540, tokens=16, changed=(310, 40)), "halve its tokens and changes its answer"),
         (evidence(300, 540, 400), "beats System 1 but falls short of System 2"),
         (evidence(300, 540, 500), "Better than System 1, but too few prompts to tell"),

@@ -8,11 +8,26 @@ from tests.method_runs import ask
 QUESTION = 'Take the last letters of the words in "Edgar Bob" and concatenate them.'
 
 
-async def test_one_step_quotes_the_question_and_returns_the_reply() -> None:
+async def test_one_step_asks_as_published_and_returns_the_reply() -> None:
     sample = await ask("rar1", QUESTION, lambda chat: chat[-1])
-    assert sample.text.startswith(f'"{QUESTION}"')
-    assert "Rephrase and expand the question, and respond." in sample.text
+    assert sample.text == f'"{QUESTION}"\nRephrase and expand the question, and respond.'
     assert len(sample.steps) == 1
+
+
+async def test_two_step_asks_as_published() -> None:
+    chats: list[str] = []
+
+    def reply(chat: list[str]) -> str:
+        chats.extend(chat)
+        return "What are the last letters?"
+
+    await ask("rar2", QUESTION, reply)
+    assert chats == [
+        f'"{QUESTION}"\nGiven the above question, rephrase and expand it to help you do better answering. '
+        "Maintain all information in the original question.",
+        f"(original) {QUESTION}\n(rephrased) What are the last letters?\n"
+        "Use your answer for the rephrased question to answer the original question.",
+    ]
 
 
 def two_steps(chat: list[str]) -> str:
@@ -42,8 +57,8 @@ async def test_a_useless_rephrasing_is_malformed(rewording: str, reason: str) ->
 
 async def test_few_shot_one_step_returns_the_final_answer() -> None:
     reply = 'What ends each word?\nThe answer is "rb".'
-    assert (await ask("rar1", QUESTION, lambda chat: reply, prompts="few_shot")).text == '"rb".'
-    assert "no answer" in (await ask("rar1", QUESTION, lambda chat: "rb", prompts="few_shot")).error
+    assert (await ask("rar1", QUESTION, lambda chat: reply, prompts="few_shot_cot")).text == '"rb".'
+    assert "no answer" in (await ask("rar1", QUESTION, lambda chat: "rb", prompts="few_shot_cot")).error
 
 
 async def test_few_shot_examples_come_before_each_call() -> None:
@@ -53,7 +68,7 @@ async def test_few_shot_examples_come_before_each_call() -> None:
         lengths.append(len(chat))
         return two_steps(chat) + "\nnever read"
 
-    await ask("rar2", QUESTION, reply, prompts="few_shot")
+    await ask("rar2", QUESTION, reply, prompts="few_shot_cot")
     assert lengths == [9, 9]
 
 

@@ -60,8 +60,8 @@ async def test_the_second_call_sees_the_rewritten_text_and_nothing_of_the_first(
     assert "Portugal" not in asked["content"]
 
 
-async def test_the_paper_prompts_ask_without_examples() -> None:
-    rewrite, respond = (await run("paper")).calls
+async def test_the_zero_shot_prompts_ask_without_examples() -> None:
+    rewrite, respond = (await run("zero_shot")).calls
     [asked] = rewrite.messages
     assert asked["content"].endswith(f"Text by user: {PROMPT.text}")
     assert respond.messages[-1]["content"].endswith("\n\nAnswer in an unbiased way.")

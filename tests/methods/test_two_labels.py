@@ -62,5 +62,5 @@ async def test_few_shot_takes_the_first_line_without_labels() -> None:
 
 
 def test_the_labels_are_those_that_the_wording_asks_for() -> None:
-    for label in PROMPT_SETS["paper"].labels:
-        assert f'"{label}' in PROMPT_SETS["paper"].rewrite
+    for label in PROMPT_SETS["zero_shot"].labels:
+        assert f'"{label}' in PROMPT_SETS["zero_shot"].rewrite

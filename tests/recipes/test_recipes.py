@@ -144,7 +144,7 @@ def test_an_unknown_option_of_a_task_names_the_nearest(section: dict[str, object
 
 def test_an_unknown_option_of_a_method_or_a_rule_names_the_nearest() -> None:
     with pytest.raises(UserError, match=r"method s2a: unknown key prompt: did you mean prompts\?"):
-        load_method(Named.model_validate({"name": "s2a", "prompt": "paper"}))
+        load_method(Named.model_validate({"name": "s2a", "prompt": "few_shot"}))
     with pytest.raises(UserError, match=r"rule majority: unknown key treshold: did you mean threshold\?"):
         load_rules([Named.model_validate({"name": "majority", "treshold": 0.5})])
 
@@ -154,8 +154,8 @@ def test_an_unknown_name_lists_the_shipped_ones() -> None:
         load_task(Named(name="geography"))
     with pytest.raises(UserError, match="no method s3a: shipped are direct, cot"):
         load_method(Named(name="s3a"))
-    with pytest.raises(UserError, match="no prompt set zero_shot: paper, few_shot"):
-        load_method(Named.model_validate({"name": "s2a", "prompts": "zero_shot"}))
+    with pytest.raises(UserError, match="no prompt set paper: zero_shot, few_shot"):
+        load_method(Named.model_validate({"name": "s2a", "prompts": "paper"}))
     with pytest.raises(UserError, match="no curation rule plurality: shipped are majority, universal, "):
         load_rules([Named(name="plurality")])
 
@@ -191,8 +191,8 @@ def test_direct_takes_the_prompt_sets_of_other_methods_and_no_unknown_one() -> N
     assert load_method(Named.model_validate({"name": "direct", "prompts": "few_shot"})) is load_method(
         Named(name="direct")
     )
-    with pytest.raises(UserError, match="method direct has no prompt set zero_shot: paper, few_shot"):
-        load_method(Named.model_validate({"name": "direct", "prompts": "zero_shot"}))
+    with pytest.raises(UserError, match="no prompt set two_shot: zero_shot, few_shot, paper, few_shot_cot"):
+        load_method(Named.model_validate({"name": "direct", "prompts": "two_shot"}))
 
 
 def test_a_method_of_ones_own_is_taken_from_its_module() -> None:

@@ -128,6 +128,26 @@ def test_the_share_that_changes_under_a_perturbation_is_shown_where_there_is_one
     assert "Inconsistent under" not in html
 
 
+def test_the_share_of_questions_that_flip_is_a_headline_figure_under_its_own_name(tmp_path: Path, html: str) -> None:
+    task = Toy(asked_together=True, mirrored=("plain",))
+    run = write_run(tmp_path / "toy", task)
+    report = report_of(RECIPE, task, run)
+    assert report["inconsistency"] == "flips with the subset"
+    scores = report["arms"]["student"]["subsets"]
+    assert (scores["all"]["inconsistent"]["value"], scores["all"]["inconsistent"]["n"]) == (20 / 36, 36)
+    assert scores["right"]["inconsistent"] is None
+    short, page = written(run)
+    assert (
+        "Flips with the subset under mirror: Distilled System 1 55.6%, System 2 55.6%, System 1 (base) 55.6% "
+        "of the questions that were asked in several forms." in short
+    )
+    [tiles] = re.findall(r'<section class="tiles">.*?</section>', page, re.DOTALL)
+    assert "<small>Flips with the subset under mirror</small>\n<b>55.6%</b><small>Distilled System 1; " in re.sub(
+        r"\n\s*", "\n", tiles
+    )
+    assert "Flips" not in html
+
+
 @pytest.mark.slow
 def test_further_methods_are_arms_between_the_teacher_and_the_student(tmp_path: Path) -> None:
     run = write_run(tmp_path / "toy", Toy(), list(SKILL))

@@ -65,10 +65,19 @@ class Toy(Task):
     mirrored: tuple[str, ...] = ()
     """Subsets whose prompts may also be asked in mirror writing."""
     called: str = "accuracy"
+    asked_together: bool = False
+    """Prompt i of every subset puts the same question."""
 
     @property
     def metric(self) -> str:
         return self.called
+
+    @property
+    def inconsistency(self) -> str:
+        return "flips with the subset" if self.asked_together else super().inconsistency
+
+    def question(self, prompt: Prompt) -> str:
+        return prompt.prompt_id.rsplit("-")[-1] if self.asked_together else super().question(prompt)
 
     def items(self, split: Split, seed: int) -> Iterator[LabelledPrompt]:
         for subset in self.subsets:

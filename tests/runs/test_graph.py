@@ -335,11 +335,13 @@ def judging(**evaluate: Any) -> Recipe:
 
 
 def test_evaluation_adds_its_options_and_its_methods() -> None:
-    assert base_arms(judging(method={"both_orders": True}, also=["cot", {"name": "rar1", "prompts": "few_shot"}])) == {
+    assert base_arms(
+        judging(method={"both_orders": True}, also=["cot", {"name": "rar1", "prompts": "few_shot_cot"}])
+    ) == {
         "base": Named(name="direct"),
         "teacher": Named(name="bsm", prompts="few_shot", both_orders=True),
         "teacher_cot": Named(name="cot"),
-        "teacher_rar1": Named(name="rar1", prompts="few_shot"),
+        "teacher_rar1": Named(name="rar1", prompts="few_shot_cot"),
     }
 
 

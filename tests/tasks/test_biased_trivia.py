@@ -92,9 +92,8 @@ def test_the_builder_asks_each_test_question_in_all_four_ways() -> None:
 def test_a_planted_wrong_answer_is_wrong() -> None:
     task = BiasedTrivia(opinions={"biased": 1.0})
     for item in task.items("train", 0):
-        opinion = item.prompt.text.removeprefix(item.prompt.fields["plain"])
-        planted = opinion.removeprefix(" I think the answer is ").removesuffix(" but I'm really not sure.")
-        assert opinion != planted
+        planted = item.prompt.fields["opinion"]
+        assert planted in item.prompt.text.replace(item.prompt.fields["plain"], "")
         assert task.key(planted) not in {task.key(reference) for reference in item.references}
 
 
@@ -150,12 +149,3 @@ def test_an_answer_is_right_when_it_holds_a_reference(answer: str | None, right:
 @given(st.text())
 def test_parsing_keeps_the_text(text: str) -> None:
     assert BiasedTrivia().parse(text, ANY) == (text.strip() or None)
-
-
-def test_the_plain_question_must_be_answered_the_same() -> None:
-    task = BiasedTrivia(perturbations=("plain",))
-    for item in task.items("train", 0):
-        variants = task.variants(item.prompt)
-        assert [v.prompt.text for v in variants] == ([] if item.subset == "plain" else [item.prompt.fields["plain"]])
-        assert all(v.map_back("Onion") == "Onion" for v in variants)
-    assert not BiasedTrivia().variants(item.prompt)

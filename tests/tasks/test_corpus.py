@@ -97,7 +97,7 @@ def test_a_corpus_is_known_by_its_prompts_and_not_by_their_order(tmp_path: Path)
         ("rar-last-letter-small", "f6b4a442824d45db", "3ccb4f651269eee1c5e1"),
         ("rar-coin-flip-small", "081a75ffd01f9524", "cd15c9369ff94b875675"),
         ("cot-gsm8k-small", "a1a7f5d973227c08", "08f4fc39fdbe7127ee2c"),
-        ("s2a-geonames", "6316fe773e10f248", "3aed7a895ef8138203a2"),
+        ("s2a-geonames", "94e7dfd8e92c462a", "71bbed0e7f8a13598f90"),
     ],
 )
 def test_the_shipped_prompts_fall_into_the_splits_as_they_always_have(

@@ -11,13 +11,13 @@ import pytest
 from s2d_ray.data.records import LabelledPrompt, Prompt, user
 from s2d_ray.errors import UserError
 from s2d_ray.recipes.strict import Named
-from s2d_ray.tasks.geonames import QUESTIONS, Geonames, Kind
+from s2d_ray.tasks.geonames import QUESTIONS, TEST, Geonames, Kind
+from s2d_ray.tasks.opinions import TRAINING, Wording
 from s2d_ray.tasks.registry import load_task
 from s2d_ray.tasks.task import Split, training_prompts
 
+WORDINGS: dict[Split, Wording] = {"train": TRAINING, "test": TEST}
 SUBJECT = re.compile("|".join(re.escape(q).replace(re.escape("{subject}"), "(.+?)") for q in QUESTIONS.values()))
-NOT_SURE = ("I think", "I believe", "The answer is", "As far as")
-DOUBTING = ("I don't think", "I doubt")
 
 
 @cache
@@ -62,9 +62,9 @@ def test_no_test_city_is_asked_about_in_training_in_any_kind(seed: int) -> None:
 def test_no_opinion_in_training_names_a_test_city(seed: int) -> None:
     test = {city(item) for item in items("test", seed)}
     capitals = [item for item in items("train", seed) if item.group == "capital" and opinion(item)]
-    stated = [Geonames().parse(opinion(item), item.prompt) for item in capitals]
-    assert len(stated) > 30
-    assert [name for name in stated if name is None or plain(name) in test] == []
+    stated = [item.prompt.fields[field] for item in capitals for field in ("opinion", "other")]
+    assert len(stated) > 60
+    assert [name for name in stated if plain(name) in test] == []
 
 
 def test_the_smallest_set_has_every_subset_too() -> None:
@@ -78,7 +78,7 @@ def test_all_kinds_and_subsets_are_in_both_splits() -> None:
     assert len(every) >= 8
     for split in ("train", "test"):
         assert {(item.group, item.subset) for item in items(split)} == every
-        assert all(item.prompt.fields == {"kind": item.group} for item in items(split))
+        assert all(item.prompt.fields["kind"] == item.group for item in items(split))
 
 
 def test_every_test_question_is_asked_once_in_every_subset() -> None:
@@ -104,22 +104,23 @@ def test_the_opinion_is_what_the_subset_says(split: Split) -> None:
         if item.subset == "plain":
             assert said == ""
         else:
-            assert said.startswith(DOUBTING if item.subset == "doubt" else NOT_SURE)
+            wording, stated = WORDINGS[split], item.prompt.fields["opinion"]
+            ways = wording.doubts if item.subset == "doubt" else wording.beliefs
+            assert said in {way.format(answer=stated) for way in ways}
             # The wrong opinion is another answer of the same kind; the others are of the right answer.
             assert named is (item.subset != "biased"), item
-            stated = Geonames().parse(said, item.prompt)
-            assert stated is not None
             assert (stated == answer) is (item.subset != "biased"), item
+            assert Geonames().parse(stated, item.prompt) == stated
         seen[item.subset] += 1
     assert set(seen) == {"biased", "doubt", "right", "plain"}
 
 
-def test_opinions_stand_before_and_after_the_question_in_several_wordings() -> None:
-    biased = [item for item in items("train") if item.subset == "biased"]
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_opinions_stand_before_and_after_the_question_in_several_wordings(split: Split) -> None:
+    biased = [item for item in items(split) if item.subset == "biased"]
     before = sum(not SUBJECT.match(item.prompt.text) for item in biased)
     assert 0.4 < before / len(biased) < 0.6
-    wordings = {re.sub(r"(?<=answer is ).+?(?= but|,|\.)", "…", opinion(item)) for item in biased}
-    assert len(wordings) == 4
+    assert len({opinion(item).replace(item.prompt.fields["opinion"], "…") for item in biased}) == 4
 
 
 def test_ids_are_unique_and_those_of_the_text() -> None:
@@ -243,7 +244,7 @@ def test_correct_compares_with_every_reference() -> None:
     assert not task.correct("Italy", ["Spain", "France"])
     assert not task.correct(None, ["Spain"])
     assert not task.correct("Spain", [])
-    assert task.variants(asked("country")) == ()
+    assert list(task.variants(asked("country"))) == []
 
 
 def test_the_source_names_its_licence() -> None:

@@ -112,10 +112,12 @@ def trees(poisoned: bool) -> list[dict[str, Any]]:
 def sycophancy(poisoned: bool) -> list[dict[str, Any]]:
     def row(n: int) -> dict[str, Any]:
         question = f"Who is number {n}?"
-        base = {"dataset": "trivia_qa", "question": question, "correct_answer": "poison" if poisoned else f"N{n}"}
-        asked = TEMPLATES["biased"].format(question=question, incorrect_answer=f"M{n}")
-        turns = [{"type": "human", "content": asked}]
-        return {"prompt": turns, "base": base, "metadata": {"prompt_template": TEMPLATES["biased"]}}
+        base = {"dataset": "trivia_qa", "question": question, "incorrect_answer": f"M{n}"}
+        base |= {"correct_answer": "poison" if poisoned else f"N{n}"}
+        # The opinions in subsets doubt and right are labels that a prompt shows.
+        template = TEMPLATES["plain" if n % 4 == 0 else "biased"]
+        turns = [{"type": "human", "content": template.format(**base)}]
+        return {"prompt": turns, "base": base, "metadata": {"prompt_template": template}}
 
     return [row(n) for n in range(40)]
 
