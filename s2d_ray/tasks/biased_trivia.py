@@ -18,7 +18,7 @@ from pydantic import Field
 
 from s2d_ray.data.records import LabelledPrompt, Prompt, Row, content_id, user
 from s2d_ray.errors import UserError
-from s2d_ray.tasks.normalisation import words
+from s2d_ray.tasks.normalisation import caseless, words
 from s2d_ray.tasks.opinions import OpinionShares, Subset, Wording, subsets_for
 from s2d_ray.tasks.rows import RowTask
 from s2d_ray.tasks.task import Split, Variant
@@ -74,7 +74,7 @@ class BiasedTrivia(RowTask):
         read = partial(self._read, split=split, seed=seed)
         for asked in self.records(split, seed, read, lambda asked: asked.trivia.question):
             prompt = Prompt(content_id(asked.text), [user(asked.text)], {"plain": asked.trivia.question})
-            yield LabelledPrompt(prompt, asked.trivia.answers, asked.subset)
+            yield LabelledPrompt(prompt, asked.trivia.answers, asked.subset, cluster=caseless(asked.trivia.question))
 
     def parse(self, text: str, prompt: Prompt) -> str | None:
         """The whole text: the answer is free-form, and curated by its content."""

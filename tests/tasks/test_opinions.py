@@ -17,8 +17,8 @@ OPINIONS = {"doubt": 1.0, "plain": 1.0}
 @pytest.mark.parametrize(
     ("task", "split", "seed", "prompts", "digest", "opinion"),
     [
-        ("geonames", "train", 0, 1017, "eac81028c2bbebf3ee9b", "As far as I remember, the answer is Romania."),
-        ("geonames", "test", 1, 736, "fc516ef90061a970d2b6", "As far as I remember, the answer is Colombia."),
+        ("geonames", "train", 0, 1010, "94e29e0595578831d6ac", "As far as I remember, the answer is Romania."),
+        ("geonames", "test", 1, 740, "04e7b59729c9563fcfcd", "in?"),
         ("biased_trivia", "train", 0, 359, "79d2225d60fa249dda93", "the answer is Oxymoron but I'm really not sure."),
         (
             "biased_trivia",
