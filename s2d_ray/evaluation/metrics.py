@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 from s2d_ray.arms import CORE_ARMS, in_order
 from s2d_ray.curation.rule import parse_samples
 from s2d_ray.curation.votes import majority_vote
-from s2d_ray.data.records import Row, candidates_from_row
+from s2d_ray.data.records import Row, candidates_from_row, labelled_from_row
 from s2d_ray.errors import UserError
 from s2d_ray.evaluation.statistics import Interval, Paired, mean, paired, share
 from s2d_ray.tasks.task import Task
@@ -49,11 +49,18 @@ class Answer:
     """The samples behind `answer` and `tokens`, in the order they were drawn."""
     variants: Mapping[str, str | None] = field(default_factory=dict[str, str | None])
     """Name of each perturbed form of the prompt → the answer to it, mapped back."""
+    cluster: str = ""
+    """That the prompt is in; empty where it is its own."""
 
     @property
     def key(self) -> PromptKey:
         """The same prompt in another arm has the same key."""
         return self.subset, self.prompt_id
+
+    @property
+    def unit(self) -> str:
+        """The cluster, or the prompt itself where it has none."""
+        return self.cluster or self.prompt_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +70,7 @@ class Score:
     accuracy: float
     """Share of the prompts that are answered right, up to 1."""
     low: float
-    """Lower end of the Wilson 95% interval of the accuracy."""
+    """Lower end of the Wilson 95% interval of the accuracy, by clusters."""
     high: float
     """Its upper end."""
     n: int
@@ -71,13 +78,15 @@ class Score:
     tokens_per_answer: float | None
     """Mean generated tokens, intermediate and final; None where every prompt failed."""
     tokens_low: float | None
-    """Lower end of the 95% t interval of the mean."""
+    """Lower end of the 95% t interval of the mean, by clusters."""
     tokens_high: float | None
     """Its upper end."""
     unanswered: float
     """Share of the prompts with no answer that the task could read."""
     scored_against: ScoredAgainst
     """What an answer has to equal to be right: the prompt's references, or the teacher's answer."""
+    clusters: int
+    """Clusters that the prompts are in: as many are independent of each other."""
     inconsistent: Interval | None = None
     """Share of the prompts that are answered otherwise in a perturbed form; None where the task perturbs none."""
 
@@ -120,6 +129,7 @@ def answer_of(row: Row, task: Task) -> Answer:
         tokens=_tokens(votes),
         votes=votes,
         variants={name: _most_frequent(parsed.of(name).answers, task) for name in perturbed},
+        cluster=labelled_from_row(row).cluster,
     )
 
 
@@ -190,13 +200,16 @@ def marks(
 def compare(answers: Sequence[Answer], first: str, second: str, task: Task) -> dict[str, Paired]:
     """Arm `first` minus arm `second` on the prompts that both were scored on: per subset, and `all`."""
     teacher = {a.key: a.answer for a in answers if a.arm == "teacher"}
+    units = {a.key: a.unit for a in answers}
     results: dict[str, Paired] = {}
     for subset in subsets_of(answers):
         part = [a for a in answers if subset in (ALL, a.subset)]
         ours, theirs = (marks([a for a in part if a.arm == arm], task, teacher)[1] for arm in (first, second))
         both = [key for key in ours if key in theirs]
         if both:
-            results[subset] = paired([ours[key] for key in both], [theirs[key] for key in both])
+            results[subset] = paired(
+                [ours[key] for key in both], [theirs[key] for key in both], [units[key] for key in both]
+            )
     return results
 
 
@@ -205,22 +218,25 @@ def subsets_of(answers: Iterable[Answer]) -> list[str]:
     return [*sorted({a.subset for a in answers} - {ALL}), ALL]
 
 
-def precision(decisions: Iterable[Row], references: Mapping[str, Sequence[str]], task: Task) -> Precision | None:
-    """Precision of the targets in rows of schema `DECISIONS`, given references by prompt id.
+def precision(
+    decisions: Iterable[Row], references: Mapping[str, Sequence[str]], units: Mapping[str, str], task: Task
+) -> Precision | None:
+    """Precision of the targets in rows of schema `DECISIONS`, given references and clusters by prompt id.
 
     Only their prompt_id, status, target and votes are read. None where no kept prompt has a reference; prompts
     that failed before they had samples are left out.
     """
-    targets: list[bool] = []
-    raw: list[float] = []
+    targets: list[tuple[bool, str]] = []
+    raw: list[tuple[float, str]] = []
     for row in decisions:
         right = references.get(row["prompt_id"])
         if not right or not row["votes"]:
             continue
-        raw.append(sum(task.correct(vote or None, right) for vote in row["votes"]) / len(row["votes"]))
+        unit = units[row["prompt_id"]]
+        raw.append((sum(task.correct(vote or None, right) for vote in row["votes"]) / len(row["votes"]), unit))
         if row["status"] == "kept":
-            targets.append(task.correct(row["target"], right))
-    return Precision(share(sum(targets), len(targets)), mean(raw)) if targets else None
+            targets.append((task.correct(row["target"], right), unit))
+    return Precision(share(*zip(*targets, strict=True)), mean(*zip(*raw, strict=True))) if targets else None
 
 
 def _known(answer: str | None) -> Sequence[str]:
@@ -243,10 +259,11 @@ def _score_subsets(answers: Sequence[Answer], task: Task, teacher: Mapping[Promp
 
 def _score(answers: Sequence[Answer], task: Task, teacher: Mapping[PromptKey, str | None]) -> Score:
     against, right = marks(answers, task, teacher)
-    accuracy = share(sum(right.values()), len(right))
-    counted = [a.tokens for a in answers if a.tokens is not None]
-    tokens = mean(counted) if counted else None
-    changed = [change for a in answers if (change := changes(a, task)) is not None]
+    units = {a.key: a.unit for a in answers}
+    accuracy = share(list(right.values()), [units[key] for key in right])
+    counted = [(a.tokens, a.unit) for a in answers if a.tokens is not None]
+    tokens = mean(*zip(*counted, strict=True)) if counted else None
+    changed = [(change, a.unit) for a in answers if (change := changes(a, task)) is not None]
     return Score(
         accuracy=accuracy.value,
         low=accuracy.low,
@@ -257,5 +274,6 @@ def _score(answers: Sequence[Answer], task: Task, teacher: Mapping[PromptKey, st
         tokens_high=tokens.high if tokens else None,
         unanswered=sum(a.answer is None for a in answers) / len(answers),
         scored_against=against,
-        inconsistent=share(sum(changed), len(changed)) if changed else None,
+        clusters=len({units[key] for key in right}),
+        inconsistent=share(*zip(*changed, strict=True)) if changed else None,
     )

@@ -73,6 +73,7 @@ def _shown(report: Report) -> dict[str, Any]:
         },
         "perturbed": [s for s in scores.subsets if any(parts.subsets[s].inconsistent for parts in arms.values())],
         "measure": _title(report.metric),
+        "clustered": any(score.clusters < score.n for score in scores.subsets.values()),
         "agreement": scores.subsets[ALL].scored_against == "teacher",
         "ALL": ALL,
     }

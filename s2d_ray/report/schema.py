@@ -23,7 +23,7 @@ from s2d_ray.recipes.strict import Strict, parse
 from s2d_ray.report.ledger import Ledger
 from s2d_ray.report.published import Figure, Mark
 
-VERSION = 2
+VERSION = 3
 
 
 class PromptCounts(Strict):
@@ -159,7 +159,7 @@ class VersionedPage(Strict):
 
     model_config = ConfigDict(json_schema_serialization_defaults_required=True)
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
     """A reader refuses any other."""
 
 
@@ -191,7 +191,7 @@ class Report(VersionedPage):
     cascade: CalibratedCascade | None
     """None where the recipe asks for none, or there is no student."""
     comparisons: Mapping[str, Mapping[str, Paired]]
-    """`<first>_vs_<second>` → subset → first minus second."""
+    """`<first>_vs_<second>` → subset → first minus second. The primary one alone has no adjusted p-value."""
     notes: tuple[str, ...]
     """What a reader of the tables has to know."""
     prompts: PromptCounts

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from s2d_ray.evaluation.metrics import Score, ScoredAgainst
-from s2d_ray.evaluation.statistics import paired, share
+from s2d_ray.evaluation.statistics import Interval, paired, share
 from s2d_ray.evaluation.verdict import Evidence, Verdict, judge, untrained
 
 MARGIN = 0.05
@@ -13,9 +13,13 @@ KEEP = "does not distil: keep System 2"
 KEEP_FAST = "nothing to distil: keep System 1"
 
 
+def share_of(hits: int, n: int) -> Interval:
+    return share([i < hits for i in range(n)])
+
+
 def score(right: int, n: int, tokens: float | None, against: ScoredAgainst = "reference") -> Score:
-    s = share(right, n)
-    return Score(s.value, s.low, s.high, n, tokens, tokens, tokens, 0.0, against)
+    s = share_of(right, n)
+    return Score(s.value, s.low, s.high, n, tokens, tokens, tokens, 0.0, against, n)
 
 
 def evidence(
@@ -68,8 +72,8 @@ def test_verdict(case: Evidence, verdict: str, why: str) -> None:
 def test_what_is_less_consistent_than_its_teacher_distils_partly() -> None:
     def judged(ours: int, theirs: int) -> Verdict:
         case = evidence(300, 540, 540)
-        student = replace(case.student, inconsistent=share(ours, 100))
-        teacher = replace(case.teacher, inconsistent=share(theirs, 100))
+        student = replace(case.student, inconsistent=share_of(ours, 100))
+        teacher = replace(case.teacher, inconsistent=share_of(theirs, 100))
         return judge(replace(case, student=student, teacher=teacher), MARGIN)
 
     # A judge that always names the first response.

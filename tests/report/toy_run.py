@@ -64,6 +64,8 @@ class Toy(Task):
     mirrored: tuple[str, ...] = ()
     """Subsets whose prompts may also be asked in mirror writing."""
     called: str = "accuracy"
+    clustered: bool = False
+    """What is asked in several subsets is about the same."""
 
     @property
     def metric(self) -> str:
@@ -74,7 +76,8 @@ class Toy(Task):
             for i in range(PER_SUBSET):
                 prompt = Prompt(f"{split}-{subset}-{i}", [user(f"{subset} {i}? {SCRIPT}")])
                 group = ("even" if i % 2 else "odd") if subset in self.grouped else ""
-                yield LabelledPrompt(prompt, [str(i)] if self.labelled else [], subset, group)
+                about = f"about {i}" if self.clustered else ""
+                yield LabelledPrompt(prompt, [str(i)] if self.labelled else [], subset, group, about)
 
     def parse(self, text: str, prompt: Prompt) -> str | None:
         return text or None
