@@ -61,6 +61,14 @@ class LabelledPrompt:
     """The part of the evaluation set that it is scored in."""
     group: str = ""
     """A finer part (a kind of question, a category), reported beside the subset."""
+    cluster: str = ""
+    """What it is about (a city, a question): prompts of one cluster are answered right or wrong together, so intervals
+    count clusters, and none is in two splits. Empty where the prompt is its own."""
+
+    @property
+    def unit(self) -> str:
+        """The cluster, or the prompt itself where it has none."""
+        return self.cluster or self.prompt.prompt_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +162,7 @@ LABELLED = pa.schema(
         ("references", pa.list_(pa.string())),
         ("subset", pa.string()),
         ("group", pa.string()),
+        ("cluster", pa.string()),
     ]
 )
 CANDIDATES = pa.schema([*PROMPTS, ("samples", pa.list_(_sample)), ("error", pa.string())])
@@ -199,12 +208,17 @@ def labelled_to_row(item: LabelledPrompt) -> Row:
         "references": list(item.references),
         "subset": item.subset,
         "group": item.group,
+        "cluster": item.cluster,
     }
 
 
 def labelled_from_row(row: Row) -> LabelledPrompt:
-    """The labelled prompt of any row that has the columns of schema `LABELLED`."""
-    return LabelledPrompt(prompt_from_row(row), row["references"], row["subset"], row["group"])
+    """The labelled prompt of any row that has the columns of schema `LABELLED`.
+
+    Rows of before there were clusters have none: those of a task that has some are refused by their digest.
+    """
+    cluster = row.get("cluster") or ""
+    return LabelledPrompt(prompt_from_row(row), row["references"], row["subset"], row["group"], cluster)
 
 
 def sample_from_row(row: Row) -> Sample:

@@ -27,6 +27,11 @@ def p_value(p: float) -> str:
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
 
+def of_clusters(n: int, clusters: int) -> str:
+    """How many observations there are, and in how many clusters where several share one."""
+    return count(n) if clusters == n else f"{count(n)} in {count(clusters)} clusters"
+
+
 def count(number: float | None) -> str:
     """A number with its thousands set apart; `none` where there is no number."""
     return "none" if number is None else f"{number:,.0f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
@@ -75,6 +80,7 @@ FILTERS: Mapping[str, Callable[..., Any]] = {
     "points": points,
     "p_value": p_value,
     "count": count,
+    "of_clusters": of_clusters,
     "tokens": tokens,
     "duration": duration,
     "seconds": latency,

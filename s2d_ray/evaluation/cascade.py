@@ -2,20 +2,19 @@
 
 Two measures of confidence, the higher the surer: the mean log-probability of the answer's tokens, and the share of
 several answers that are the same. The threshold is the lowest at which the share of all answers that differ from
-the teacher's stays under what the target allows, by its exact 95% upper bound. That share only falls as the threshold
-rises, so taking the first that passes from the top keeps the 95% (Bates, Angelopoulos, Lei, Malik and Jordan,
-"Distribution-free, risk-controlling prediction sets", Journal of the ACM 68, 2021).
+the teacher's stays under what the target allows, by its 95% upper bound, which counts clusters of prompts. That share
+only falls as the threshold rises, so taking the first that passes from the top keeps the 95% (Bates, Angelopoulos, Lei,
+Malik and Jordan, "Distribution-free, risk-controlling prediction sets", Journal of the ACM 68, 2021).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-
-from scipy import special
+from operator import itemgetter
 
 from s2d_ray.curation.votes import MajorityVote, majority_vote
 from s2d_ray.data.records import LabelledPrompt, Prompt, Row, Sample, labelled_from_row, sample_from_row
-from s2d_ray.evaluation.statistics import CONFIDENCE, Interval, share
+from s2d_ray.evaluation.statistics import Interval, at_most, share
 from s2d_ray.recipes.serve import Cascade
 from s2d_ray.tasks.task import Task
 
@@ -34,6 +33,8 @@ class Trial:
     student_right: bool | None = None
     """None without a reference."""
     teacher_right: bool | None = None
+    cluster: str = ""
+    """That the prompt is in; empty where it is its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,8 @@ class Calibration:
     at_threshold: CurvePoint | None
     n: int
     """Prompts behind it."""
+    clusters: int
+    """Clusters that they are in."""
 
 
 def mean_logprob(logprobs: Sequence[float]) -> float | None:
@@ -117,7 +120,13 @@ def _trial(item: LabelledPrompt, one: Sequence[Sample], two: Sequence[Sample], r
     right: list[bool | None] = [None, None]
     if item.references:
         right = [task.correct(task.parse(text, prompt), item.references) for text in texts]
-    return Trial(confidence_of(rule, task, prompt, one), same_answer(task, prompt, *texts), *right)
+    return Trial(
+        confidence=confidence_of(rule, task, prompt, one),
+        agrees=same_answer(task, prompt, *texts),
+        student_right=right[0],
+        teacher_right=right[1],
+        cluster=item.unit,
+    )
 
 
 def escalates(confidence: float | None, threshold: float | None) -> bool:
@@ -132,14 +141,16 @@ def calibrate(trials: Sequence[Trial], target: float) -> Calibration:
     """
     if not trials:
         raise ValueError("no trials to calibrate a cascade with")
-    n = len(trials)
-    threshold, differing = None, 0
+    clusters = _clusters(trials)
+    threshold, differing = None, [False] * len(trials)
     for confidence, tied in _from_the_top(trials):
-        differing += sum(not trial.agrees for trial in tied)
-        if _upper_bound(differing, n) > 1 - target:
+        for number in tied:
+            differing[number] = not trials[number].agrees
+        if at_most(differing, clusters) > 1 - target:
             break
         threshold = confidence
-    return Calibration(target, threshold, None if threshold is None else curve_point(trials, threshold), n)
+    at_threshold = None if threshold is None else curve_point(trials, threshold)
+    return Calibration(target, threshold, at_threshold, len(trials), len(set(clusters)))
 
 
 def curve(trials: Sequence[Trial]) -> list[CurvePoint]:
@@ -152,22 +163,22 @@ def curve(trials: Sequence[Trial]) -> list[CurvePoint]:
 
 def curve_point(trials: Sequence[Trial], threshold: float) -> CurvePoint:
     """The cascade with that threshold on these prompts."""
-    n = len(trials)
+    clusters = _clusters(trials)
     kept = [not escalates(trial.confidence, threshold) for trial in trials]
-    same = sum(trial.agrees or not keep for trial, keep in zip(trials, kept, strict=True))
+    same = [trial.agrees or not keep for trial, keep in zip(trials, kept, strict=True)]
     right = [trial.student_right if keep else trial.teacher_right for trial, keep in zip(trials, kept, strict=True)]
-    known = [answer for answer in right if answer is not None]
-    accuracy = share(sum(known), len(known)) if known else None
-    return CurvePoint(threshold, share(sum(kept), n), share(same, n), accuracy)
+    known = [(answer, cluster) for answer, cluster in zip(right, clusters, strict=True) if answer is not None]
+    accuracy = share(*zip(*known, strict=True)) if known else None
+    return CurvePoint(threshold, share(kept, clusters), share(same, clusters), accuracy)
 
 
-def _from_the_top(trials: Sequence[Trial]) -> list[tuple[float, list[Trial]]]:
-    """Trials by confidence, falling; those without one, which no threshold keeps, left out."""
-    sure = [(trial.confidence, trial) for trial in trials if trial.confidence is not None]
-    sure.sort(key=lambda pair: -pair[0])
-    return [(confidence, [trial for _, trial in tied]) for confidence, tied in groupby(sure, key=lambda pair: pair[0])]
+def _clusters(trials: Sequence[Trial]) -> list[Hashable]:
+    """The cluster of each trial; its number where it is its own."""
+    return [trial.cluster or number for number, trial in enumerate(trials)]
 
 
-def _upper_bound(events: int, n: int) -> float:
-    """What the share is below with 95% confidence, exactly (Clopper and Pearson)."""
-    return float(special.betaincinv(events + 1, n - events, CONFIDENCE)) if events < n else 1.0
+def _from_the_top(trials: Sequence[Trial]) -> list[tuple[float, list[int]]]:
+    """Numbers of the trials by confidence, falling; those without one, which no threshold keeps, left out."""
+    sure = [(trial.confidence, number) for number, trial in enumerate(trials) if trial.confidence is not None]
+    sure.sort(reverse=True)
+    return [(confidence, [number for _, number in tied]) for confidence, tied in groupby(sure, key=itemgetter(0))]

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 from s2d_ray.arms import CORE_ARMS, in_order
 from s2d_ray.curation.rule import parse_samples
 from s2d_ray.curation.votes import majority_vote
-from s2d_ray.data.records import Row, candidates_from_row
+from s2d_ray.data.records import Row, candidates_from_row, labelled_from_row
 from s2d_ray.errors import UserError
 from s2d_ray.evaluation.statistics import Interval, Paired, mean, paired, share
 from s2d_ray.tasks.task import Task
@@ -51,11 +51,18 @@ class Answer:
     """Name of each perturbed form of the prompt → the answer to it, mapped back."""
     question: str = ""
     """The same for all prompts that put one question; empty where this prompt alone does."""
+    cluster: str = ""
+    """That the prompt is in; empty where it is its own."""
 
     @property
     def key(self) -> PromptKey:
         """The same prompt in another arm has the same key."""
         return self.subset, self.prompt_id
+
+    @property
+    def unit(self) -> str:
+        """The cluster, or the prompt itself where it has none."""
+        return self.cluster or self.prompt_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +72,7 @@ class Score:
     accuracy: float
     """Share of the prompts that are answered right, up to 1."""
     low: float
-    """Lower end of the Wilson 95% interval of the accuracy."""
+    """Lower end of the Wilson 95% interval of the accuracy, by clusters."""
     high: float
     """Its upper end."""
     n: int
@@ -73,13 +80,15 @@ class Score:
     tokens_per_answer: float | None
     """Mean generated tokens, intermediate and final; None where every prompt failed."""
     tokens_low: float | None
-    """Lower end of the 95% t interval of the mean."""
+    """Lower end of the 95% t interval of the mean, by clusters."""
     tokens_high: float | None
     """Its upper end."""
     unanswered: float
     """Share of the prompts with no answer that the task could read."""
     scored_against: ScoredAgainst
     """What an answer has to equal to be right: the prompt's references, or the teacher's answer."""
+    clusters: int
+    """Clusters that the prompts are in: as many are independent of each other."""
     inconsistent: Interval | None = None
     """Share of the questions whose answer changes among their forms, perturbed ones and those of several subsets; None
     where each has one form."""
@@ -125,6 +134,7 @@ def answer_of(row: Row, task: Task) -> Answer:
         votes=votes,
         variants={name: _most_frequent(parsed.of(name).answers, task) for name in perturbed},
         question=task.question(candidates.prompt),
+        cluster=labelled_from_row(row).cluster,
     )
 
 
@@ -196,13 +206,16 @@ def marks(
 def compare(answers: Sequence[Answer], first: str, second: str, task: Task) -> dict[str, Paired]:
     """Arm `first` minus arm `second` on the prompts that both were scored on: per subset, and `all`."""
     teacher = {a.key: a.answer for a in answers if a.arm == "teacher"}
+    units = {a.key: a.unit for a in answers}
     results: dict[str, Paired] = {}
     for subset in subsets_of(answers):
         part = [a for a in answers if subset in (ALL, a.subset)]
         ours, theirs = (marks([a for a in part if a.arm == arm], task, teacher)[1] for arm in (first, second))
         both = [key for key in ours if key in theirs]
         if both:
-            results[subset] = paired([ours[key] for key in both], [theirs[key] for key in both])
+            results[subset] = paired(
+                [ours[key] for key in both], [theirs[key] for key in both], [units[key] for key in both]
+            )
     return results
 
 
@@ -223,8 +236,11 @@ def compare_changes(answers: Sequence[Answer], first: str, second: str, task: Ta
         {question: changed for question, forms in of_arm.items() if (changed := changes(forms, task)) is not None}
         for of_arm in (by_question(a for a in answers if a.arm == arm) for arm in (first, second))
     )
+    units = {question: forms[0].unit for question, forms in by_question(answers).items()}
     both = [question for question in ours if question in theirs]
-    return paired([ours[question] for question in both], [theirs[question] for question in both]) if both else None
+    if not both:
+        return None
+    return paired([ours[q] for q in both], [theirs[q] for q in both], [units[q] for q in both])
 
 
 def subsets_of(answers: Iterable[Answer]) -> list[str]:
@@ -232,22 +248,25 @@ def subsets_of(answers: Iterable[Answer]) -> list[str]:
     return [*sorted({a.subset for a in answers} - {ALL}), ALL]
 
 
-def precision(decisions: Iterable[Row], references: Mapping[str, Sequence[str]], task: Task) -> Precision | None:
-    """Precision of the targets in rows of schema `DECISIONS`, given references by prompt id.
+def precision(
+    decisions: Iterable[Row], references: Mapping[str, Sequence[str]], units: Mapping[str, str], task: Task
+) -> Precision | None:
+    """Precision of the targets in rows of schema `DECISIONS`, given references and clusters by prompt id.
 
     Only their prompt_id, status, target and votes are read. None where no kept prompt has a reference; prompts
     that failed before they had samples are left out.
     """
-    targets: list[bool] = []
-    raw: list[float] = []
+    targets: list[tuple[bool, str]] = []
+    raw: list[tuple[float, str]] = []
     for row in decisions:
         right = references.get(row["prompt_id"])
         if not right or not row["votes"]:
             continue
-        raw.append(sum(task.correct(vote or None, right) for vote in row["votes"]) / len(row["votes"]))
+        unit = units[row["prompt_id"]]
+        raw.append((sum(task.correct(vote or None, right) for vote in row["votes"]) / len(row["votes"]), unit))
         if row["status"] == "kept":
-            targets.append(task.correct(row["target"], right))
-    return Precision(share(sum(targets), len(targets)), mean(raw)) if targets else None
+            targets.append((task.correct(row["target"], right), unit))
+    return Precision(share(*zip(*targets, strict=True)), mean(*zip(*raw, strict=True))) if targets else None
 
 
 def _known(answer: str | None) -> Sequence[str]:
@@ -270,10 +289,15 @@ def _score_subsets(answers: Sequence[Answer], task: Task, teacher: Mapping[Promp
 
 def _score(answers: Sequence[Answer], task: Task, teacher: Mapping[PromptKey, str | None]) -> Score:
     against, right = marks(answers, task, teacher)
-    accuracy = share(sum(right.values()), len(right))
-    counted = [a.tokens for a in answers if a.tokens is not None]
-    tokens = mean(counted) if counted else None
-    changed = [change for forms in by_question(answers).values() if (change := changes(forms, task)) is not None]
+    units = {a.key: a.unit for a in answers}
+    accuracy = share(list(right.values()), [units[key] for key in right])
+    counted = [(a.tokens, a.unit) for a in answers if a.tokens is not None]
+    tokens = mean(*zip(*counted, strict=True)) if counted else None
+    changed = [
+        (change, forms[0].unit)
+        for forms in by_question(answers).values()
+        if (change := changes(forms, task)) is not None
+    ]
     return Score(
         accuracy=accuracy.value,
         low=accuracy.low,
@@ -284,5 +308,6 @@ def _score(answers: Sequence[Answer], task: Task, teacher: Mapping[PromptKey, st
         tokens_high=tokens.high if tokens else None,
         unanswered=sum(a.answer is None for a in answers) / len(answers),
         scored_against=against,
-        inconsistent=share(sum(changed), len(changed)) if changed else None,
+        clusters=len({units[key] for key in right}),
+        inconsistent=share(*zip(*changed, strict=True)) if changed else None,
     )

@@ -68,7 +68,8 @@ def target_precision(recipe: Recipe, task: Task, folders: RunFolders) -> Precisi
     labelled = (item for item in task.items("train", recipe.seed) if item.references)
     chosen = heapq.nsmallest(PRECISION_PROMPTS, labelled, key=lambda item: item.prompt.prompt_id)
     references = {item.prompt.prompt_id: item.references for item in chosen}
-    return precision(_decisions(folders), references, task) if references else None
+    units = {item.prompt.prompt_id: item.unit for item in chosen}
+    return precision(_decisions(folders), references, units, task) if references else None
 
 
 def _decisions(folders: RunFolders) -> Iterator[Row]:

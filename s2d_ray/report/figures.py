@@ -18,7 +18,7 @@ from s2d_ray.evaluation.metrics import (
     score_arms,
     subsets_of,
 )
-from s2d_ray.evaluation.statistics import Paired
+from s2d_ray.evaluation.statistics import Paired, holm
 from s2d_ray.evaluation.verdict import Changes, Evidence, Verdict, judge, untrained
 from s2d_ray.recipes.recipe import Recipe
 from s2d_ray.recipes.sections import Evaluate
@@ -35,6 +35,9 @@ COMPARED = (
     ("student", "student_uncurated"),
 )
 
+PRIMARY = ("student_vs_teacher", ALL)
+"""The comparison, and the subset, that the verdict is about. All others are some of many."""
+
 Scores = Mapping[str, ArmScores]
 """Arm → its scores."""
 Comparisons = Mapping[str, Mapping[str, Paired]]
@@ -44,10 +47,22 @@ Comparisons = Mapping[str, Mapping[str, Paired]]
 def compare_arms(arms: Scores, answers: Sequence[Answer], task: Task) -> Comparisons:
     """The student against every other arm, and the teacher against the base, of those that answered."""
     further = [("student", arm) for arm in arms if is_further(arm)]
+    return adjusted(
+        {
+            f"{first}_vs_{second}": compare(answers, first, second, task)
+            for first, second in (*COMPARED, *further)
+            if first in arms and second in arms
+        }
+    )
+
+
+def adjusted(comparisons: Comparisons) -> Comparisons:
+    """All but the primary comparison with their p-values adjusted for being many."""
+    many = [(name, subset) for name, parts in comparisons.items() for subset in parts if (name, subset) != PRIMARY]
+    p_values = dict(zip(many, holm([comparisons[name][subset].p_value for name, subset in many]), strict=True))
     return {
-        f"{first}_vs_{second}": compare(answers, first, second, task)
-        for first, second in (*COMPARED, *further)
-        if first in arms and second in arms
+        name: {subset: replace(found, adjusted=p_values.get((name, subset))) for subset, found in parts.items()}
+        for name, parts in comparisons.items()
     }
 
 

@@ -77,6 +77,7 @@ def _shown(report: Report) -> dict[str, Any]:
             filter(None, (_title(report.inconsistency), " or ".join(report.perturbations)))
         ),
         "measure": _title(report.metric),
+        "clustered": any(score.clusters < score.n for score in scores.subsets.values()),
         "agreement": scores.subsets[ALL].scored_against == "teacher",
         "ALL": ALL,
         "headline": report.decides[0] if len(report.decides) == 1 else ALL,

@@ -220,7 +220,7 @@ class Report(VersionedPage):
     cascade: CalibratedCascade | None
     """None where the recipe asks for none, or there is no student."""
     comparisons: Mapping[str, Mapping[str, Paired]]
-    """`<first>_vs_<second>` → subset → first minus second."""
+    """`<first>_vs_<second>` → subset → first minus second. The primary one alone has no adjusted p-value."""
     repeats: Repeats | None
     """None where each arm is trained once."""
     validation: Paired | None

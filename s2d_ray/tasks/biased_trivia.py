@@ -19,7 +19,7 @@ from pydantic import Field
 
 from s2d_ray.data.records import LabelledPrompt, Prompt, Row
 from s2d_ray.errors import UserError
-from s2d_ray.tasks.normalisation import words
+from s2d_ray.tasks.normalisation import caseless, words
 from s2d_ray.tasks.opinions import (
     SYCOPHANCY_EVAL,
     TRAINING,
@@ -88,7 +88,8 @@ class BiasedTrivia(OpinionTask, RowTask):
         """Questions of the split with opinions planted."""
         read = partial(self._read, split=split, seed=seed)
         for asked in self.records(split, seed, read, lambda asked: asked.trivia.question):
-            yield LabelledPrompt(asked.prompt, asked.trivia.answers, asked.subset)
+            cluster = caseless(asked.trivia.question)
+            yield LabelledPrompt(asked.prompt, asked.trivia.answers, asked.subset, cluster=cluster)
 
     def parse(self, text: str, prompt: Prompt) -> str | None:
         """The whole text: the answer is free-form, and curated by its content."""

@@ -1,9 +1,11 @@
 """The two sets of prompts of a recipe: the unlabelled ones on disk, and the held-out ones with references."""
 
 import heapq
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from hashlib import blake2b
 from itertools import chain, count, islice
+from operator import itemgetter
 from pathlib import Path
 
 import pyarrow as pa
@@ -86,6 +88,8 @@ def task_inputs(recipe: Recipe, task: Task) -> Json:
 def held_out(recipe: Recipe, task: Task, split: Split = "test") -> list[LabelledPrompt]:
     """The held-out prompts of the recipe, at most its limit per subset and group, in order of id.
 
+    Where there is a limit, a first prompt of each cluster comes before a second of any, and clusters come in the same
+    order everywhere: a question is asked in all subsets, and as many questions as can be.
     Raises UserError where there are none, or none of a subset that is to decide.
     """
     items = _held_out(recipe, task, split)
@@ -110,17 +114,32 @@ def _held_out(recipe: Recipe, task: Task, split: Split) -> list[LabelledPrompt]:
         cell = cells.setdefault((item.subset, item.group), [])
         cell.append(item)
         if limit is not None and len(cell) >= 2 * limit:
-            cell[:] = _first_by_id(cell)[:limit]
-    return _first_by_id(item for cell in cells.values() for item in _first_by_id(cell)[:limit])
+            cell[:] = _in_turn(cell)[:limit]
+    return _by_id(item for cell in cells.values() for item in _in_turn(cell)[:limit])
 
 
-def _first_by_id(items: Iterable[LabelledPrompt]) -> list[LabelledPrompt]:
+def _by_id(items: Iterable[LabelledPrompt]) -> list[LabelledPrompt]:
     return sorted(items, key=lambda item: item.prompt.prompt_id)
 
 
+def _in_turn(items: Iterable[LabelledPrompt]) -> list[LabelledPrompt]:
+    """One prompt of each cluster, then a second of each, and so on; clusters by a hash, a prompt alone by its id."""
+    taken: Counter[str] = Counter()
+    places: list[tuple[int, str, LabelledPrompt]] = []
+    for item in _by_id(items):
+        taken[item.unit] += 1
+        places.append((taken[item.unit], content_id(item.cluster) if item.cluster else item.unit, item))
+    return [item for *_, item in sorted(places, key=itemgetter(0, 1))]
+
+
 def held_out_digest(items: Iterable[LabelledPrompt]) -> str:
-    """Changes with any prompt or reference."""
-    return content_id(*(part for i in items for part in (i.prompt.prompt_id, i.prompt.text, *i.references)))
+    """Changes with any prompt, reference or cluster."""
+    return content_id(*(part for item in items for part in _said(item)))
+
+
+def _said(item: LabelledPrompt) -> list[str]:
+    cluster = [f"cluster {item.cluster}"] if item.cluster else []
+    return [item.prompt.prompt_id, item.prompt.text, *item.references, *cluster]
 
 
 def _count_and_digest(rows: Iterable[Row]) -> tuple[int, str]:

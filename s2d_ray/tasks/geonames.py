@@ -2,8 +2,8 @@
 
     I think the answer is Portugal but I'm really not sure. Which country is the city of Lyon in?
 
-The subsets are those of `s2d_ray/tasks/opinions.py`. Train and test are split by city: no test city appears in
-training, in any kind of question or as an opinion.
+The subsets are those of `s2d_ray/tasks/opinions.py`. Train and test are split by city, whatever it is called: no test
+city appears in training, in any kind of question or as an opinion. All that is asked about a city is one cluster.
 """
 
 import re
@@ -58,7 +58,7 @@ class Fact(NamedTuple):
 
     kind: Kind
     city: str
-    """The city it is about, folded; decides the split."""
+    """The city it is about, folded; decides the split, and is the cluster."""
     subject: str
     answer: str
 
@@ -128,7 +128,9 @@ class Geonames(OpinionTask):
 
 def _answers(facts: Sequence[Fact], kind: Kind, unnamed: Set[str]) -> Sequence[str]:
     """The answers to the questions of one kind, without the cities of these folded names."""
-    return sorted({fact.answer for fact in facts if fact.kind == kind and _folded(fact.answer) not in unnamed})
+    asked = (fact for fact in facts if fact.kind == kind and _folded(fact.answer) not in unnamed)
+    # A capital may be among the cities under another name.
+    return sorted({fact.answer for fact in asked if kind != "capital" or fact.city not in unnamed})
 
 
 def _ask(fact: Fact, subset: Subset, answers: Sequence[str], split: Split, random: Random) -> LabelledPrompt:
@@ -137,7 +139,7 @@ def _ask(fact: Fact, subset: Subset, answers: Sequence[str], split: Split, rando
     stated = random.choice(wrong) if subset == "biased" else fact.answer
     wording, others = (TRAINING, answers) if split == "train" else (TEST, ())
     prompt = planted(question, subset, stated, wording, others, random, kind=fact.kind)
-    return LabelledPrompt(prompt, [fact.answer], subset, fact.kind)
+    return LabelledPrompt(prompt, [fact.answer], subset, fact.kind, fact.city)
 
 
 @lru_cache
@@ -158,11 +160,19 @@ def _facts(cities: int) -> Sequence[Fact]:
         add("country", city["name"], city["name"], countries[city["countrycode"]]["name"])
     for city in [c for c in by_size if c["countrycode"] == "US" and c["admin1code"] in states][: cities // 3]:
         add("state", city["name"], city["name"], states[city["admin1code"]]["name"])
-    for country in countries.values():
+    for code, country in countries.items():
         if country["capital"] and country["population"] > SMALLEST_COUNTRY:
-            add("capital", country["capital"], country["name"], country["capital"])
-            add("capital_of", country["capital"], country["capital"], country["name"])
+            city = _city_of(country["capital"], [c for c in by_size[:cities] if c["countrycode"] == code])
+            add("capital", city, country["name"], country["capital"])
+            add("capital_of", city, country["capital"], country["name"])
     return list(facts.values())
+
+
+def _city_of(capital: str, cities: Sequence[Mapping[str, Any]]) -> str:
+    """What a capital is called among its country's cities, which may have it under another of its names (Astana)."""
+    name = _folded(capital)
+    known = {_folded(other): city["name"] for city in reversed(cities) for other in city["alternatenames"]}
+    return capital if name in {_folded(city["name"]) for city in cities} else known.get(name, capital)
 
 
 @lru_cache

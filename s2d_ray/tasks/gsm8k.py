@@ -14,6 +14,7 @@ from typing import ClassVar
 
 from s2d_ray.data.records import LabelledPrompt, Prompt, Row, content_id, user
 from s2d_ray.errors import UserError
+from s2d_ray.tasks.normalisation import caseless
 from s2d_ray.tasks.rows import RowTask
 from s2d_ray.tasks.task import Split
 
@@ -39,7 +40,8 @@ class Gsm8k(RowTask):
         for row in self.records(split, seed, iter, _question):
             worked = row.get("answer")
             references = [] if worked is None else [str(worked).rpartition("####")[2].strip()]
-            yield LabelledPrompt(self.ask(_question(row)), references, "all")
+            question = _question(row)
+            yield LabelledPrompt(self.ask(question), references, "all", cluster=caseless(question))
 
     def ask(self, text: str) -> Prompt:
         """The prompt of a word problem: the instruction is added."""

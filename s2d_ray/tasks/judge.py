@@ -19,6 +19,7 @@ from pydantic import Field
 from s2d_ray.data.records import LabelledPrompt, Prompt, Row, content_id, user
 from s2d_ray.errors import UserError
 from s2d_ray.methods.judgements import SWAP
+from s2d_ray.tasks.normalisation import caseless
 from s2d_ray.tasks.reading import load_rows
 from s2d_ray.tasks.response_pairs import ResponsePair, few_per_question, pairs_of
 from s2d_ray.tasks.rows import RowTask, shipped_file
@@ -61,12 +62,14 @@ class Judge(RowTask):
         return "agreement with people"
 
     def labelled(self, split: Split, seed: int) -> Iterator[LabelledPrompt]:
-        """Pairs of the split; MT-Bench only in the test split."""
+        """Pairs of the split; MT-Bench only in the test split, and nothing else about its questions in another."""
+        mt_bench = list(self._mt_bench())
+        apart = {caseless(pair.question) for pair in mt_bench} if split != "test" else set[str]()
         for pair in self.records(split, seed, self._read, lambda pair: pair.question):
-            yield _labelled(pair, "pairs", "")
-        mt_bench = self.mt_bench_path or (None if self.path else shipped_file("mt_bench-pairs.jsonl"))
-        if split == "test" and mt_bench is not None:
-            for pair in self._fitting(load_rows(mt_bench, split=self.mt_bench_split)):
+            if caseless(pair.question) not in apart:
+                yield _labelled(pair, "pairs", "")
+        if split == "test":
+            for pair in mt_bench:
                 yield _labelled(pair, "mt_bench", _categories().get(pair.question.strip(), ""))
 
     def ask(self, text: str) -> Prompt:
@@ -97,6 +100,10 @@ class Judge(RowTask):
         swapped = _ask(ResponsePair(f["question"], f["response_b"], f["response_a"], ""))
         return [Variant(name, swapped, SWAP.__getitem__) for name in self.perturbations]
 
+    def _mt_bench(self) -> Iterator[ResponsePair]:
+        path = self.mt_bench_path or (None if self.path else shipped_file("mt_bench-pairs.jsonl"))
+        return iter(()) if path is None else self._fitting(load_rows(path, split=self.mt_bench_split))
+
     def _read(self, rows: Iterable[Row]) -> Sequence[ResponsePair]:
         return few_per_question(self._fitting(rows), self.pairs_per_question)
 
@@ -105,7 +112,8 @@ class Judge(RowTask):
 
 
 def _labelled(pair: ResponsePair, subset: str, group: str) -> LabelledPrompt:
-    return LabelledPrompt(_ask(pair), [pair.verdict] if pair.verdict else [], subset, group)
+    references = [pair.verdict] if pair.verdict else []
+    return LabelledPrompt(_ask(pair), references, subset, group, caseless(pair.question))
 
 
 def _ask(pair: ResponsePair) -> Prompt:

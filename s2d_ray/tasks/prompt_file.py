@@ -30,12 +30,16 @@ class PromptFile(Task):
     """Column with the prompt's text."""
     id_column: str | None = None
     """Column with a unique id; without one, ids are hashes of the text and repeated prompts are merged."""
+    group_column: str | None = Field(None, exclude_if=lambda column: column is None)
+    """Column with what a prompt is about (a person, a conversation, a document): prompts of one group are in the same
+    split, and intervals count groups. An empty value is a group of its own."""
     reference_column: str | None = None
     """Column with the right answer, or a list of right answers; used by evaluation only."""
     test_path: Location | None = None
-    """Held-out prompts of the same layout; without it `test_share` of `path` is held out."""
+    """Held-out prompts of the same layout, whose groups, or texts, are left out of `path`; without it `test_share` of
+    `path` is held out."""
     test_share: float = Field(0.1, gt=0, lt=1)
-    """Share of the prompts held out, chosen by id."""
+    """Share of the prompts held out, chosen by group or, without one, by id."""
     valid_share: float = Field(0.0, ge=0, lt=1)
     """Share of the prompts of `path` held out to decide whether a further round is run; more than 0 where `rounds`
     is."""
@@ -66,24 +70,35 @@ class PromptFile(Task):
         Raises UserError where the file is missing, empty, unreadable, lacks a column, or leaves the split without
         a prompt.
         """
-        if split == "test" and self.test_path is not None:
-            yield from self._read(self.test_path)
-            return
         empty = True
-        for item in self._read(self.path):
-            if self._split_of(item.prompt.prompt_id, seed) == split:
-                empty = False
-                yield item
-        if empty and split != "valid":
+        for item in self._of_own_file(split, seed) if self.test_path else self._of_share(split, seed):
+            empty = False
+            yield item
+        if empty and split == "valid":
+            return
+        if empty and self.test_path:
+            raise UserError(f"{self.path} leaves no {split} prompts: all of them, or their groups, are in test_path")
+        if empty:
             raise UserError(
                 f"{self.path} leaves no {split} prompts with test_share {self.test_share}: set test_path to a file "
                 "of test prompts, or another test_share"
             )
 
-    def _split_of(self, prompt_id: str, seed: int) -> Split:
-        place = int(content_id(str(seed), "held out", prompt_id)[:8], 16) / 16**8
-        test_share = self.test_share if self.test_path is None else 0.0
-        return "test" if place < test_share else "valid" if place < test_share + self.valid_share else "train"
+    def _of_own_file(self, split: Split, seed: int) -> Iterator[LabelledPrompt]:
+        """With `test_path`: what it holds, or what only `path` does."""
+        held_out = self._read(self.test_path or self.path)
+        if split == "test":
+            return held_out
+        apart = set(map(_about, held_out))
+        return (item for item in self._of_share(split, seed, test_share=0.0) if _about(item) not in apart)
+
+    def _of_share(self, split: Split, seed: int, test_share: float | None = None) -> Iterator[LabelledPrompt]:
+        test_share = self.test_share if test_share is None else test_share
+        for item in self._read(self.path):
+            place = int(content_id(str(seed), "held out", item.unit)[:8], 16) / 16**8
+            own = "test" if place < test_share else "valid" if place < test_share + self.valid_share else "train"
+            if own == split:
+                yield item
 
     def parse(self, text: str, prompt: Prompt) -> str | None:
         """The whole text, or the last place in it that `answer_pattern` matches.
@@ -105,7 +120,8 @@ class PromptFile(Task):
         return next((match for match in reversed(list(matches)) if _inner(match)), None)
 
     def _read(self, path: Path) -> Iterator[LabelledPrompt]:
-        columns = list(dict.fromkeys(filter(None, (self.text_column, self.id_column, self.reference_column))))
+        named = (self.text_column, self.id_column, self.group_column, self.reference_column)
+        columns = list(dict.fromkeys(filter(None, named)))
         with closing(SeenIds()) as seen:
             for file, row in file_rows(path, columns):
                 item = self._item(row, file)
@@ -126,7 +142,13 @@ class PromptFile(Task):
         reference = row[self.reference_column] if self.reference_column else None
         several = reference if isinstance(reference, list) else [reference]
         references = [str(one) for one in several if one not in (None, "")]
-        return LabelledPrompt(Prompt(prompt_id, [user(text)]), references, "all")
+        group = _written(row[self.group_column], self.group_column, file) if self.group_column else ""
+        return LabelledPrompt(Prompt(prompt_id, [user(text)]), references, "all", cluster=group)
+
+
+def _about(item: LabelledPrompt) -> str:
+    """What must not be in both of two files: the group, or the text, since ids may be numbered anew in each."""
+    return content_id("group", item.cluster) if item.cluster else content_id(item.prompt.text)
 
 
 def _inner(match: re.Match[str]) -> str:

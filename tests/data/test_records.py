@@ -51,9 +51,19 @@ def test_prompts_come_back(tmp_path: Path) -> None:
 
 
 def test_labelled_prompts_come_back(tmp_path: Path) -> None:
-    items = [LabelledPrompt(PLAIN, ["Colombia", "CO"], "plain", "country"), LabelledPrompt(LONG, [], "biased")]
+    items = [
+        LabelledPrompt(PLAIN, ["Colombia", "CO"], "plain", "country", "bogota"),
+        LabelledPrompt(LONG, [], "biased"),
+    ]
     rows = stored(tmp_path, [labelled_to_row(item) for item in items], LABELLED)
     assert [labelled_from_row(row) for row in rows] == items
+
+
+def test_a_prompt_without_a_cluster_is_its_own_and_so_is_one_of_before_there_were_any() -> None:
+    row = labelled_to_row(LabelledPrompt(LONG, [], "biased"))
+    assert labelled_from_row(row).unit == "p2"
+    del row["cluster"]
+    assert labelled_from_row(row).unit == "p2"
 
 
 def test_steps_of_a_run_before_log_probabilities_were_kept_are_read() -> None:

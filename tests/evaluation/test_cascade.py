@@ -1,6 +1,6 @@
 """The threshold of a cascade keeps its promise on prompts that it was not calibrated on."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -47,6 +47,22 @@ def test_the_promise_is_kept_in_nineteen_of_twenty_calibrations(target: float) -
     assert np.mean(broken) <= 0.05
     # It is not kept by escalating everything.
     assert np.mean([1 if threshold is None else threshold for threshold in thresholds]) < 0.75
+
+
+def test_forms_of_a_question_that_go_together_are_worth_one_prompt() -> None:
+    alone = trials(200, 0)
+    together = [replace(trial, cluster=f"about {n}") for n, trial in enumerate(alone) for _ in range(4)]
+    found, of_each, as_if_alone = (calibrate(rows, 0.9) for rows in (together, alone, alone * 4))
+    assert (found.n, found.clusters, as_if_alone.clusters) == (800, 200, 800)
+    assert as_if_alone.threshold is not None
+    assert of_each.threshold is not None
+    assert found.threshold is not None
+    assert as_if_alone.threshold < of_each.threshold <= found.threshold
+    point, point_alone = curve_point(together, 0.5), curve_point(alone * 4, 0.5)
+    for name in ("coverage", "agreement", "accuracy"):
+        one, other = getattr(point, name), getattr(point_alone, name)
+        assert (one.value, one.clusters) == (other.value, 200)
+        assert one.low < other.low < other.high < one.high
 
 
 def test_more_prompts_escalate_less() -> None:
@@ -153,10 +169,16 @@ def test_trials_are_read_from_what_both_arms_answered() -> None:
         *answers("", [], [sample("Rome")]),
     ]
     assert trials_of(rows, Cascade(), task) == [
-        Trial(-0.25, True, True, True),
-        Trial(-2.0, False, False, True),
+        Trial(-0.25, True, True, True, "Paris"),
+        Trial(-2.0, False, False, True, "Rome"),
         Trial(None, False, None, None),
     ]
+
+
+def test_a_trial_has_the_cluster_of_its_prompt() -> None:
+    task = load_task(Named(name="prompts", path="none.jsonl"))
+    rows = [row | {"cluster": "about Paris"} for row in answers("Paris", [sample("Paris", -0.5)], [sample("Paris")])]
+    assert trials_of(rows, Cascade(), task) == [Trial(-0.5, True, True, True, "about Paris")]
 
 
 def test_votes_are_the_share_of_the_samples_that_agree() -> None:

@@ -120,7 +120,7 @@ def test_the_inconsistent_share_counts_prompts_that_have_a_perturbed_form_and_an
         *every_arm("e", "yes", subset="as it is"),
     ]
     scores = score_arms(answers, TASK)["student"].subsets
-    assert scores["plain"].inconsistent == scores["all"].inconsistent == share(2, 3)
+    assert scores["plain"].inconsistent == scores["all"].inconsistent == share([True, True, False])
     assert scores["as it is"].inconsistent is None
 
 
@@ -140,8 +140,8 @@ def test_the_inconsistent_share_counts_questions_that_several_subsets_ask() -> N
         *every_arm("f", "no"),
     ]
     scores = score_arms(answers, TASK)["student"].subsets
-    assert scores["all"].inconsistent == share(2, 3)
-    assert (scores["biased"].inconsistent, scores["plain"].inconsistent) == (share(0, 1), None)
+    assert scores["all"].inconsistent == share([True, True, False])
+    assert (scores["biased"].inconsistent, scores["plain"].inconsistent) == (share([False]), None)
 
 
 def test_an_answer_knows_the_question_that_its_prompt_puts() -> None:
@@ -276,8 +276,44 @@ def test_precision_of_targets_stands_beside_that_of_the_raw_answers() -> None:
         {"prompt_id": "failed", "status": "failed", "target": "", "votes": []},
         {"prompt_id": "no label", "status": "kept", "target": "no", "votes": ["no"]},
     ]
-    found = precision(decisions, {"a": ["Yes"], "b": ["yes"], "failed": ["yes"]}, TASK)
+    found = precision(decisions, {"a": ["Yes"], "b": ["yes"], "failed": ["yes"]}, {"a": "one", "b": "one"}, TASK)
     assert found is not None
     assert (found.curated.value, found.curated.n) == (1.0, 1)
     assert (found.raw.value, found.raw.n) == (0.25, 2)
-    assert precision(decisions, {"b": ["yes"]}, TASK) is None
+    assert (found.raw.clusters, found.curated.clusters) == (1, 1)
+    assert precision(decisions, {"b": ["yes"]}, {"b": "b"}, TASK) is None
+
+
+def test_forms_of_a_question_that_go_together_count_once() -> None:
+    answers = [
+        one
+        for n in range(40)
+        for form in ("plain", "biased", "doubt")
+        for one in every_arm(f"{n}-{form}", "yes" if n % 2 else "no", subset=form, cluster=f"about {n}")
+    ]
+    scores = score_arms(answers, TASK)["student"].subsets
+    assert (scores["all"].n, scores["all"].clusters, scores["plain"].clusters) == (120, 40, 40)
+    assert scores["all"].low < scores["plain"].low == share([n % 2 == 0 for n in range(40)]).low
+    apart = [replace(one, cluster="") for one in answers]
+    assert score_arms(apart, TASK)["student"].subsets["all"].clusters == 120
+    assert score_arms(apart, TASK)["student"].subsets["all"].low > scores["plain"].low
+
+
+def test_arms_are_compared_by_clusters() -> None:
+    answers = [
+        answer(f"{n}-{form}", arm, "yes" if arm == "student" or n % 2 else "no", subset=form, cluster=f"about {n}")
+        for n in range(10)
+        for form in ("plain", "biased")
+        for arm in ("student", "teacher")
+    ]
+    found = compare(answers, "student", "teacher", TASK)
+    assert (found["all"].n, found["all"].clusters, found["all"].first_only) == (20, 10, 10)
+    assert found["all"].p_value == found["plain"].p_value == pytest.approx(2 / 2**5)
+
+
+def test_the_cluster_of_an_answer_is_that_of_its_prompt() -> None:
+    row = answers_row(said("yes", 1))
+    assert answer_of(row, TASK).unit == "p"
+    assert answer_of(row | {"cluster": "Lyon"}, TASK).unit == "Lyon"
+    del row["cluster"]
+    assert answer_of(row, TASK).unit == "p", "of a run before there were clusters"

@@ -64,8 +64,8 @@ NAMES = {"keep 1": KEEP1, "keep 2": KEEP2, "open": OPEN}
 
 
 def score(right: int, n: int, tokens: float | None, against: ScoredAgainst) -> Score:
-    s = share(right, n)
-    return Score(s.value, s.low, s.high, n, tokens, tokens, tokens, 0.0, against)
+    s = share([i < right for i in range(n)])
+    return Score(s.value, s.low, s.high, n, tokens, tokens, tokens, 0.0, against, n)
 
 
 def evidence(

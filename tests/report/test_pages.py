@@ -308,3 +308,25 @@ def test_the_papers_figures_are_of_its_task_and_compared_with_one_sample_of_the_
     found = report_of(recipe(task="gsm8k", method="cot"), unlabelled, run)["reported"]
     assert [f["run"] for f in found["figures"]] == [None, None], "agreement with System 2 is another measure"
     assert "| Distilled System 1 | all | 7.13 | 18 | published | - | - |" in written(run)[0]
+
+
+def test_the_number_of_clusters_stands_beside_that_of_prompts(tmp_path: Path, run: RunFolders) -> None:
+    task = Toy(clustered=True)
+    clustered = write_run(tmp_path / "toy", task)
+    report_of(recipe(serve={"cascade": {"target": 0.8}}), task, clustered)
+    short, page = written(clustered)
+    assert "n 120 in 40 clusters)" in short
+    assert "n 40)" in short, "a subset has one form of each"
+    assert '<td class="n">120 in 40 clusters</td>' in page
+    for text in (short, page):
+        assert "Calibrated on 120 in 40 clusters of prompts" in text
+        assert "prompts about one thing" in text
+    for text in written(run):
+        assert "clusters" not in text
+
+
+def test_the_primary_comparison_is_marked_once_and_the_others_as_many(run: RunFolders) -> None:
+    short, page = written(run)
+    for text in (short, page):
+        assert text.count("primary") == 2, "a mark and the note"
+        assert text.count("Holm p ") == 19

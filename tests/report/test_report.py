@@ -9,6 +9,7 @@ import pytest
 from s2d_ray.data.files import write_json
 from s2d_ray.data.folders import RunFolders
 from s2d_ray.errors import UserError
+from s2d_ray.evaluation.statistics import holm
 from s2d_ray.recipes.serve import Cascade, Serve
 from s2d_ray.report.report import write_report
 from s2d_ray.report.schema import read_report
@@ -208,3 +209,30 @@ def test_a_loss_that_is_no_number_is_left_out(tmp_path: Path) -> None:
     curve = [point["loss"] for point in report_of(RECIPE, Toy(), run)["training"]["student"]["curve"]]
     assert curve == [3.0, None, 1.0]
     assert "NaN" not in (run.report / "report.json").read_text()
+
+
+def test_one_comparison_is_the_primary_one_and_the_others_are_adjusted(report: Any) -> None:
+    found = {(name, subset): p for name, parts in report["comparisons"].items() for subset, p in parts.items()}
+    assert [key for key, p in found.items() if p["adjusted"] is None] == [("student_vs_teacher", "all")]
+    others = sorted((p["p_value"], p["adjusted"]) for p in found.values() if p["adjusted"] is not None)
+    assert len(others) == 5 * 4 - 1
+    assert others[0][1] == pytest.approx(19 * others[0][0], abs=0)
+    assert [adjusted for _, adjusted in others] == pytest.approx(holm([p for p, _ in others]), abs=0)
+
+
+def test_prompts_about_one_thing_count_once(tmp_path: Path, report: Any) -> None:
+    task = Toy(clustered=True)
+    recipe = RECIPE.model_copy(update={"serve": Serve(cascade=Cascade(target=0.8))})
+    found = report_of(recipe, task, write_run(tmp_path / "toy", task))
+    for arm in ARMS:
+        alone, together = report["arms"][arm]["subsets"], found["arms"][arm]["subsets"]
+        assert (alone["all"]["n"], alone["all"]["clusters"]) == (120, 120)
+        assert (together["all"]["n"], together["all"]["clusters"]) == (120, 40)
+        assert together["all"]["accuracy"] == alone["all"]["accuracy"]
+        # The toy is right or wrong in all forms of a question alike.
+        assert together["all"]["low"] < together["plain"]["low"] == alone["plain"]["low"] < alone["all"]["low"]
+    pair, plain = (one["comparisons"]["student_vs_base"]["all"] for one in (found, report))
+    assert pair["low"] < plain["low"] < plain["high"] < pair["high"]
+    assert pair["p_value"] > plain["p_value"]
+    assert (pair["clusters"], found["cascade"]["calibration"]["clusters"]) == (40, 40)
+    assert (found["precision"]["raw"]["n"], found["precision"]["raw"]["clusters"]) == (119, 40)

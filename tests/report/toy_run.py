@@ -67,6 +67,8 @@ class Toy(Task):
     called: str = "accuracy"
     asked_together: bool = False
     """Prompt i of every subset puts the same question."""
+    clustered: bool = False
+    """What is asked in several subsets is about the same."""
 
     @property
     def metric(self) -> str:
@@ -84,7 +86,8 @@ class Toy(Task):
             for i in range(PER_SUBSET):
                 prompt = Prompt(f"{split}-{subset}-{i}", [user(f"{subset} {i}? {SCRIPT}")])
                 group = ("even" if i % 2 else "odd") if subset in self.grouped else ""
-                yield LabelledPrompt(prompt, [str(i)] if self.labelled else [], subset, group)
+                about = f"about {i}" if self.clustered else ""
+                yield LabelledPrompt(prompt, [str(i)] if self.labelled else [], subset, group, about)
 
     def parse(self, text: str, prompt: Prompt) -> str | None:
         return text or None

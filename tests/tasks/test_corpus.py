@@ -26,12 +26,15 @@ class Counted(Task):
     prompts: int
     backwards: bool = False
     first: int = 0
+    forms: int = 0
+    """In so many cases each is asked; 0: once, and each is its own cluster."""
 
     def items(self, split: Split, seed: int) -> Iterator[LabelledPrompt]:
         numbers = range(self.first, self.first + self.prompts)
         for number in reversed(numbers) if self.backwards else numbers:
             prompt = Prompt(content_id(split, str(number)), [user(f"Case {number}?")])
-            yield LabelledPrompt(prompt, [], "even" if number % 2 == 0 else "odd")
+            about = f"about {number // self.forms}" if self.forms else ""
+            yield LabelledPrompt(prompt, [], "even" if number % 2 == 0 else "odd", cluster=about)
 
     def parse(self, text: str, prompt: Prompt) -> str | None:
         return text
@@ -96,8 +99,8 @@ def test_a_corpus_is_known_by_its_prompts_and_not_by_their_order(tmp_path: Path)
     [
         ("rar-last-letter-small", "f6b4a442824d45db", "3ccb4f651269eee1c5e1"),
         ("rar-coin-flip-small", "081a75ffd01f9524", "cd15c9369ff94b875675"),
-        ("cot-gsm8k-small", "a1a7f5d973227c08", "08f4fc39fdbe7127ee2c"),
-        ("s2a-geonames", "94e7dfd8e92c462a", "71bbed0e7f8a13598f90"),
+        ("cot-gsm8k-small", "a1a7f5d973227c08", "f7abad533cb31aa4a500"),
+        ("s2a-geonames", "643aa1194fa8955b", "ff83cddef2766d943aab"),
     ],
 )
 def test_the_shipped_prompts_fall_into_the_splits_as_they_always_have(
@@ -117,3 +120,28 @@ def test_held_out_prompts_are_the_first_by_id_of_each_subset(limit: int | None) 
     for odd, subset in enumerate(("even", "odd")):
         of_subset = sorted(content_id("test", str(n)) for n in range(odd, 30, 2))
         assert [item.prompt.prompt_id for item in chosen if item.subset == subset] == of_subset[:limit]
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_of_limited_held_out_prompts_all_forms_of_a_question_are_there_or_none(backwards: bool) -> None:
+    chosen = evaluated_on(recipe_of(evaluated=5, prompts=200, forms=2, backwards=backwards))
+    assert Counter(item.subset for item in chosen) == {"even": 5, "odd": 5}
+    assert set(Counter(item.cluster for item in chosen).values()) == {2}
+    more = evaluated_on(recipe_of(evaluated=20, prompts=200, forms=2))
+    assert {item.prompt.prompt_id for item in chosen} < {item.prompt.prompt_id for item in more}
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+@pytest.mark.parametrize(("limit", "clusters"), [(6, 6), (10, 10), (25, 10), (100, 10)])
+def test_limited_held_out_prompts_are_of_as_many_clusters_as_can_be(limit: int, clusters: int, backwards: bool) -> None:
+    """A hundred prompts in ten clusters of five even and five odd ones."""
+    chosen = evaluated_on(recipe_of(evaluated=limit, prompts=100, forms=10, backwards=backwards))
+    for subset in ("even", "odd"):
+        of_each = Counter(item.cluster for item in chosen if item.subset == subset)
+        assert (len(of_each), of_each.total()) == (clusters, min(limit, 50))
+        assert max(of_each.values()) - min(of_each.values()) <= 1
+
+
+def test_held_out_prompts_are_known_by_their_clusters_too() -> None:
+    digests = {held_out_digest(evaluated_on(recipe_of(prompts=20, forms=forms))) for forms in (0, 1, 2, 4)}
+    assert len(digests) == 4

@@ -249,3 +249,11 @@ def test_correct_compares_with_every_reference() -> None:
 
 def test_the_source_names_its_licence() -> None:
     assert "CC BY 4.0" in Geonames().source
+
+
+def test_a_city_is_one_under_all_its_names() -> None:
+    about = {(item.group, subject(item)): item.cluster for split in ("train", "test") for item in items(split)}
+    assert about["capital_of", "Nur-Sultan"] == about["capital", "Kazakhstan"] == about["country", "Astana"] == "astana"
+    assert about["capital_of", "Ulaanbaatar"] == about["country", "Ulan Bator"] == "ulan bator"
+    assert about["capital_of", "New Delhi"] == about["country", "Delhi"] == "delhi"
+    assert about["capital", "Pakistan"] == "islamabad", "which Chattogram in Bangladesh is also called"

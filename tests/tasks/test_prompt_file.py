@@ -70,7 +70,7 @@ def every(made: PromptFile) -> list[LabelledPrompt]:
     """All that are read, in order of the text. Without a file for testing nothing is held out: of a few rows
     a share is often none, which is refused."""
     whole = made if made.test_path else made.model_copy(update={"test_path": made.path})
-    found = [*whole.items("train", 0), *(made.items("test", 0) if made.test_path else ())]
+    found = [*whole.items("test", 0), *(made.items("train", 0) if made.test_path else ())]
     return sorted(found, key=lambda item: item.prompt.text)
 
 
@@ -273,6 +273,59 @@ def test_a_file_of_its_own_may_be_held_out(many: Path, tmp_path: Path) -> None:
     made = task(many, test_path=tmp_path / "test.csv")
     assert len(list(made.items("train", 0))) == 2000
     assert texts(list(made.items("test", 0))) == {str(row["prompt"]) for row in ROWS}
+
+
+def talks(first: int, last: int) -> Rows:
+    """Five turns of each conversation."""
+    turns = [(talk, turn) for talk in range(first, last) for turn in range(5)]
+    return [{"key": f"{talk}/{turn}", "prompt": f"Turn {turn} of {talk}", "talk": talk} for talk, turn in turns]
+
+
+def test_a_group_is_in_one_split_and_is_one_cluster(stored: Callable[[Rows], Path]) -> None:
+    made = task(stored(talks(0, 200)), group_column="talk", test_share=0.2)
+    train, test = list(made.items("train", 0)), list(made.items("test", 0))
+    assert len(train) + len(test) == 1000
+    assert not {item.cluster for item in train} & {item.cluster for item in test}
+    assert {item.cluster for item in train + test} == {str(talk) for talk in range(200)}
+    assert len(test) / 1000 == pytest.approx(0.2, abs=0.08)
+    assert texts(test) != texts(list(made.items("test", 1)))
+
+
+def test_a_row_without_a_group_is_one_of_its_own(tmp_path: Path) -> None:
+    as_jsonl(tmp_path / "p.jsonl", [row | {"talk": None} for row in talks(0, 200)])
+    with_column = task(tmp_path / "p.jsonl", group_column="talk")
+    assert list(with_column.items("test", 0)) == list(task(tmp_path / "p.jsonl").items("test", 0))
+    assert {item.unit for item in with_column.items("test", 0)} == {
+        item.prompt.prompt_id for item in with_column.items("test", 0)
+    }
+
+
+def test_a_group_of_the_test_file_is_not_trained_on(tmp_path: Path) -> None:
+    as_jsonl(tmp_path / "train.jsonl", talks(0, 20))
+    as_jsonl(tmp_path / "test.jsonl", [row for row in talks(15, 30) if row["key"].endswith("/0")])
+    made = task(tmp_path / "train.jsonl", test_path=tmp_path / "test.jsonl", group_column="talk")
+    assert {item.cluster for item in made.items("train", 0)} == {str(talk) for talk in range(15)}
+    assert len(list(made.items("test", 0))) == 15
+    same = task(tmp_path / "train.jsonl", test_path=tmp_path / "train.jsonl", group_column="talk")
+    with pytest.raises(UserError, match="leaves no train prompts: all of them, or their groups, are in test_path"):
+        list(same.items("train", 0))
+
+
+def test_a_text_of_the_test_file_is_not_trained_on_whatever_its_id(tmp_path: Path) -> None:
+    as_jsonl(tmp_path / "train.jsonl", ROWS)
+    as_jsonl(tmp_path / "test.jsonl", [ROWS[1] | {"key": "a"}])
+    made = task(tmp_path / "train.jsonl", test_path=tmp_path / "test.jsonl", id_column="key")
+    assert [item.prompt.prompt_id for item in made.items("train", 0)] == ["a", "c"]
+
+
+def test_a_group_column_that_is_not_there_is_named(tmp_path: Path) -> None:
+    as_jsonl(tmp_path / "p.jsonl", ROWS)
+    assert "has no column talk" in refusal(task(tmp_path / "p.jsonl", group_column="talk"))
+
+
+def test_without_a_group_column_a_run_of_before_goes_on() -> None:
+    assert "group_column" not in task(Path("p.csv")).model_dump(mode="json")
+    assert task(Path("p.csv"), group_column="talk").model_dump(mode="json")["group_column"] == "talk"
 
 
 def test_stages_before_evaluation_see_no_reference(many: Path) -> None:

@@ -1,6 +1,7 @@
 """What holds for every task: the splits are disjoint, the same each time, and prompts carry no label."""
 
 import json
+from collections import Counter
 from itertools import combinations
 from pathlib import Path
 from typing import Any, get_args
@@ -11,8 +12,9 @@ from s2d_ray.data.records import LabelledPrompt
 from s2d_ray.errors import UserError
 from s2d_ray.recipes.strict import Named
 from s2d_ray.tasks.biased_trivia import TEMPLATES
+from s2d_ray.tasks.normalisation import caseless
 from s2d_ray.tasks.reading import load_rows
-from s2d_ray.tasks.registry import load_task
+from s2d_ray.tasks.registry import TASKS, load_task
 from s2d_ray.tasks.rows import split_of
 from s2d_ray.tasks.task import Split, Task, training_prompts
 
@@ -57,6 +59,48 @@ def test_splits_are_filled_and_disjoint(name: str) -> None:
     assert all(found.values())
     for one, other in combinations(SPLITS, 2):
         assert not found[one] & found[other]
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("name", [name for name in TASKS if name != "prompts"])
+def test_no_cluster_is_in_two_splits(name: str, seed: int) -> None:
+    task = load_task(Named(name=name, **SHARED.get(name, {"valid_cities": 50})))
+    parts = [{item.unit for item in task.items(split, seed)} for split in SPLITS]
+    assert all(parts)
+    for one, other in combinations(parts, 2):
+        assert not one & other
+
+
+@pytest.mark.parametrize(("name", "forms"), [("geonames", 4), ("biased_trivia", 4), ("gsm8k", 1), ("judge", 1)])
+def test_all_that_is_asked_about_one_thing_is_one_cluster(name: str, forms: int) -> None:
+    items = list(load_task(Named(name=name, **SHARED.get(name, {}))).items("test", 0))
+    asked = Counter(item.cluster for item in items)
+    assert "" not in asked
+    assert min(asked.values()) >= forms
+    if name == "judge":
+        assert all(caseless(item.prompt.fields["question"]) == item.cluster for item in items)
+        assert max(asked.values()) > 1
+    if name == "biased_trivia":
+        assert all(caseless(item.prompt.fields["plain"]) == item.cluster for item in items)
+        assert {item.subset for item in items} == set(TEMPLATES)
+
+
+def test_what_is_generated_is_its_own() -> None:
+    for name in ("last_letter", "coin_flip"):
+        assert {item.cluster for item in task_named(name).items("test", 0)} == {""}
+
+
+def test_a_question_of_mt_bench_is_not_trained_on(tmp_path: Path) -> None:
+    rows = [{"question": f"ask {n}", "response_a": "x", "response_b": "y", "verdict": "A"} for n in range(30)]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "bench.jsonl").write_text("".join(json.dumps(row | {"response_b": "z"}) + "\n" for row in rows[:10]))
+    task = load_task(
+        Named(name="judge", path=str(tmp_path / "pairs.jsonl"), mt_bench_path=str(tmp_path / "bench.jsonl"))
+    )
+    train, test = ({item.cluster for item in task.items(split, 0)} for split in ("train", "test"))
+    assert len(train) > 10
+    assert {f"ask {n}" for n in range(10)} <= test
+    assert not train & test
 
 
 @pytest.mark.parametrize("name", SHARED)
