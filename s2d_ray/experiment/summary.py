@@ -257,7 +257,8 @@ def _clusters(events: pa.RecordBatch) -> npt.NDArray[np.integer[Any]]:
 
 def _weights(requests: pa.RecordBatch, weight_by_version: Array) -> Array:
     # A version newer than the state that was read is as good as the latest known.
-    return weight_by_version[np.minimum(np.asarray(requests["version"]), len(weight_by_version) - 1)]
+    version: npt.NDArray[np.int32] = np.minimum(requests["version"].to_numpy(), len(weight_by_version) - 1)
+    return weight_by_version[version]
 
 
 def _add(counts: Array, totals: Array, events: pa.RecordBatch, values: Array, weights: Array | float = 1.0) -> None:
