@@ -225,7 +225,7 @@ def loss(curves: Mapping[str, Sequence[Loss]]) -> str:
         axes.set_ylim(bottom=0)
         axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
         axes.set_xlabel("optimizer step")
-        axes.set_ylabel("loss per target token")
+        axes.set_ylabel("loss, mean over examples")
         axes.grid(axis="y")
         figure.legend(loc="outside upper left", ncols=len(curves), frameon=False)
         return _svg(figure)

@@ -45,7 +45,7 @@ class LossPoint(Strict):
     step: int
     """From 1."""
     loss: float | None
-    """Per target token; None where it was not finite."""
+    """Mean over the batch's examples of the mean over each one's target tokens; None where it was not finite."""
 
 
 class TrainingFigures(Strict):

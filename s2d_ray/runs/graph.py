@@ -48,6 +48,8 @@ PLACEMENT = {
     "max_failures",
 }
 """Training settings that change where and how safely it runs, not what comes out."""
+LOSS = "mean over examples"
+"""Of a batch. An input, since models of an earlier version were trained on its mean over all target tokens."""
 LATER = {"optimizer", "extra", "targets", "quantize"}
 """Training settings that came when results had been made already: an input only where they are not the default."""
 
@@ -203,9 +205,10 @@ def _plan(
         name: plan_branches(part, folders.part(name), base, prompts[name].corpus)
         for name, part in sorted(resolved.parts.items())
     }
+    student, *controls = (dict(zip(branches, own, strict=True)) for own in zip(*branches.values(), strict=True))
     trainings = [
-        plan_training(recipe, folders, base, dict(zip(branches, of_parts, strict=True)))
-        for of_parts in zip(*branches.values(), strict=True)
+        plan_training(recipe, folders, base, student),
+        *(plan_training(recipe, folders, base, control, student) for control in controls),
     ]
     parts = [
         PlannedPart(
@@ -279,10 +282,21 @@ def plan_branches(
     ]
 
 
-def plan_training(recipe: AnyRecipe, folders: RunFolders, base: Model, branches: Mapping[str, Branch]) -> Training:
+def plan_training(
+    recipe: AnyRecipe,
+    folders: RunFolders,
+    base: Model,
+    branches: Mapping[str, Branch],
+    student: Mapping[str, Branch] | None = None,
+) -> Training:
+    """The training on the pairs of these branches; for a control, also those of the `student`."""
     [arm] = {branch.arm for branch in branches.values()}
     folder = folders.model if arm == "student" else folders.control(arm).model
-    return Training(arm, branches, Artifact(folder, _model_inputs(recipe, base, branches), ModelManifest))
+    inputs = _model_inputs(recipe, base, branches)
+    if student is not None and recipe.train.steps is None:
+        # Its pairs decide how many steps the control takes.
+        inputs["steps_of"] = {name: branch.distilled.fingerprint for name, branch in student.items()}
+    return Training(arm, branches, Artifact(folder, inputs, ModelManifest))
 
 
 def _label(stage: str, arm: str) -> str:
@@ -309,11 +323,12 @@ def _distilled_inputs(
     }
 
 
-def _model_inputs(recipe: AnyRecipe, base: Model, branches: Mapping[str, Branch]) -> Json:
+def _model_inputs(recipe: AnyRecipe, base: Model, branches: Mapping[str, Branch]) -> dict[str, Any]:
     distilled = {name: branch.distilled.fingerprint for name, branch in branches.items()}
-    inputs = {
+    inputs: dict[str, Any] = {
         "model": {"name": base.name, "identity": base.identity},
         "train": _train_inputs(recipe.train),
+        "loss": LOSS,
         "seed": recipe.seed,
     }
     if isinstance(recipe, Mixture):

@@ -167,11 +167,44 @@ def test_how_it_is_trained_reaches_the_model(recipe: Recipe, train: dict[str, An
 def test_a_model_of_before_a_setting_came_is_still_this_recipes(recipe: Recipe, lora: Any, tmp_path: Path) -> None:
     """By what was an input when the first models were trained."""
     [plan] = plans_of(with_train(recipe, lora=lora), tmp_path)
-    settings = {"lora", "learning_rate", "schedule", "warmup_share", "weight_decay", "epochs", "max_steps"}
+    settings = {"lora", "learning_rate", "schedule", "warmup_share", "weight_decay", "epochs", "steps"}
     settings |= {"max_examples", "batch_size", "max_length", "gradient_clipping", "dtype"}
     train = plan.trainings[0].model.inputs["train"]
     assert train.keys() == settings
     assert train["lora"] == (None if lora is None else {"rank": 16, "alpha": 32, "dropout": 0.0})
+
+
+def with_controls(recipe: AnyRecipe, **changes: Any) -> AnyRecipe:
+    return type(recipe).model_validate(recipe.model_dump() | {"evaluate": {"controls": True}} | changes)
+
+
+def test_a_control_takes_as_many_steps_as_the_distilled_model_took(recipe: Recipe, tmp_path: Path) -> None:
+    [plan] = plans_of(with_controls(recipe), tmp_path)
+    student, *controls = plan.trainings
+    assert pipeline.steps_of(plan, student) is None, "as many as its pairs make"
+    finish_artifact(student.model)
+    assert [pipeline.steps_of(plan, control) for control in controls] == [MODEL.steps] * 2
+    [plan] = plans_of(with_controls(recipe, train={"steps": 5}), tmp_path / "exactly")
+    assert [pipeline.steps_of(plan, training) for training in plan.trainings] == [5, 5, 5]
+
+
+def test_without_a_distilled_model_the_controls_pairs_decide_their_steps(recipe: Recipe, tmp_path: Path) -> None:
+    [plan] = plans_of(with_controls(recipe), tmp_path)
+    student, *controls = plan.trainings
+    student.model.open()
+    student.model.finish(ModelManifest(skipped="nothing", seconds=0.0))
+    assert [pipeline.steps_of(plan, control) for control in controls] == [None, None]
+
+
+def test_what_the_distilled_model_is_trained_on_reaches_the_controls_by_its_steps(
+    recipe: Recipe, tmp_path: Path
+) -> None:
+    rules = {"rules": [{"name": "majority", "threshold": 0.9}]}
+    uncurated = "controls/student_uncurated/model"
+    before, after = with_controls(recipe), with_controls(recipe, curate=rules)
+    assert uncurated in changed(before, after, tmp_path / "passes")
+    before, after = (with_controls(found, train={"steps": 5}) for found in (before, after))
+    assert uncurated not in changed(before, after, tmp_path / "steps")
 
 
 def test_each_round_is_based_on_the_model_of_the_one_before(recipe: Recipe, tmp_path: Path) -> None:

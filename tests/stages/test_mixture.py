@@ -17,7 +17,7 @@ from s2d_ray.runs.resolved import resolve
 from tests.stages.runs import by_id, ids, run, write_corpus, write_recipe
 
 pytestmark = [pytest.mark.ray, pytest.mark.train]
-TRAIN = {"max_steps": 3, "batch_size": 4, "micro_batch_size": 4}
+TRAIN = {"steps": 3, "batch_size": 4, "micro_batch_size": 4}
 
 
 @pytest.fixture(scope="module")
