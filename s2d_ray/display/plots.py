@@ -108,6 +108,7 @@ class Look(NamedTuple):
 
 LOOKS = {
     "base": Look("#7d8791", "o", True),
+    "base_few_shot": Look("#7d8791", "<", True),
     "teacher": Look("#0072B2", "s", True),
     "student": Look("#D55E00", "D", True),
     "student_of_base": Look("#7d8791", "^", False),

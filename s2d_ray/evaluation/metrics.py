@@ -102,6 +102,9 @@ class Precision:
     """Over the kept prompts with a reference."""
     raw: Interval
     """Mean over all generated prompts with a reference of the share of their samples that is right."""
+    raw_kept: Interval
+    """The same over the prompts of `curated`: beside `raw` it shows which prompts were kept, beside `curated` which
+    of their answers was chosen."""
 
 
 def answer_of(row: Row, task: Task) -> Answer:
@@ -213,6 +216,7 @@ def precision(decisions: Iterable[Row], references: Mapping[str, Sequence[str]],
     """
     targets: list[bool] = []
     raw: list[float] = []
+    raw_kept: list[float] = []
     for row in decisions:
         right = references.get(row["prompt_id"])
         if not right or not row["votes"]:
@@ -220,7 +224,8 @@ def precision(decisions: Iterable[Row], references: Mapping[str, Sequence[str]],
         raw.append(sum(task.correct(vote or None, right) for vote in row["votes"]) / len(row["votes"]))
         if row["status"] == "kept":
             targets.append(task.correct(row["target"], right))
-    return Precision(share(sum(targets), len(targets)), mean(raw)) if targets else None
+            raw_kept.append(raw[-1])
+    return Precision(share(sum(targets), len(targets)), mean(raw), mean(raw_kept)) if targets else None
 
 
 def _known(answer: str | None) -> Sequence[str]:

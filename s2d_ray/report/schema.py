@@ -16,6 +16,7 @@ from s2d_ray.data.files import read_json
 from s2d_ray.data.manifests import VoteShares
 from s2d_ray.errors import UserError
 from s2d_ray.evaluation.cascade import Calibration, CurvePoint
+from s2d_ray.evaluation.constant import Constant
 from s2d_ray.evaluation.metrics import ArmScores, Precision, Score
 from s2d_ray.evaluation.statistics import Paired
 from s2d_ray.evaluation.verdict import Conclusion, Verdict
@@ -23,7 +24,7 @@ from s2d_ray.recipes.strict import Strict, parse
 from s2d_ray.report.ledger import Ledger
 from s2d_ray.report.published import Figure, Mark
 
-VERSION = 2
+VERSION = 3
 
 
 class PromptCounts(Strict):
@@ -159,7 +160,7 @@ class VersionedPage(Strict):
 
     model_config = ConfigDict(json_schema_serialization_defaults_required=True)
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
     """A reader refuses any other."""
 
 
@@ -182,6 +183,10 @@ class Report(VersionedPage):
     """Empty where there is one subset, or nothing was trained: a mixture can hide either way."""
     arms: Mapping[str, ArmScores]
     """In the order of the tables; without those for which curation kept nothing."""
+    constant: Constant | None
+    """What one answer to every prompt gets right; None where the task has no few possible answers, or no labels."""
+    consistent_by_design: tuple[str, ...]
+    """Arms that judge in both orders: swapping the responses cannot change what they answer, but for sampling."""
     perturbations: tuple[str, ...]
     """Names of the perturbed forms of prompts that were asked too."""
     majority: Mapping[str, Mapping[int, Score]]

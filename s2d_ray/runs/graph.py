@@ -88,7 +88,7 @@ class PlannedPart:
     branches: Sequence[Branch]
     """The distillation itself, then the controls."""
     base_arms: Mapping[str, Method]
-    """The arms of the base model in evaluation: itself, the teacher and further System 2 methods."""
+    """The arms of the base model in evaluation: itself, also few-shot, the teacher and further System 2 methods."""
     evaluation: Artifact[EvaluationManifest]
 
     def label(self, stage: str, arm: str = "student") -> str:
