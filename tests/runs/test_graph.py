@@ -327,10 +327,25 @@ def judging(**evaluate: Any) -> Recipe:
 def test_evaluation_adds_its_options_and_its_methods() -> None:
     assert base_arms(judging(method={"both_orders": True}, also=["cot", {"name": "rar1", "prompts": "few_shot"}])) == {
         "base": Named(name="direct"),
+        "base_few_shot": Named(name="direct", examples_of="bsm", prompts="few_shot"),
         "teacher": Named(name="bsm", prompts="few_shot", both_orders=True),
+        "teacher_bsm": Named(name="bsm", prompts="few_shot"),
         "teacher_cot": Named(name="cot"),
         "teacher_rar1": Named(name="rar1", prompts="few_shot"),
     }
+
+
+def test_a_recipe_may_say_itself_how_the_judge_of_one_order_is_asked() -> None:
+    merged = {"name": "bsm", "prompts": "few_shot", "merge": "model"}
+    arms = base_arms(judging(method={"both_orders": True}, also=[merged]))
+    assert arms["teacher_bsm"] == Named(**merged)
+    assert "teacher_bsm" not in base_arms(judging())
+
+
+def test_system_1_is_not_asked_few_shot_where_system_2_is_shown_no_examples(recipe: Recipe) -> None:
+    assert list(base_arms(recipe)) == ["base", "teacher"]
+    own = recipe.model_copy(update={"method": Named(name="tests.scripts:ask_twice")})
+    assert list(base_arms(own)) == ["base", "teacher"]
 
 
 @pytest.mark.parametrize(
