@@ -287,7 +287,8 @@ class Evaluate(Strict):
     controls: bool = True
     """Also train and evaluate the two controls: System 1's own votes, and System 2 without curation."""
     method: dict[str, Any] = Field(default_factory=dict[str, Any])
-    """Options that evaluation adds to the recipe's method, such as BSM's `both_orders: true`."""
+    """Options that evaluation adds to the recipe's method, such as BSM's `both_orders: true`, beside which the same
+    judge in one order is an arm of its own."""
     also: tuple[Named, ...] = ()
     """Further System 2 methods to evaluate on the base model, each as an arm of its own. Nothing is distilled
     from them."""

@@ -48,8 +48,6 @@ PLACEMENT = {
     "max_failures",
 }
 """Training settings that change where and how safely it runs, not what comes out."""
-LOSS = "mean over examples"
-"""Of a batch. An input, since models of an earlier version were trained on its mean over all target tokens."""
 LATER = {"optimizer", "extra", "targets", "quantize"}
 """Training settings that came when results had been made already: an input only where they are not the default."""
 
@@ -289,7 +287,7 @@ def plan_training(
     branches: Mapping[str, Branch],
     student: Mapping[str, Branch] | None = None,
 ) -> Training:
-    """The training on the pairs of these branches; for a control, also those of the `student`."""
+    """On the pairs of these branches; for a control, in as many steps as those of the `student` take."""
     [arm] = {branch.arm for branch in branches.values()}
     folder = folders.model if arm == "student" else folders.control(arm).model
     inputs = _model_inputs(recipe, base, branches)
@@ -328,7 +326,8 @@ def _model_inputs(recipe: AnyRecipe, base: Model, branches: Mapping[str, Branch]
     inputs: dict[str, Any] = {
         "model": {"name": base.name, "identity": base.identity},
         "train": _train_inputs(recipe.train),
-        "loss": LOSS,
+        # Models of an earlier version were trained on the mean over all target tokens.
+        "loss": "mean over examples",
         "seed": recipe.seed,
     }
     if isinstance(recipe, Mixture):

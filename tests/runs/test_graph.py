@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -172,6 +173,15 @@ def test_a_model_of_before_a_setting_came_is_still_this_recipes(recipe: Recipe, 
     train = plan.trainings[0].model.inputs["train"]
     assert train.keys() == settings
     assert train["lora"] == (None if lora is None else {"rank": 16, "alpha": 32, "dropout": 0.0})
+
+
+def test_a_model_that_was_trained_on_another_loss_is_refused(recipe: Recipe, tmp_path: Path) -> None:
+    [plan] = plans_of(recipe, tmp_path)
+    model = plan.trainings[0].model
+    before = {name: value for name, value in model.inputs.items() if name != "loss"}
+    finish_artifact(replace(model, inputs=before))
+    with pytest.raises(UserError, match=r'loss: null there, "mean over examples" now.*--overwrite'):
+        model.open()
 
 
 def with_controls(recipe: AnyRecipe, **changes: Any) -> AnyRecipe:
