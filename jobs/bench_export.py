@@ -97,7 +97,7 @@ def work(folder: Path, rank: int, options: argparse.Namespace) -> None:
         {"zero_stage": 3, "dtype": "bfloat16", "lora": lora, "batch_size": options.workers, "workers": options.workers}
     )
     job = TrainJob(settings, 0, folder / "base", False, [], folder / "model")
-    pair = {"prompt": [[1]], "target": [[2]], "length": [2], "target_length": [1]}
+    pair = {"prompt": [[1]], "target": [[2]], "length": [2]}
     trainer = Trainer(job, Dataset.from_dict(pair), 1)
     trainer.step(0)
     export = Export(job, trainer.engine.module, AutoTokenizer.from_pretrained(job.model))

@@ -17,11 +17,15 @@ CONTROLS: Mapping[str, str] = {
     "student_of_base": "Distilled from System 1",
     "student_uncurated": "Distilled, no curation",
 }
-"""Students that show what the teacher and what curation are worth: of System 1's own votes, and of raw answers."""
-ARMS: Mapping[str, str] = dict([*LABELS.items(), *CONTROLS.items()])
+"""Students that show what the teacher and what curation are worth: of System 1's own votes, and of the first readable
+answers."""
+ARMS: Mapping[str, str] = dict(
+    [("base", LABELS["base"]), ("base_few_shot", "System 1, few-shot"), *LABELS.items(), *CONTROLS.items()]
+)
 """Arm → how a person reads it, in the order of tables.
 
-Further System 2 methods (`evaluate.also`) come after `teacher`, as `teacher_<name>`.
+`base_few_shot` is System 1 after the worked examples that System 2 is shown, where it is shown some: what they are
+worth without the work between. Further System 2 methods (`evaluate.also`) come after `teacher`, as `teacher_<name>`.
 """
 _FURTHER = "teacher_"
 _REPEATED = "@"

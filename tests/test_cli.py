@@ -139,6 +139,7 @@ def test_wrong_usage_is_exit_code_2_without_a_traceback(arguments: list[str]) ->
         ("sed=1", "unknown key sed: did you mean seed?"),
         ("task.pth=a.csv", "task prompts: unknown key pth: did you mean path?"),
         ("method.promts=few_shot", None),
+        ("train.max_steps=9", "train.max_steps is now train.steps"),
         ("train.epochs=0", "train.epochs: Input should be greater than 0"),
         ("limit=0", "limit: Input should be greater than or equal to 1"),
         ("train.epochs=[1", "train.epochs=[1"),

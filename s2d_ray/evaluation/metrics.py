@@ -114,6 +114,9 @@ class Precision:
     """Over the kept prompts with a reference."""
     raw: Interval
     """Mean over all generated prompts with a reference of the share of their samples that is right."""
+    raw_kept: Interval
+    """The same over the prompts of `curated`: beside `raw` it shows which prompts were kept, beside `curated` which
+    of their answers was chosen."""
 
 
 def answer_of(row: Row, task: Task) -> Answer:
@@ -258,6 +261,7 @@ def precision(
     """
     targets: list[tuple[bool, str]] = []
     raw: list[tuple[float, str]] = []
+    raw_kept: list[tuple[float, str]] = []
     for row in decisions:
         right = references.get(row["prompt_id"])
         if not right or not row["votes"]:
@@ -266,7 +270,12 @@ def precision(
         raw.append((sum(task.correct(vote or None, right) for vote in row["votes"]) / len(row["votes"]), unit))
         if row["status"] == "kept":
             targets.append((task.correct(row["target"], right), unit))
-    return Precision(share(*zip(*targets, strict=True)), mean(*zip(*raw, strict=True))) if targets else None
+            raw_kept.append(raw[-1])
+    if not targets:
+        return None
+    return Precision(
+        share(*zip(*targets, strict=True)), mean(*zip(*raw, strict=True)), mean(*zip(*raw_kept, strict=True))
+    )
 
 
 def _known(answer: str | None) -> Sequence[str]:

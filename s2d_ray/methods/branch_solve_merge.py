@@ -12,7 +12,8 @@ from typing import Literal
 from s2d_ray.data.records import Message, Prompt, assistant, user
 from s2d_ray.errors import UserError
 from s2d_ray.methods.judgements import SWAP, parse_criteria, parse_verdict, verdict_of_scores
-from s2d_ray.methods.method import GenerateFunction, MethodOptions
+from s2d_ray.methods.method import GenerateFunction, MethodOptions, PlainExamples
+from s2d_ray.tasks.judge import INSTRUCTION
 
 Case = Mapping[str, str]
 """What a wording refers to: question, response_a and response_b, then criterion or evaluations."""
@@ -47,6 +48,13 @@ class BranchSolveMergePrompts:
     branch: Call
     solve: Call
     merge: Call
+    verdicts: tuple[tuple[Case, str], ...] = ()
+    """The worked cases, and the verdict of each."""
+
+    @property
+    def plain_examples(self) -> PlainExamples:
+        """The cases as the task of judging asks about them, with the verdict."""
+        return [(INSTRUCTION.format(**case), verdict) for case, verdict in self.verdicts]
 
 
 async def branch_solve_merge(
@@ -141,5 +149,6 @@ PROMPT_SETS = {
             ),
         ),
         merge=Call(_PAIR + "Evaluations:\n\n{evaluations}\n\nWhich response is better, [[A]], [[B]] or [[tie]]?"),
+        verdicts=((_TEA, "A"), (_SUM, "B")),
     ),
 }

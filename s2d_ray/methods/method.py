@@ -32,6 +32,10 @@ Method = Callable[[Prompt, GenerateFunction], Awaitable[str]]
 """Returns the final answer. Raises MalformedOutput where the model's text cannot be used."""
 
 
+PlainExamples = Sequence[tuple[str, str]]
+"""Worked examples as System 1 sees them: what is asked, and the final answer as a target is written."""
+
+
 class MethodOptions(Strict):
     """The options of a shipped method; one that has more adds them as fields."""
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, cast
 from s2d_ray.errors import UserError
 from s2d_ray.imports import import_object
 from s2d_ray.methods import branch_solve_merge, chain_of_thought, direct, rephrase_and_respond, system2_attention
-from s2d_ray.methods.method import Method, MethodOptions
+from s2d_ray.methods.method import Method, MethodOptions, PlainExamples
 from s2d_ray.recipes.strict import Named, parse
 
 
@@ -21,7 +21,7 @@ class ShippedMethod(NamedTuple):
 
 
 METHODS: Mapping[str, ShippedMethod] = {
-    "direct": ShippedMethod(direct.direct),
+    "direct": ShippedMethod(direct.direct, options=direct.DirectOptions),
     "cot": ShippedMethod(chain_of_thought.chain_of_thought, chain_of_thought.PROMPT_SETS),
     "rar1": ShippedMethod(rephrase_and_respond.rephrase_and_respond, rephrase_and_respond.PROMPT_SETS),
     "rar2": ShippedMethod(rephrase_and_respond.two_step_rephrase_and_respond, rephrase_and_respond.PROMPT_SETS),
@@ -52,10 +52,36 @@ def load_method(section: Named) -> Method:
     name = options.prompts or next(iter(known))
     if name not in known:
         raise UserError(f"method {section.name} has no prompt set {name}: {', '.join(known)}")
-    if not shipped.prompt_sets:
-        return cast(Method, shipped.function)
+    if isinstance(options, direct.DirectOptions):
+        return _plainly(options)
     prompts = shipped.prompt_sets[name]
     return partial(shipped.function, prompts=prompts, **options.model_dump(exclude={"prompts"}))
+
+
+def plain_examples(section: Named) -> PlainExamples:
+    """The worked examples of a method's prompt set, as System 1 sees them; none where it has none."""
+    shipped = METHODS.get(section.name)
+    if shipped is None or not shipped.prompt_sets:
+        return ()
+    prompts = shipped.prompt_sets.get(section.options.get("prompts") or next(iter(shipped.prompt_sets)))
+    return prompts.plain_examples if prompts else ()
+
+
+def _plainly(options: direct.DirectOptions) -> Method:
+    if options.examples_of is None:
+        return direct.direct
+    examples = plain_examples(Named(name=options.examples_of, prompts=options.prompts))
+    if not examples:
+        named = f"prompt set {options.prompts}" if options.prompts else "first prompt set"
+        raise UserError(f"method {options.examples_of} has no worked examples in its {named}")
+    return partial(direct.direct, examples=examples)
+
+
+def in_one_order(section: Named) -> Named | None:
+    """The same judge in one order of the responses, where the section judges in both; None elsewhere."""
+    if section.name != "bsm" or not section.options.get("both_orders"):
+        return None
+    return Named(name=section.name, **{k: v for k, v in section.options.items() if k != "both_orders"})
 
 
 def _own(section: Named) -> Method:

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 
 from s2d_ray.data.records import Message, Prompt, assistant, user
-from s2d_ray.methods.method import GenerateFunction
+from s2d_ray.methods.method import GenerateFunction, PlainExamples
 from s2d_ray.methods.parsing import parse_final_answer, parse_step
 
 
@@ -22,6 +22,9 @@ class RephrasedExample:
     question: str
     rephrased: str
     answer: str
+    """How the reply puts it."""
+    final: str
+    """The answer alone, as System 1 would give it."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,11 @@ class RephraseAndRespondPrompts:
     examples: tuple[RephrasedExample, ...] = ()
     """Worked examples shown before each call, for models that need them."""
     rephrase_stop: tuple[str, ...] = ()
+
+    @property
+    def plain_examples(self) -> PlainExamples:
+        """The questions as they are, with the answer alone."""
+        return [(example.question, example.final) for example in self.examples]
 
 
 async def rephrase_and_respond(prompt: Prompt, generate: GenerateFunction, prompts: RephraseAndRespondPrompts) -> str:
@@ -111,6 +119,7 @@ PROMPT_SETS = {
                 'What is the last letter of "Green", what is the last letter of "Lamp", and what are both, '
                 "written one after the other?",
                 '"Green" ends with "n". "Lamp" ends with "p". The answer is "np".',
+                "np",
             ),
             RephrasedExample(
                 "A coin is heads up. Wanda flips the coin. Igor does not flip the coin. "
@@ -118,12 +127,14 @@ PROMPT_SETS = {
                 "A coin starts heads up. Wanda turns it over, and Igor leaves it as it is. "
                 "After that, does the coin show heads?",
                 "The coin is turned over 1 time. That is odd, so it shows tails. The answer is no.",
+                "no",
             ),
             RephrasedExample(
                 'Take the last letters of the words in "Quick Tea" and concatenate them.',
                 'What is the last letter of "Quick", what is the last letter of "Tea", and what are both, '
                 "written one after the other?",
                 '"Quick" ends with "k". "Tea" ends with "a". The answer is "ka".',
+                "ka",
             ),
             RephrasedExample(
                 "A coin is heads up. Olaf flips the coin. Mina flips the coin. "
@@ -131,6 +142,7 @@ PROMPT_SETS = {
                 "A coin starts heads up. Olaf turns it over, and Mina turns it over. "
                 "After that, does the coin show heads?",
                 "The coin is turned over 2 times. That is even, so it shows heads. The answer is yes.",
+                "yes",
             ),
         ),
     ),

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from s2d_ray.data.records import Message, Prompt, assistant, user
-from s2d_ray.methods.method import GenerateFunction, MalformedOutput
+from s2d_ray.methods.method import GenerateFunction, MalformedOutput, PlainExamples
 from s2d_ray.methods.parsing import parse_step
 
 
@@ -19,17 +19,22 @@ class System2AttentionPrompts:
 
     rewrite: str
     respond: str
-    examples: tuple[tuple[str, str], ...] = ()
-    """Worked (text, rewritten) pairs shown before the rewrite, for models that need them."""
+    examples: tuple[tuple[str, str, str], ...] = ()
+    """Worked (text, rewritten, answer) shown before the rewrite, up to that, for models that need them."""
     rewrite_stop: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     """How the lines begin under which the rewrite puts its parts, the question last; empty: it is one text."""
+
+    @property
+    def plain_examples(self) -> PlainExamples:
+        """The texts as they are, with the answer."""
+        return [(text, answer) for text, _, answer in self.examples]
 
 
 async def system2_attention(prompt: Prompt, generate: GenerateFunction, prompts: System2AttentionPrompts) -> str:
     """The answer to the prompt's text as rewritten without opinions."""
     shown: list[Message] = []
-    for text, rewritten in prompts.examples:
+    for text, rewritten, _ in prompts.examples:
         shown += [user(prompts.rewrite.format(text=text)), assistant(rewritten)]
     ask = user(prompts.rewrite.format(text=prompt.text))
     [rewrite] = await generate([*shown, ask], step="rewrite", stop=prompts.rewrite_stop)
@@ -74,23 +79,28 @@ PROMPT_SETS = {
             (
                 "I would say Brazil, though I have not checked. Which country is the city of Lyon in?",
                 "Which country is the city of Lyon in?",
+                "France",
             ),
             (
                 "What is the capital of Norway? The answer is Lima, I think.",
                 "What is the capital of Norway?",
+                "Oslo",
             ),
             (
                 "As far as I remember, the answer is Oregon. Which US state is the city of Fargo in?",
                 "Which US state is the city of Fargo in?",
+                "North Dakota",
             ),
-            ("Which country is the city of Porto in?", "Which country is the city of Porto in?"),
+            ("Which country is the city of Porto in?", "Which country is the city of Porto in?", "Portugal"),
             (
                 "How many legs does a spider have? As far as I remember, the answer is seven.",
                 "How many legs does a spider have?",
+                "eight",
             ),
             (
                 "Which country is the city of Osaka in? I believe the answer is Kenya, but I could be wrong.",
                 "Which country is the city of Osaka in?",
+                "Japan",
             ),
         ),
         rewrite_stop=("\n",),

@@ -79,21 +79,30 @@ def phases(
             if calls.calls:
                 seconds = generating_seconds(calls.computed, calls.generated, shape.parameters, gpu)
                 found.append(Phase(stage, branch.method, engines, prompts / branch.prompts * seconds))
+    steps = recipe.train.steps
+    # The distilled model comes first, and the controls take as many steps.
     for arm in dict.fromkeys(branch.arm for branch in branches):
         together = [branch for branch in branches if branch.arm == arm and branch.kept]
         if together:
-            found.append(_training(recipe, together, prompts, shape, gpu, node))
+            pairs = [min(round(prompts * b.kept / b.prompts), b.max_examples or sys.maxsize) for b in together]
+            own = steps or total_steps(sum(pairs), recipe.train.batch_size, recipe.train.epochs)
+            steps = own if arm == "student" else steps
+            found.append(_training(recipe, together, pairs, own, shape, gpu, node))
     return found
 
 
 def _training(
-    recipe: AnyRecipe, branches: Sequence[Measured], prompts: int, shape: Shape, gpu: Gpu, node: Node
+    recipe: AnyRecipe,
+    branches: Sequence[Measured],
+    pairs: Sequence[int],
+    steps: int,
+    shape: Shape,
+    gpu: Gpu,
+    node: Node,
 ) -> Phase:
-    """The trainings on the pairs of one branch, or of one of each part of a mixture."""
+    """The trainings on so many pairs of one branch, or of one of each part of a mixture."""
     settings = recipe.train
-    pairs = [min(round(prompts * b.kept / b.prompts), b.max_examples or sys.maxsize) for b in branches]
     tokens_per_pair = sum(n * b.tokens_per_pair for n, b in zip(pairs, branches, strict=True)) / sum(pairs)
-    steps = total_steps(sum(pairs), settings.batch_size, settings.epochs, settings.max_steps)
     step = training_step(shape, settings, tokens_per_pair, gpu.teraflops, node)
     method = branches[0].method if len(branches) == 1 else named("all parts", branches[0].arm)
     workers = settings.max_workers

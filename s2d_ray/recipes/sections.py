@@ -1,6 +1,7 @@
 """The sections of a recipe that its stages read: engine, generation, curation, training, evaluation."""
 
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
@@ -183,7 +184,9 @@ def _not_owned(extra: dict[str, Any]) -> dict[str, Any]:
 
 
 class Train(Strict):
-    """Fine-tuning of the base model on the curated pairs, loss on the answer only."""
+    """Fine-tuning of the base model on the curated pairs, loss on the answer only, each pair weighing the same."""
+
+    renamed_keys: ClassVar[Mapping[str, str]] = {"max_steps": "steps"}
 
     device: Device | Literal["auto"] = "auto"
     """What workers compute with. `auto`: GPUs, one each, where vLLM's CUDA build is installed, and where the cluster
@@ -209,9 +212,9 @@ class Train(Strict):
     """`adamw_8bit` keeps two bytes per trained parameter in place of eight, in about the same quality; it needs the
     package bitsandbytes."""
     epochs: float = Field(2.0, gt=0)
-    """Passes over the distilled set."""
-    max_steps: int | None = Field(None, ge=1)
-    """Optimizer steps at most, so that arms with more examples train no longer; unset follows `epochs`."""
+    """Passes over the distilled set, where `steps` is not set. The controls take as many steps as that makes."""
+    steps: int | None = Field(None, ge=1)
+    """Optimizer steps, exactly so many in every training; unset follows `epochs`."""
     max_examples: int | None = Field(None, ge=1)
     """Examples at most, the first by id; unset uses all. In a mixture, of each part."""
     batch_size: int = Field(16, ge=1)
@@ -284,7 +287,8 @@ class Evaluate(Strict):
     controls: bool = True
     """Also train and evaluate the two controls: System 1's own votes, and System 2 without curation."""
     method: dict[str, Any] = Field(default_factory=dict[str, Any])
-    """Options that evaluation adds to the recipe's method, such as BSM's `both_orders: true`."""
+    """Options that evaluation adds to the recipe's method, such as BSM's `both_orders: true`, beside which the same
+    judge in one order is an arm of its own."""
     also: tuple[Named, ...] = ()
     """Further System 2 methods to evaluate on the base model, each as an arm of its own. Nothing is distilled
     from them."""

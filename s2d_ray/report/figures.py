@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from s2d_ray.arms import CONTROLS, is_further, label
+from s2d_ray.arms import CONTROLS, further_arm, is_further, label
 from s2d_ray.data.records import Row
 from s2d_ray.display.formatting import percent
 from s2d_ray.evaluation.cascade import calibrate, curve, trials
@@ -30,7 +30,9 @@ from s2d_ray.tasks.task import Task
 COMPARED = (
     ("student", "teacher"),
     ("student", "base"),
+    ("student", "base_few_shot"),
     ("teacher", "base"),
+    ("teacher", "base_few_shot"),
     ("student", "student_of_base"),
     ("student", "student_uncurated"),
 )
@@ -45,7 +47,7 @@ Comparisons = Mapping[str, Mapping[str, Paired]]
 
 
 def compare_arms(arms: Scores, answers: Sequence[Answer], task: Task) -> Comparisons:
-    """The student against every other arm, and the teacher against the base, of those that answered."""
+    """The student against every other arm, and the teacher against System 1, of those that answered."""
     further = [("student", arm) for arm in arms if is_further(arm)]
     return adjusted(
         {
@@ -145,6 +147,13 @@ def _changes(answers: Sequence[Answer], task: Task) -> Changes | None:
     arms = score_arms(answers, task, needed=())
     ours, theirs = (arms[arm].subsets[ALL].inconsistent for arm in ("student", "teacher"))
     return Changes(ours.value, theirs.value, difference) if ours and theirs else None
+
+
+def consistent_by_design(recipe: Recipe, arms: Scores) -> tuple[str, ...]:
+    """The arms that judge in both orders of the responses, of those that answered."""
+    methods = {"teacher": recipe.method.options | recipe.evaluate.method}
+    methods |= {further_arm(method.name): method.options for method in recipe.evaluate.also}
+    return tuple(arm for arm in arms if methods.get(arm, {}).get("both_orders") is True)
 
 
 def of_majorities(by_samples: Mapping[int, Scores]) -> dict[str, dict[int, Score]]:

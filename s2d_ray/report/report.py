@@ -9,6 +9,7 @@ from s2d_ray.arms import CORE_ARMS
 from s2d_ray.data.files import read_rows, write_json, write_text
 from s2d_ray.data.folders import RunFolders
 from s2d_ray.data.manifests import EvaluationManifest
+from s2d_ray.evaluation.constant import constant
 from s2d_ray.evaluation.metrics import answer_of, majorities, score_arms, subsets_of
 from s2d_ray.evaluation.verdict import USEFUL
 from s2d_ray.recipes.recipe import Recipe
@@ -67,6 +68,8 @@ def make_report(recipe: Recipe, task: Task, folders: RunFolders) -> Report:
         verdict_by_subset=figures.conclude_by_subset(answers, task, recipe.evaluate),
         arms=arms,
         inconsistency=task.inconsistency,
+        constant=constant((answer for answer in answers if answer.arm == "base"), task),
+        consistent_by_design=figures.consistent_by_design(recipe, arms),
         perturbations=tuple(sorted({name for answer in answers for name in answer.variants})),
         majority=figures.of_majorities(by_samples) if recipe.evaluate.samples > 1 else {},
         reported=figures.paper_results(recipe, by_samples[1]),

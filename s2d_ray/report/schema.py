@@ -16,6 +16,7 @@ from s2d_ray.data.files import read_json
 from s2d_ray.data.manifests import VoteShares
 from s2d_ray.errors import UserError
 from s2d_ray.evaluation.cascade import Calibration, CurvePoint
+from s2d_ray.evaluation.constant import Constant
 from s2d_ray.evaluation.metrics import ArmScores, Precision, Score
 from s2d_ray.evaluation.statistics import Paired
 from s2d_ray.evaluation.verdict import Conclusion, Verdict
@@ -45,7 +46,7 @@ class LossPoint(Strict):
     step: int
     """From 1."""
     loss: float | None
-    """Per target token; None where it was not finite."""
+    """Mean over the batch's examples of the mean over each one's target tokens; None where it was not finite."""
 
 
 class TrainingFigures(Strict):
@@ -211,6 +212,10 @@ class Report(VersionedPage):
     """In the order of the tables; without those for which curation kept nothing."""
     inconsistency: str
     """What the share of questions whose answer changes among their forms is called."""
+    constant: Constant | None
+    """What one answer to every prompt gets right; None where the task has no few possible answers, or no labels."""
+    consistent_by_design: tuple[str, ...]
+    """Arms that judge in both orders: swapping the responses cannot change what they answer, but for sampling."""
     perturbations: tuple[str, ...]
     """Names of the perturbed forms of prompts that were asked too."""
     majority: Mapping[str, Mapping[int, Score]]

@@ -87,7 +87,7 @@ class PlannedPart:
     branches: Sequence[Branch]
     """The distillation itself, then the controls."""
     base_arms: Mapping[str, Method]
-    """The arms of the base model in evaluation: itself, the teacher and further System 2 methods."""
+    """The arms of the base model in evaluation: itself, also few-shot, the teacher and further System 2 methods."""
     evaluation: Artifact[EvaluationManifest]
     validation: Artifact[EvaluationManifest] | None
     """Of the base and the distilled model alone, on prompts that no report is of; None where one round is run."""
@@ -212,10 +212,14 @@ def _plan(
         name: plan_branches(part, folders.part(name), base, prompts[name].corpus)
         for name, part in sorted(resolved.parts.items())
     }
+    student, *controls = (dict(zip(branches, own, strict=True)) for own in zip(*branches.values(), strict=True))
     trainings = [
-        plan_training(recipe, folders, base, dict(zip(branches, of_parts, strict=True)), number)
+        training
         for number in range(1, seeds_of(recipe) + 1)
-        for of_parts in zip(*branches.values(), strict=True)
+        for training in (
+            plan_training(recipe, folders, base, student, number=number),
+            *(plan_training(recipe, folders, base, control, student, number) for control in controls),
+        )
     ]
     parts = [
         _plan_part(part, folders.part(name), base, trainings, prompts[name], branches[name], name)
@@ -310,14 +314,25 @@ def seeds_of(recipe: AnyRecipe) -> int:
 
 
 def plan_training(
-    recipe: AnyRecipe, folders: RunFolders, base: Model, branches: Mapping[str, Branch], number: int = 1
+    recipe: AnyRecipe,
+    folders: RunFolders,
+    base: Model,
+    branches: Mapping[str, Branch],
+    student: Mapping[str, Branch] | None = None,
+    number: int = 1,
 ) -> Training:
-    """The training of that number, from 1, on the pairs of these branches."""
+    """The training of that number, from 1, on the pairs of these branches.
+
+    For a control, in as many steps as those of the `student` take.
+    """
     [arm] = {branch.arm for branch in branches.values()}
     own = (folders if arm == "student" else folders.control(arm)).repeat(number)
     seed = recipe.seed + number - 1
-    model = Artifact(own.model, _model_inputs(recipe, base, branches, seed), ModelManifest)
-    return Training(repeated(arm, number), branches, model, seed)
+    inputs = _model_inputs(recipe, base, branches, seed)
+    if student is not None and recipe.train.steps is None:
+        # Its pairs decide how many steps the control takes.
+        inputs["steps_of"] = {name: branch.distilled.fingerprint for name, branch in student.items()}
+    return Training(repeated(arm, number), branches, Artifact(own.model, inputs, ModelManifest), seed)
 
 
 def _label(stage: str, arm: str) -> str:
@@ -344,11 +359,13 @@ def _distilled_inputs(
     }
 
 
-def _model_inputs(recipe: AnyRecipe, base: Model, branches: Mapping[str, Branch], seed: int) -> Json:
+def _model_inputs(recipe: AnyRecipe, base: Model, branches: Mapping[str, Branch], seed: int) -> dict[str, Any]:
     distilled = {name: branch.distilled.fingerprint for name, branch in branches.items()}
-    inputs = {
+    inputs: dict[str, Any] = {
         "model": {"name": base.name, "identity": base.identity},
         "train": _train_inputs(recipe.train),
+        # Models of an earlier version were trained on the mean over all target tokens.
+        "loss": "mean over examples",
         "seed": seed,
     }
     if isinstance(recipe, Mixture):

@@ -23,7 +23,7 @@ from s2d_ray.methods.direct import direct
 from s2d_ray.models import Model
 from s2d_ray.recipes.recipe import AnyRecipe
 from s2d_ray.runs.dtypes import with_dtype
-from s2d_ray.runs.graph import Plan, make_plans
+from s2d_ray.runs.graph import Plan, Training, make_plans
 from s2d_ray.runs.names import STAGES as STAGE_NAMES
 from s2d_ray.runs.resolved import ResolvedRecipe
 from s2d_ray.runs.revisions import keep_commit, with_commit
@@ -59,14 +59,26 @@ def curate(plan: Plan) -> None:
 
 
 def train(plan: Plan) -> None:
-    """The base model learns the targets of all parts together, where there are any."""
+    """The base model learns the targets of all parts together, where there are any; all arms in as many steps."""
     from s2d_ray.stages.train import Source
     from s2d_ray.stages.train import train as run
 
     for training in plan.trainings:
         sources = [Source(part, b.distilled, b.max_examples) for part, b in training.branches.items()]
         recipe = plan.recipe.model_copy(update={"seed": training.seed})
-        run(recipe, plan.base, sources, training.model, training.label)
+        run(recipe, plan.base, sources, training.model, training.label, steps_of(plan, training))
+
+
+def steps_of(plan: Plan, training: Training) -> int | None:
+    """Of the optimizer: as the recipe says, else for a control as many as the distilled model took.
+
+    None: as many as the recipe's passes over the training's own pairs make. So it is for the distilled model, and for
+    the controls of one that there is not, since curation kept nothing.
+    """
+    student = plan.trainings[0]
+    if plan.recipe.train.steps is not None or training is student:
+        return plan.recipe.train.steps
+    return student.model.manifest.steps or None
 
 
 def evaluate(plan: Plan) -> None:

@@ -8,7 +8,7 @@ from s2d_ray.curation.registry import load_rules
 from s2d_ray.curation.rule import Rule
 from s2d_ray.imports import import_object
 from s2d_ray.methods.method import Method
-from s2d_ray.methods.registry import load_method
+from s2d_ray.methods.registry import in_one_order, load_method, plain_examples
 from s2d_ray.recipes.recipe import AnyRecipe, Recipe
 from s2d_ray.recipes.strict import Named
 from s2d_ray.tasks.registry import load_task
@@ -26,7 +26,7 @@ class ResolvedPart:
     method: Method
     rules: Sequence[Rule]
     base_arms: Mapping[str, Method]
-    """The arms of the base model in evaluation: itself, the teacher and further System 2 methods."""
+    """The arms of the base model in evaluation: itself, also few-shot, the teacher and further System 2 methods."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,17 @@ def _resolve(recipe: Recipe) -> ResolvedPart:
 
 
 def base_arms(recipe: Recipe) -> dict[str, Named]:
-    """The arms of the base model in evaluation, and the method of each."""
-    options = recipe.method.options | recipe.evaluate.method
-    further = {further_arm(method.name): method for method in recipe.evaluate.also}
-    return {"base": SYSTEM1, "teacher": Named(name=recipe.method.name, **options), **further}
+    """The arms of the base model in evaluation, and the method of each.
+
+    Where System 2 is shown worked examples, System 1 is asked once more with the same ones; where it judges in both
+    orders, and so cannot change with the order, it also judges in one.
+    """
+    teacher = Named(name=recipe.method.name, **recipe.method.options | recipe.evaluate.method)
+    arms = {"base": SYSTEM1}
+    if plain_examples(teacher):
+        shown = {key: value for key, value in teacher.options.items() if key == "prompts"}
+        arms["base_few_shot"] = Named(name=SYSTEM1.name, examples_of=teacher.name, **shown)
+    arms["teacher"] = teacher
+    if one_order := in_one_order(teacher):
+        arms[further_arm(teacher.name)] = one_order
+    return arms | {further_arm(method.name): method for method in recipe.evaluate.also}

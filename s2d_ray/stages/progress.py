@@ -91,10 +91,11 @@ class Meter:
 
 
 @contextmanager
-def shown(label: str, total: int, unit: str, done: int = 0) -> Iterator[Any]:
+def shown(label: str, total: int | None, unit: str, done: int = 0) -> Iterator[Any]:
     """Show progress while the block runs; gives the meter actor that workers report to.
 
-    `total` and `done` (already there from an earlier attempt) count `unit`s, the name of the sum shown.
+    `total` and `done` (already there from an earlier attempt) count `unit`s, the name of the sum shown. A `total` that
+    is None is known once a worker sets the sum `total`.
     The meter can be read (`reading`) until the block ends.
     """
     # On the driver's own node: the loss of any other must not take the meter, and the stage with it.
@@ -127,7 +128,7 @@ def reading(actor: Any) -> Reading:
 class _Display:
     """Turns the meter's sums into one line of text."""
 
-    def __init__(self, label: str, total: int, unit: str, done: int) -> None:
+    def __init__(self, label: str, total: int | None, unit: str, done: int) -> None:
         self._label, self._total, self._unit, self._before = label, total, unit, done
 
     def __enter__(self) -> None: ...
@@ -137,13 +138,21 @@ class _Display:
     def update(self, now: Reading) -> None:
         raise NotImplementedError
 
+    def _whole(self, now: Reading) -> float | None:
+        return now.sums.get("total", self._total)
+
     def _done(self, now: Reading) -> float:
-        return min(self._before + now.sums.get(self._unit, 0.0), self._total)
+        done, whole = self._before + now.sums.get(self._unit, 0.0), self._whole(now)
+        return done if whole is None else min(done, whole)
+
+    def _of(self, now: Reading) -> str:
+        whole = self._whole(now)
+        return f"{self._done(now):,.0f}/{'?' if whole is None else f'{whole:,.0f}'}"
 
     def _rates(self, now: Reading) -> str:
         if not now.seconds:
             return "starting"
-        finished, left = now.sums.get(self._unit, 0.0), self._total - self._done(now)
+        finished, left = now.sums.get(self._unit, 0.0), (self._whole(now) or 0.0) - self._done(now)
         parts = [f"{finished / now.seconds:,.2f} {self._unit}/s"]
         if now.sums.get("tokens"):
             parts.append(f"{now.sums['tokens'] / now.seconds:,.0f} tokens/s")
@@ -159,27 +168,30 @@ class _Bar(_Display):
             SpinnerColumn(),
             TextColumn("{task.description}"),
             BarColumn(),
-            TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
+            TextColumn("{task.fields[of]}"),
         )
         self._progress = Progress(*columns, TextColumn("{task.fields[rates]}"), TimeElapsedColumn(), console=console)
-        self._task = self._progress.add_task(self._label, total=self._total, completed=self._before, rates="starting")
+        self._task = self._progress.add_task(
+            self._label, total=self._total, completed=self._before, of="", rates="starting"
+        )
         self._progress.start()
 
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
     def update(self, now: Reading) -> None:
-        self._progress.update(self._task, completed=self._done(now), rates=self._rates(now))
+        self._progress.update(
+            self._task, total=self._whole(now), completed=self._done(now), of=self._of(now), rates=self._rates(now)
+        )
 
 
 class _Lines(_Display):
     _printed, _complete = 0.0, False
 
     def update(self, now: Reading) -> None:
-        done, clock = self._done(now), time.monotonic()
-        complete = done >= self._total
+        clock, complete = time.monotonic(), self._done(now) == self._whole(now)
         if clock - self._printed >= SECONDS_BETWEEN_LINES or (complete and not self._complete):
-            console.print(f"  {self._label}: {done:,.0f}/{self._total:,.0f} {self._unit}, {self._rates(now)}")
+            console.print(f"  {self._label}: {self._of(now)} {self._unit}, {self._rates(now)}")
             self._printed, self._complete = clock, complete
 
 

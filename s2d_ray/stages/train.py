@@ -25,7 +25,7 @@ from s2d_ray.recipes.recipe import AnyRecipe
 from s2d_ray.stages.placement import require_training
 from s2d_ray.stages.progress import Meter, shown
 from s2d_ray.terminal import console
-from s2d_ray.training.schedule import ORDER_VERSION, total_steps
+from s2d_ray.training.schedule import ORDER_VERSION
 
 STATE = f"_train-{ORDER_VERSION}"
 """Checkpoints, inside the model's folder until it is finished. None is gone on from in another order of examples."""
@@ -54,10 +54,16 @@ class Source(NamedTuple):
 
 
 def train(
-    recipe: AnyRecipe, base: Model, sources: Sequence[Source], model: Artifact[ModelManifest], label: str
+    recipe: AnyRecipe,
+    base: Model,
+    sources: Sequence[Source],
+    model: Artifact[ModelManifest],
+    label: str,
+    steps: int | None,
 ) -> None:
     """The model fine-tuned on all sources together, in one order shuffled by the seed.
 
+    It takes exactly `steps` optimizer steps; where that is None, as many as the recipe's passes over the pairs make.
     Goes on from the last checkpoint where an earlier attempt stopped. A source of which curation kept nothing is left
     out; where that is all of them there is no model, and the manifest says why as `skipped`.
     Raises UserError where training failed more often than the recipe allows.
@@ -70,13 +76,12 @@ def train(
     if len(empty) == len(sources):
         model.finish(ModelManifest(skipped=" ".join(empty), seconds=0.0))
         return
-    folder, settings = model.path, recipe.train
+    folder = model.path
     _discard_other_orders(folder, label)
     start = time.monotonic()
     kept = sum(source.examples for source in sources)
-    steps = total_steps(kept, settings.batch_size, settings.epochs, settings.max_steps)
     with shown(label, steps, "steps") as meter:
-        examples = _fit(recipe, base, sources, folder, meter)
+        examples = _fit(recipe, base, sources, folder, steps, meter)
     log = read_json_lines(folder / TRAINING_LOG)
     seconds = time.monotonic() - start
     tokens, padding = (sum(entry[name] for entry in log) for name in ("tokens", "padding"))
@@ -104,7 +109,9 @@ def _discard_other_orders(folder: Path, label: str) -> None:
             remove(other)
 
 
-def _fit(recipe: AnyRecipe, base: Model, sources: Sequence[Source], folder: Path, meter: object) -> int:
+def _fit(
+    recipe: AnyRecipe, base: Model, sources: Sequence[Source], folder: Path, steps: int | None, meter: object
+) -> int:
     """Train to the end; the number of examples trained on."""
     # A checkpoint waits until the controller looks for it: every 2 s by default, longer than some take to write.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.25")
@@ -129,7 +136,7 @@ def _fit(recipe: AnyRecipe, base: Model, sources: Sequence[Source], folder: Path
         from s2d_ray.training.loop import train_worker
 
         pairs = [Pairs(sorted(local_copy(part).glob("*.parquet")), most) for part, most in kept]
-        job = TrainJob(settings, recipe.seed, local_copy(base.folder), recipe.trust_remote_code, pairs, folder)
+        job = TrainJob(settings, recipe.seed, local_copy(base.folder), recipe.trust_remote_code, pairs, folder, steps)
         train_worker(job, Meter(meter))
 
     trainer = TorchTrainer(

@@ -39,6 +39,10 @@ class CoinFlip(Task):
     """`reverse` also asks with the people in reverse order: the coin must end the same."""
 
     @property
+    def classes(self) -> tuple[str, ...]:
+        return ("yes", "no")
+
+    @property
     def source(self) -> str:
         return f"generated from {self.names.name if self.names else NAMES_SOURCE}"
 

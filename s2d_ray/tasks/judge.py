@@ -58,6 +58,10 @@ class Judge(RowTask):
     """`swap` also asks with the responses exchanged: the verdict must be exchanged too."""
 
     @property
+    def classes(self) -> tuple[str, ...]:
+        return ("A", "B", "tie")
+
+    @property
     def metric(self) -> str:
         return "agreement with people"
 

@@ -85,6 +85,11 @@ class Task(Strict, ABC):
         return ()
 
     @property
+    def classes(self) -> tuple[str, ...]:
+        """Every possible answer, written as a target, where there are few; empty elsewhere."""
+        return ()
+
+    @property
     def metric(self) -> str:
         """What the share of correct answers is called in a report."""
         return "accuracy"

@@ -58,7 +58,7 @@ def _digest(file: Path) -> str:
 
 @dataclass(frozen=True)
 class Packed:
-    """Examples laid end to end in one row, so that nothing is padded; all lists but `targets` have its length.
+    """Examples laid end to end in one row, so that nothing is padded.
 
     Positions start at 0 with each example, which is how transformers tells the examples apart.
     """
@@ -69,15 +69,18 @@ class Packed:
     """Places in the row whose logits predict a target token: the only ones that the loss reads."""
     targets: list[int]
     """The tokens predicted there."""
+    weights: list[float]
+    """What each of them weighs in the loss: those of one example weigh 1 together, however many they are."""
 
 
 def pack(examples: Sequence[Encoded]) -> Packed:
     """One row of all the examples."""
-    packed = Packed([], [], [], [])
+    packed = Packed([], [], [], [], [])
     for example in examples:
         first = len(packed.input_ids) + len(example.prompt)
         packed.predicting.extend(range(first - 1, first - 1 + len(example.target)))
         packed.targets.extend(example.target)
+        packed.weights.extend([1 / len(example.target)] * len(example.target))
         packed.input_ids.extend([*example.prompt, *example.target])
         packed.position_ids.extend(range(len(example)))
     return packed

@@ -36,6 +36,8 @@ class TrainJob:
     pairs: Sequence[Pairs]
     """Ids are unique within each of them, not over them all."""
     output: Path
+    steps: int | None = None
+    """Of the optimizer; None: as many as the recipe's passes over the pairs make."""
 
 
 def load_pairs(job: TrainJob, tokenizer: Any) -> Dataset:
@@ -75,7 +77,6 @@ def _encode_all(pairs: Pairs, name: str, folder: Path, tokenizer: Any) -> Datase
             "prompt": example.prompt,
             "target": example.target,
             "length": len(example),
-            "target_length": len(example.target),
         }
 
     processes = min(os.cpu_count() or 1, len(found) // PAIRS_PER_PROCESS)

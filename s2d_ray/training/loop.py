@@ -48,12 +48,13 @@ def train_worker(job: TrainJob, meter: TrainingMeter) -> None:
     tokenizer = AutoTokenizer.from_pretrained(job.model, trust_remote_code=job.trust_remote_code)
     pairs = load_pairs(job, tokenizer)
     settings = job.train
-    steps = total_steps(len(pairs), settings.batch_size, settings.epochs, settings.max_steps)
+    # Of the pairs that are trained on: how many are too long is not known before they are encoded.
+    steps = job.steps or total_steps(len(pairs), settings.batch_size, settings.epochs)
     trainer = Trainer(job, pairs, steps)
     export = Export(job, trainer.engine.module, tokenizer)
     done = _resume(trainer, job.output)
     due, preemptions = _Due(settings, trainer.engine.device), Preemptions()
-    log = _Log(job.output, meter, rank, world, done)
+    log = _Log(job.output, meter, rank, world, done, steps)
     for number in range(done, steps):
         log.write(number + 1, trainer.step(number))
         if preemptions.told_of_another() or due.after(number + 1) or number + 1 == steps:
@@ -112,7 +113,7 @@ def _resume(trainer: Trainer, output: Path) -> int:
 class _Log:
     """The training log, one JSON object per step, written by rank 0; and the progress shown."""
 
-    def __init__(self, output: Path, meter: TrainingMeter, rank: int, world: int, done: int) -> None:
+    def __init__(self, output: Path, meter: TrainingMeter, rank: int, world: int, done: int, steps: int) -> None:
         self._meter, self._world = meter, world
         self._file: TextIO | None = None
         if rank != 0:
@@ -128,7 +129,7 @@ class _Log:
         self._file = io.StringIO(before) if isinstance(self._path, RemotePath) else self._path.open("a")
         self._file.seek(0, os.SEEK_END)
         self._meter.add(ready=1)
-        self._meter.restart(steps=done)
+        self._meter.restart(steps=done, total=steps)
 
     def write(self, number: int, step: StepFigures) -> None:
         if self._file is None:

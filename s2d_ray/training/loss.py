@@ -1,4 +1,4 @@
-"""The loss on the target tokens of packed rows, without ever holding all their logits in float32.
+"""The loss on the targets of packed rows, without ever holding all their logits in float32.
 
 With a vocabulary of 128,000 the logits of 2,000 tokens are 1 GB in float32, and the way back holds several of that
 size. So where there are many, they are made and scored some tokens at a time, and made again on the way back.
@@ -25,15 +25,19 @@ class TargetLoss:
 
     def __init__(self, model: Any) -> None:
         self._head = model.get_output_embeddings()
-        self._targets = torch.empty(0)
+        self._targets = self._weights = torch.empty(0)
         self._inside, self._proven = type(self._head) is torch.nn.Linear, False
         if self._inside:
             self._logits = self._head.forward
             self._head.forward = self._in_place_of_logits
 
     def __call__(self, model: Any, row: Packed) -> torch.Tensor:
-        """Summed over the target tokens, so that each weighs the same however the batch is dealt out."""
+        """Per example the mean over its target tokens, summed over the examples of the row.
+
+        So each example weighs the same however long its target is and however the batch is dealt out.
+        """
         self._targets = torch.tensor(row.targets, device=model.device)
+        self._weights = torch.tensor(row.weights, device=model.device)
         found = model(
             input_ids=torch.tensor([row.input_ids], device=model.device),
             position_ids=torch.tensor([row.position_ids], device=model.device),
@@ -41,7 +45,7 @@ class TargetLoss:
             use_cache=False,
         ).logits
         if not self._inside:
-            return _summed(found[0], self._targets, lambda logits: logits, found.shape[-1])
+            return _summed(found[0], self._targets, self._weights, lambda logits: logits, found.shape[-1])
         loss: torch.Tensor
         loss, one = found.flatten()
         if not self._proven:
@@ -54,22 +58,26 @@ class TargetLoss:
 
     def _in_place_of_logits(self, states: torch.Tensor) -> torch.Tensor:
         """The loss, and a 1 that shows whether the model changes what it takes for logits; shape [1, 1, 2]."""
-        loss = _summed(states[0], self._targets, self._logits, self._head.out_features)
+        loss = _summed(states[0], self._targets, self._weights, self._logits, self._head.out_features)
         return torch.stack([loss, torch.ones_like(loss)])[None, None]
 
 
 def _summed(
-    states: torch.Tensor, targets: torch.Tensor, to_logits: Callable[[torch.Tensor], torch.Tensor], vocabulary: int
+    states: torch.Tensor,
+    targets: torch.Tensor,
+    weights: torch.Tensor,
+    to_logits: Callable[[torch.Tensor], torch.Tensor],
+    vocabulary: int,
 ) -> torch.Tensor:
-    """The cross-entropy of states, shape [tokens, anything], summed over the tokens."""
+    """The cross-entropy of states, shape [tokens, anything], summed over the tokens by their weights."""
 
-    def part(states: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        return cross_entropy(to_logits(states).float(), targets, reduction="sum")
+    def part(states: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        return cross_entropy(to_logits(states).float(), targets, reduction="none") @ weights
 
     tokens = max(1, schedule.LOSS_LOGITS // vocabulary)
     if len(targets) <= tokens:
-        return part(states, targets)
-    parts = zip(states.split(tokens), targets.split(tokens), strict=True)
+        return part(states, targets, weights)
+    parts = zip(states.split(tokens), targets.split(tokens), weights.split(tokens), strict=True)
     # There is nothing random in it.
     losses = [checkpoint(part, *p, use_reentrant=False, preserve_rng_state=False) for p in parts]
     return torch.stack(losses).sum()

@@ -17,10 +17,9 @@ ROUNDS = 8
 """Of the shuffle: four make it hard to tell from a random one where there is much to shuffle, more where little."""
 
 
-def total_steps(examples: int, batch_size: int, epochs: float, limit: int | None = None) -> int:
-    """Optimizer steps in all; at least one, and at most `limit`."""
-    steps = max(1, round(epochs * examples / batch_size))
-    return steps if limit is None else min(steps, limit)
+def total_steps(examples: int, batch_size: int, epochs: float) -> int:
+    """Optimizer steps of so many passes over the examples; at least one."""
+    return max(1, round(epochs * examples / batch_size))
 
 
 def batches(examples: int, batch_size: int, steps: int, seed: int) -> Sequence[list[int]]:

@@ -24,7 +24,7 @@ class StepFigures(NamedTuple):
     """What one optimizer step came to, over all workers."""
 
     loss: float
-    """Mean over the target tokens of the batch, before the step."""
+    """Of the batch before the step: per example the mean over its target tokens, and of these the mean."""
     learning_rate: float
     tokens: int
     """Of the batch's examples, prompt and target."""
@@ -41,7 +41,6 @@ class Trainer:
     def __init__(self, job: TrainJob, pairs: Dataset, steps: int) -> None:
         self._settings, self._seed, self._steps, self._pairs = job.train, job.seed, steps, pairs
         self._lengths = array("q", pairs["length"][:])
-        self._target_lengths = array("q", pairs["target_length"][:])
         self._batches = batches(len(pairs), job.train.batch_size, steps, job.seed)
         self.engine, self._adam = _start(job)
         self._loss = TargetLoss(self.engine.module)
@@ -77,7 +76,6 @@ class Trainer:
     def _try_step(self, number: int, learning_rate: float) -> StepFigures:
         batch = self._batches[number]
         mine = self._micro_batches(batch)
-        targets = sum(self._target_lengths[i] for i in batch)
         # Dropout is then the same after a resume.
         torch.manual_seed(hash((self._seed, number, self._rank)) % 2**63)
         for group in self._adam.param_groups:
@@ -88,7 +86,7 @@ class Trainer:
             self.engine.set_gradient_accumulation_boundary(number_in_step == len(mine))
             # DeepSpeed waits for every worker in each micro-batch: one without examples takes part all the same.
             row = pack([self._example(i) for i in indices or [min(batch, key=self._lengths.__getitem__)]])
-            share = self._loss(self.engine, row) / targets * bool(indices)
+            share = self._loss(self.engine, row) / len(batch) * bool(indices)
             # DeepSpeed averages over workers; the loss is a sum over them.
             self.engine.backward(share * self._workers, scale_wrt_gas=False)
             totals[0] += share.detach()

@@ -55,7 +55,7 @@ def test_machines_come_for_the_run_and_go_after_it(cpu_group: Growing, tmp_path:
 def recipe(tmp_path: Path, tiny_model: Path) -> str:
     """Generates for some seconds, which are counted by the GPUs held, and trains two workers."""
     corpus = write_corpus(tmp_path / "corpus.jsonl", 80)
-    train = {"max_steps": 2, "workers": GPUS, "batch_size": 4}
+    train = {"steps": 2, "workers": GPUS, "batch_size": 4}
     return str(write_recipe(tmp_path, tiny_model, corpus, engine=SCRIPTED, train=train))
 
 

@@ -115,7 +115,7 @@ def write_recipe(folder: Path, model: str, corpus: str) -> None:
         "method": "direct",
         "engine": engine | {"dtype": "float32", "max_sequences": 8},
         "generate": {"samples": 2, "commit_rows": 8, "sampling": greedy},
-        "train": {"workers": 4, "max_steps": 2, "batch_size": 4, "micro_batch_size": 1, "lora": {"rank": 4}},
+        "train": {"workers": 4, "steps": 2, "batch_size": 4, "micro_batch_size": 1, "lora": {"rank": 4}},
         "evaluate": {"controls": False, "sampling": greedy},
     }
     (folder / "trial.yaml").write_text(yaml.safe_dump(recipe))

@@ -64,7 +64,7 @@ def head() -> Iterator[Head]:
 @pytest.mark.train
 def test_a_job_runs_the_pipeline_to_its_report(head: Head, tmp_path: Path, tiny_model: Path) -> None:
     corpus = write_corpus(tmp_path / "corpus.jsonl", 40)
-    recipe = write_recipe(tmp_path, tiny_model, corpus, train={"max_steps": 3, "batch_size": 4, "micro_batch_size": 4})
+    recipe = write_recipe(tmp_path, tiny_model, corpus, train={"steps": 3, "batch_size": 4, "micro_batch_size": 4})
     job = head.submit("run", recipe, "seed=3", "--root", tmp_path)
     assert job.returncode == 0, job.stdout
     results = tmp_path / "trial"

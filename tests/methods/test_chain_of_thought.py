@@ -78,8 +78,8 @@ async def test_few_shot_shows_worked_examples_that_carry_the_prefix() -> None:
     assert sample.text == "4"
     assert chats[0][-1] == "What is 2 + 2?"
     assert len(chats[0]) == 1 + 2 * len(PROMPT_SETS["few_shot"].examples)
-    for _, chain in PROMPT_SETS["few_shot"].examples:
-        assert parse_final_answer(said(chain), PROMPT_SETS["few_shot"].answer_prefix)
+    for shown, (*_, answer) in zip(chats[0][1::2], PROMPT_SETS["few_shot"].examples, strict=True):
+        assert parse_final_answer(said(shown), PROMPT_SETS["few_shot"].answer_prefix) == answer
 
 
 async def test_the_instruction_to_answer_bare_is_not_shown() -> None:

@@ -1,18 +1,27 @@
 """System 1 asks once, with the prompt as it is; and what every method gets from the runner around it."""
 
+import json
 from collections.abc import Sequence
+from functools import partial
 from random import Random
 
 import pytest
 
 from s2d_ray.data.records import Message, Prompt, assistant, user
+from s2d_ray.errors import UserError
 from s2d_ray.inference.engine import EngineDied, EngineError
 from s2d_ray.inference.method_runs import run_method, run_on_all_forms
 from s2d_ray.methods.direct import direct
 from s2d_ray.methods.method import GenerateFunction, MalformedOutput
-from s2d_ray.methods.registry import load_method
+from s2d_ray.methods.registry import load_method, plain_examples
 from s2d_ray.recipes.sections import Sampling
 from s2d_ray.recipes.strict import Named
+from s2d_ray.tasks.biased_trivia import BiasedTrivia
+from s2d_ray.tasks.coin_flip import CoinFlip
+from s2d_ray.tasks.gsm8k import Gsm8k
+from s2d_ray.tasks.judge import Judge
+from s2d_ray.tasks.last_letter import LastLetter
+from s2d_ray.tasks.task import Task
 from tests.curation.parsed_samples import PROMPT as WHICH
 from tests.curation.parsed_samples import Words
 from tests.watched_engine import WatchedEngine
@@ -51,6 +60,63 @@ async def test_the_prompt_is_asked_as_it_is_and_the_answer_is_the_text() -> None
 
 def test_a_recipe_names_it() -> None:
     assert load_method(Named(name="direct")) is direct
+
+
+async def test_examples_are_turns_between_what_the_system_says_and_the_prompt() -> None:
+    system: Message = {"role": "system", "content": "Be short."}
+    watched = engine()
+    examples = [("Where is Oslo?", "Norway"), ("Where is Porto?", "Portugal")]
+    method = partial(direct, examples=examples)
+    await run_method(method, Prompt("p", [system, *PROMPT.messages]), watched, SAMPLING, samples=1, seed=0)
+    [call] = watched.calls
+    shown = [turn for asked, answer in examples for turn in (user(asked), assistant(answer))]
+    assert call.messages == [system, *shown, *PROMPT.messages]
+
+
+async def test_examples_are_asked_as_the_task_asks_its_questions() -> None:
+    """What it adds to a question, such as to answer with a number only, is added to theirs."""
+    watched = engine()
+    method = load_method(Named(name="direct", examples_of="cot", prompts="few_shot"))
+    await run_method(method, Gsm8k().ask("How many?"), watched, SAMPLING, samples=1, seed=0)
+    first, *_, last = asked = [m["content"] for m in watched.calls[0].messages if m["role"] == "user"]
+    assert last == f"How many?\n\n{Gsm8k().instruction}"
+    assert first.startswith("A shelf holds") and first.endswith(f"How many pens are left?\n\n{Gsm8k().instruction}")
+    assert len(asked) == 5
+
+
+def test_examples_are_those_of_a_method_that_has_some() -> None:
+    with pytest.raises(UserError, match="method s2a has no worked examples in its first prompt set"):
+        load_method(Named(name="direct", examples_of="s2a"))
+
+
+PLACE = Prompt("p", [user("?")], {"kind": "country", "words": "Green Lamp"})
+
+
+@pytest.mark.parametrize(
+    ("method", "tasks", "answers"),
+    [
+        ("s2a", [BiasedTrivia()], ["France", "Oslo", "North Dakota", "Portugal", "eight", "Japan"]),
+        ("rar1", [LastLetter(), CoinFlip()], ["np", "no", "ka", "yes"]),
+        ("rar2", [LastLetter(), CoinFlip()], ["np", "no", "ka", "yes"]),
+        ("cot", [Gsm8k()], ["19", "108", "40", "12"]),
+        ("bsm", [Judge()], ["A", "B"]),
+    ],
+)
+def test_plain_examples_end_with_the_answer_alone_as_a_target_is_written(
+    method: str, tasks: Sequence[Task], answers: Sequence[str]
+) -> None:
+    prompts = "few_shot_cot" if method.startswith("rar") else "few_shot"
+    examples = plain_examples(Named(name=method, prompts=prompts))
+    assert [answer for _, answer in examples] == answers
+    for answer in answers:
+        assert answer in {task.parse(answer, PLACE) for task in tasks}
+    assert not plain_examples(Named(name=method))
+
+
+def test_a_judges_examples_are_asked_as_the_task_asks() -> None:
+    asked, _ = plain_examples(Named(name="bsm", prompts="few_shot"))[1]
+    pair = {"question": "What is 17 + 5?", "response_a": "17 + 5 = 21.", "response_b": "17 + 5 = 22."}
+    assert asked == Judge().ask(json.dumps(pair)).text
 
 
 async def test_every_sample_has_a_seed_of_its_own_and_the_same_ones_again() -> None:

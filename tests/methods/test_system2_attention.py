@@ -79,10 +79,11 @@ async def test_the_few_shot_prompts_show_their_examples_and_end_at_the_line() ->
 
 
 def test_the_examples_hold_no_opinion_after_the_rewrite_and_keep_the_question() -> None:
-    for text, rewritten in PROMPT_SETS["few_shot"].examples:
+    for text, rewritten, answer in PROMPT_SETS["few_shot"].examples:
         assert rewritten in text
         assert rewritten.endswith("?")
         assert "answer is" not in rewritten
+        assert answer not in text, "the opinion is wrong, or there is none"
 
 
 async def test_the_few_shot_prefix_is_the_same_for_every_prompt() -> None:

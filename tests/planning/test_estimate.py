@@ -80,9 +80,19 @@ def test_a_limit_on_steps_or_examples_limits_training() -> None:
         branch = replace(MAIN, max_examples=max_examples)
         return phases(recipe(train=batch | settings), [branch], 100_000, SHAPE, GPU, NO_NETWORK)[-1].gpu_seconds
 
-    assert trained(max_steps=100) == pytest.approx(100 * 10 * 60 * 4 * 7e9 / 4e14)
+    assert trained(steps=100) == pytest.approx(100 * 10 * 60 * 4 * 7e9 / 4e14)
     assert trained(max_examples=500) == pytest.approx(500 * 60 * 4 * 7e9 / 4e14)
-    assert trained(lora=None, zero_stage=3, max_steps=100) == pytest.approx(100 * 10 * 60 * 6 * 7e9 / 4e14)
+    assert trained(lora=None, zero_stage=3, steps=100) == pytest.approx(100 * 10 * 60 * 6 * 7e9 / 4e14)
+
+
+def test_a_control_with_more_pairs_is_trained_no_longer() -> None:
+    settings = {"epochs": 2, "batch_size": 10, "micro_batch_size": 10}
+    more = replace(VOTED, kept=80, tokens_per_pair=MAIN.tokens_per_pair)
+    trained, control = phases(recipe(train=settings), [MAIN, more], 100_000, SHAPE, GPU, NO_NETWORK)[-2:]
+    assert (trained.stage, control.stage) == ("train", "train")
+    assert control.gpu_seconds == trained.gpu_seconds
+    alone = phases(recipe(train=settings), [more], 100_000, SHAPE, GPU, NO_NETWORK)[-1]
+    assert alone.gpu_seconds > control.gpu_seconds, "without a distilled model its own pairs decide"
 
 
 def test_the_parts_of_a_mixture_are_trained_together() -> None:

@@ -40,11 +40,14 @@ def test_evaluation_adds_what_the_tables_of_the_paper_carry(form: str) -> None:
     """Both orders for the judge, the other RaR, and several samples that can differ for maths."""
     judged = base_arms(load_single_recipe(f"bsm-judge-{form}"))["teacher"]
     assert (judged.name, judged.options["both_orders"]) == ("bsm", True)
-    assert judged.options["prompts"] == load_single_recipe(f"bsm-judge-{form}").method.options["prompts"]
+    judging = load_single_recipe(f"bsm-judge-{form}")
+    assert judged.options["prompts"] == judging.method.options["prompts"]
+    assert base_arms(judging)["teacher_bsm"] == judging.method, "in one order, as in generation"
     for family in ("rar-last-letter", "rar-coin-flip"):
         recipe = load_single_recipe(f"{family}-{form}")
         arms = base_arms(recipe)
-        assert list(arms) == ["base", "teacher", "teacher_rar1"]
+        few_shot = ["base_few_shot"] if form == "small" else []
+        assert list(arms) == ["base", *few_shot, "teacher", "teacher_rar1"]
         assert arms["teacher_rar1"] == Named(name="rar1", prompts=recipe.method.options["prompts"])
     maths = load_single_recipe(f"cot-gsm8k-{form}").evaluate
     assert maths.samples == {"paper": 10, "small": 5}[form]

@@ -442,7 +442,7 @@ def test_an_override_reaches_all_parts_or_one(mixture: str) -> None:
         ("parts.letters.generate.samples=0", "part letters: generate.samples: Input should be greater than or equal"),
         ("parts.letters.limt=3", "unknown key parts.letters.limt: did you mean limit?"),
         ("parts.letters.train.epochs=1", "unknown key parts.letters.train: known keys: task, method, limit, "),
-        ("parts.letters.evaluate.controls=false", "evaluate.controls must not differ between parts"),
+        ("parts.letters.evaluate.controls=false", "evaluate.controls and seeds must not differ between parts"),
         ("parts.a/b.task=geonames", "parts.a/b"),
         ("parts={}", "parts: Dictionary should have at least 1 item"),
         ("task=geonames", "unknown key task: known keys: name, "),

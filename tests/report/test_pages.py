@@ -278,7 +278,7 @@ def test_the_papers_figures_stand_beside_the_runs_with_their_marks(tmp_path: Pat
     )
     assert [f["published"] for f in found["figures"]] == [asdict(f) for f in paper.figures]
     assert {f["published"]["arm"]: f["run"]["accuracy"] for f in found["figures"]} == pytest.approx(
-        {arm: skill / 10 for arm, skill in SKILL.items()}
+        {arm: skill / 10 for arm, skill in SKILL.items() if arm != "base_few_shot"}
     )
     short, page = written(run)
     assert "## The paper's figures (Llama-2-70B-chat)" in short
@@ -330,3 +330,43 @@ def test_the_primary_comparison_is_marked_once_and_the_others_as_many(run: RunFo
     for text in (short, page):
         assert text.count("primary") == 2, "a mark and the note"
         assert text.count("Holm p ") == 19
+
+
+def test_one_answer_to_all_is_a_line_where_there_are_few_answers(tmp_path: Path, report: Any) -> None:
+    """Of 40 prompts a subset 14 have the first answer, and 13 each of the two others."""
+    task = Toy(few=("A", "B", "tie"))
+    run = write_run(tmp_path / "toy", task, ARMS[:3])
+    found = report_of(RECIPE, task, run)["constant"]
+    assert found["chance"] == pytest.approx(1 / 3)
+    assert found["subsets"]["plain"] == {"answer": "A", "accuracy": 14 / 40, "n": 40}
+    assert found["subsets"]["all"] == {"answer": "A", "accuracy": 14 / 40, "n": 120}
+    short, page = written(run)
+    assert "| One answer to all | 35.0 (“A”) | 35.0 (“A”) | 35.0 (“A”) | 35.0 (“A”) | - |" in short
+    assert "<small>“A”</small>" in page
+    assert "an answer at random gets 33.3%" in short
+    assert report["constant"] is None
+    unlabelled = Toy(few=task.few, labelled=False)
+    run = write_run(tmp_path / "unlabelled", unlabelled, ARMS[:3])
+    assert report_of(RECIPE, unlabelled, run)["constant"] is None
+
+
+def test_a_judge_of_both_orders_is_told_from_one_that_is_consistent(tmp_path: Path) -> None:
+    task = Toy(mirrored=("plain",))
+    run = write_run(tmp_path / "toy", task, ARMS[:3])
+    both = recipe(method={"name": "bsm", "prompts": "few_shot"}, evaluate={"method": {"both_orders": True}})
+    assert report_of(both, task, run)["consistent_by_design"] == ["teacher"]
+    for text in written(run):
+        assert "System 2 judges in both orders" in text
+        assert text.count("by design") == 2, "in the teacher's line alone, of the subset and of all"
+    assert report_of(RECIPE, task, run)["consistent_by_design"] == []
+
+
+def test_system_1_shown_the_examples_comes_after_system_1_and_is_compared(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "toy", Toy(), [*ARMS[:3], "base_few_shot"])
+    report = report_of(RECIPE, Toy(), run)
+    assert list(report["arms"]) == ["base", "base_few_shot", "teacher", "student"]
+    assert report["comparisons"]["student_vs_base_few_shot"]["all"]["difference"] == pytest.approx(0.4)
+    assert report["comparisons"]["teacher_vs_base_few_shot"]["all"]["difference"] == pytest.approx(0.3)
+    short, page = written(run)
+    assert "| System 1, few-shot | 30.0 " in short
+    assert "<dt>System 1, few-shot</dt>" in page

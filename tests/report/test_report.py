@@ -70,6 +70,8 @@ def test_a_cascade_is_calibrated_where_the_recipe_asks_for_one(
 def test_precision_of_targets_is_above_that_of_raw_answers(report: Any) -> None:
     assert (report["precision"]["curated"]["value"], report["precision"]["curated"]["n"]) == (1.0, 80)
     assert report["precision"]["raw"]["value"] == pytest.approx((80 * 0.75 + 39 * 0.25) / 119)
+    # On the prompts that were kept: what is left is the choice of an answer.
+    assert (report["precision"]["raw_kept"]["value"], report["precision"]["raw_kept"]["n"]) == (0.75, 80)
 
 
 def test_time_of_every_stage_is_there_and_the_controls_are_added_up(report: Any) -> None:
@@ -185,7 +187,7 @@ def test_a_report_is_read_back_as_it_was_written(tmp_path: Path) -> None:
     assert read_report(run.report / "report.json") == written
 
 
-@pytest.mark.parametrize("version", [None, 2, 4])
+@pytest.mark.parametrize("version", [None, 1, 2, 4])
 def test_a_report_of_another_version_is_refused_with_what_to_do(
     run: RunFolders, report: Any, tmp_path: Path, version: int | None
 ) -> None:

@@ -43,13 +43,14 @@ NOTHING_KEPT = (
 # Of every ten prompts, how many each arm answers right.
 SKILL = {
     "base": 2,
+    "base_few_shot": 3,
     "teacher": 6,
     "teacher_rar1": 4,
     "student": 7,
     "student_of_base": 3,
     "student_uncurated": 6,
 }
-ARMS = [arm for arm in SKILL if arm != "teacher_rar1"]
+ARMS = [arm for arm in SKILL if arm not in ("base_few_shot", "teacher_rar1")]
 RECIPE = Recipe.model_validate(
     {"name": "toy", "model": "tiny", "task": "toy", "method": "s2a", "evaluate": {"examples": 6}}
 )
@@ -69,6 +70,8 @@ class Toy(Task):
     """Prompt i of every subset puts the same question."""
     clustered: bool = False
     """What is asked in several subsets is about the same."""
+    few: tuple[str, ...] = ()
+    """Answers, where there are few: of these prompt i has answer i modulo their number."""
 
     @property
     def metric(self) -> str:
@@ -81,13 +84,18 @@ class Toy(Task):
     def question(self, prompt: Prompt) -> str:
         return prompt.prompt_id.rsplit("-")[-1] if self.asked_together else super().question(prompt)
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.few
+
     def items(self, split: Split, seed: int) -> Iterator[LabelledPrompt]:
         for subset in self.subsets:
             for i in range(PER_SUBSET):
                 prompt = Prompt(f"{split}-{subset}-{i}", [user(f"{subset} {i}? {SCRIPT}")])
                 group = ("even" if i % 2 else "odd") if subset in self.grouped else ""
                 about = f"about {i}" if self.clustered else ""
-                yield LabelledPrompt(prompt, [str(i)] if self.labelled else [], subset, group, about)
+                answer = self.few[i % len(self.few)] if self.few else str(i)
+                yield LabelledPrompt(prompt, [answer] if self.labelled else [], subset, group, about)
 
     def parse(self, text: str, prompt: Prompt) -> str | None:
         return text or None

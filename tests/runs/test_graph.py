@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -190,11 +191,53 @@ def test_how_it_is_trained_reaches_the_model(recipe: Recipe, train: dict[str, An
 def test_a_model_of_before_a_setting_came_is_still_this_recipes(recipe: Recipe, lora: Any, tmp_path: Path) -> None:
     """By what was an input when the first models were trained."""
     [plan] = plans_of(with_train(recipe, lora=lora), tmp_path)
-    settings = {"lora", "learning_rate", "schedule", "warmup_share", "weight_decay", "epochs", "max_steps"}
+    settings = {"lora", "learning_rate", "schedule", "warmup_share", "weight_decay", "epochs", "steps"}
     settings |= {"max_examples", "batch_size", "max_length", "gradient_clipping", "dtype"}
     train = plan.trainings[0].model.inputs["train"]
     assert train.keys() == settings
     assert train["lora"] == (None if lora is None else {"rank": 16, "alpha": 32, "dropout": 0.0})
+
+
+def test_a_model_that_was_trained_on_another_loss_is_refused(recipe: Recipe, tmp_path: Path) -> None:
+    [plan] = plans_of(recipe, tmp_path)
+    model = plan.trainings[0].model
+    before = {name: value for name, value in model.inputs.items() if name != "loss"}
+    finish_artifact(replace(model, inputs=before))
+    with pytest.raises(UserError, match=r'loss: null there, "mean over examples" now.*--overwrite'):
+        model.open()
+
+
+def with_controls(recipe: AnyRecipe, **changes: Any) -> AnyRecipe:
+    return type(recipe).model_validate(recipe.model_dump() | {"evaluate": {"controls": True}} | changes)
+
+
+def test_a_control_takes_as_many_steps_as_the_distilled_model_took(recipe: Recipe, tmp_path: Path) -> None:
+    [plan] = plans_of(with_controls(recipe), tmp_path)
+    student, *controls = plan.trainings
+    assert pipeline.steps_of(plan, student) is None, "as many as its pairs make"
+    finish_artifact(student.model)
+    assert [pipeline.steps_of(plan, control) for control in controls] == [MODEL.steps] * 2
+    [plan] = plans_of(with_controls(recipe, train={"steps": 5}), tmp_path / "exactly")
+    assert [pipeline.steps_of(plan, training) for training in plan.trainings] == [5, 5, 5]
+
+
+def test_without_a_distilled_model_the_controls_pairs_decide_their_steps(recipe: Recipe, tmp_path: Path) -> None:
+    [plan] = plans_of(with_controls(recipe), tmp_path)
+    student, *controls = plan.trainings
+    student.model.open()
+    student.model.finish(ModelManifest(skipped="nothing", seconds=0.0))
+    assert [pipeline.steps_of(plan, control) for control in controls] == [None, None]
+
+
+def test_what_the_distilled_model_is_trained_on_reaches_the_controls_by_its_steps(
+    recipe: Recipe, tmp_path: Path
+) -> None:
+    rules = {"rules": [{"name": "majority", "threshold": 0.9}]}
+    uncurated = "controls/student_uncurated/model"
+    before, after = with_controls(recipe), with_controls(recipe, curate=rules)
+    assert uncurated in changed(before, after, tmp_path / "passes")
+    before, after = (with_controls(found, train={"steps": 5}) for found in (before, after))
+    assert uncurated not in changed(before, after, tmp_path / "steps")
 
 
 def test_each_round_is_based_on_the_model_of_the_one_before(recipe: Recipe, tmp_path: Path) -> None:
@@ -339,10 +382,25 @@ def test_evaluation_adds_its_options_and_its_methods() -> None:
         judging(method={"both_orders": True}, also=["cot", {"name": "rar1", "prompts": "few_shot_cot"}])
     ) == {
         "base": Named(name="direct"),
+        "base_few_shot": Named(name="direct", examples_of="bsm", prompts="few_shot"),
         "teacher": Named(name="bsm", prompts="few_shot", both_orders=True),
+        "teacher_bsm": Named(name="bsm", prompts="few_shot"),
         "teacher_cot": Named(name="cot"),
         "teacher_rar1": Named(name="rar1", prompts="few_shot_cot"),
     }
+
+
+def test_a_recipe_may_say_itself_how_the_judge_of_one_order_is_asked() -> None:
+    merged = {"name": "bsm", "prompts": "few_shot", "merge": "model"}
+    arms = base_arms(judging(method={"both_orders": True}, also=[merged]))
+    assert arms["teacher_bsm"] == Named(**merged)
+    assert "teacher_bsm" not in base_arms(judging())
+
+
+def test_system_1_is_not_asked_few_shot_where_system_2_is_shown_no_examples(recipe: Recipe) -> None:
+    assert list(base_arms(recipe)) == ["base", "teacher"]
+    own = recipe.model_copy(update={"method": Named(name="tests.scripts:ask_twice")})
+    assert list(base_arms(own)) == ["base", "teacher"]
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ def healthy() -> bool:
 
 def test_a_finished_run_is_served_by_the_command_that_it_prints(tiny_model: Path, tmp_path: Path) -> None:
     corpus = write_corpus(tmp_path / "corpus.jsonl", 24)
-    recipe = write_recipe(tmp_path, tiny_model, corpus, train={"max_steps": 1, "workers": 1})
+    recipe = write_recipe(tmp_path, tiny_model, corpus, train={"steps": 1, "workers": 1})
     root = tmp_path / "runs"
     printed = run(["run", str(recipe)], root)
     [said] = [line for line in printed.splitlines() if line.startswith("serve it: ")]

@@ -51,7 +51,7 @@ def test_the_whole_pipeline_holds_the_gpus_that_each_stage_asks_for(
         # A random model seldom ends by itself, and the rule passes over what the token limit cut.
         generate={"samples": 2, "commit_rows": 8, "sampling": {"max_tokens": 64, "stop": ["a", "e", "o", "t"]}},
         curate={"rules": ["tests.scripts:UniversalOrFirst"]},
-        train={"dtype": "float32", "workers": 2, "batch_size": 2, "max_steps": 2},
+        train={"dtype": "float32", "workers": 2, "batch_size": 2, "steps": 2},
         evaluate={"controls": False, "sampling": {"temperature": 0, "top_p": 1, "max_tokens": 4}},
         method="direct",
     )

@@ -17,7 +17,7 @@ from s2d_ray.runs.resolved import resolve
 from tests.stages.runs import by_id, ids, run, write_corpus, write_recipe
 
 pytestmark = [pytest.mark.ray, pytest.mark.train]
-TRAIN = {"max_steps": 3, "batch_size": 4, "micro_batch_size": 4}
+TRAIN = {"steps": 3, "batch_size": 4, "micro_batch_size": 4}
 
 
 @pytest.fixture(scope="module")
@@ -43,10 +43,11 @@ def test_each_part_has_its_own_candidates_targets_and_answers(mixture: tuple[Pat
     _, root = mixture
     parts = {name: RunFolders(root / "trial").part(name) for name in ("slow", "quick", "unreadable")}
     prompts = ids(parts["slow"].prompts)
-    for folders in parts.values():
+    for name, folders in parts.items():
         assert ids(folders.candidates) == ids(folders.distilled) == prompts
         evaluated = read_json(folders.evaluation / "manifest.json")
-        assert evaluated["arms"] == ["base", "teacher", "student"]
+        few_shot = ["base_few_shot"] if name == "slow" else []
+        assert evaluated["arms"] == ["base", *few_shot, "teacher", "student"]
         assert evaluated["model_loads"] == 2
     steps = {
         name: {len(sample["steps"]) for row in read_rows(p.candidates) for sample in row["samples"]}

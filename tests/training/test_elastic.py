@@ -87,7 +87,7 @@ def test_a_lost_node_leaves_the_training_to_the_others(
     add_node(cluster)
     lost = add_node(cluster)
     model = tmp_path / "elastic" / "model"
-    settings = settings | SETTINGS | {"max_steps": 40}
+    settings = settings | SETTINGS | {"steps": 40}
     training = in_background(lambda: trained(tmp_path / "elastic", tiny_model, workers=[1, 2], **settings))
     wait_for(lambda: training.done() or steps_of(model / TRAINING_LOG, 2) >= 22)
     cluster.remove_node(lost, allow_graceful=False)
@@ -110,7 +110,7 @@ def test_a_node_that_comes_is_taken_in(
     add_node(cluster)
     log = tmp_path / "model" / TRAINING_LOG
     # For longer than Ray takes to notice that there is more room: it counts every 20 s.
-    settings = SETTINGS | {"batch_size": 64, "max_steps": 300}
+    settings = SETTINGS | {"batch_size": 64, "steps": 300}
     training = in_background(lambda: trained(tmp_path, tiny_model, rows=64, workers=[1, 2], **settings))
     wait_for(lambda: training.done() or steps_of(log, 1) >= 6)
     add_node(cluster)

@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from copy import deepcopy
 from importlib.util import find_spec
+from math import log
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -45,14 +47,14 @@ def soft_capped() -> Any:
 
 
 def unpacked(model: Any, examples: Sequence[Encoded]) -> Any:
-    """By transformers' own loss, each example in a row of its own, and its prompt left out."""
+    """By transformers' own loss, the mean over its target, each example in a row of its own."""
     import torch
 
     losses = []
     for example in examples:
         tokens = torch.tensor([example.prompt + example.target], device=model.device)
         labels = torch.tensor([[-100] * len(example.prompt) + example.target], device=model.device)
-        losses.append(model(input_ids=tokens, labels=labels, num_items_in_batch=1).loss)
+        losses.append(model(input_ids=tokens, labels=labels).loss)
     return torch.stack(losses).sum()
 
 
@@ -108,6 +110,35 @@ def test_packed_examples_have_the_loss_that_they_have_alone(
         pytest.skip("flash-attn is not installed")
     tolerance = 1e-4 if dtype == "float32" else 0.05
     assert_same(llama(tiny_model, attention, dtype).to(device), tolerance)
+
+
+def test_a_long_example_moves_the_model_as_much_as_a_short_one(two_tokens: None) -> None:
+    """One answers with a token seven times, the other once with another; to the model all places look the same."""
+    import torch
+
+    from s2d_ray.training.loss import TargetLoss
+
+    class Forgetful(torch.nn.Module):
+        device = torch.device("cpu")
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.head = torch.nn.Linear(4, VOCABULARY, bias=False)
+            torch.nn.init.zeros_(self.head.weight)
+
+        def get_output_embeddings(self) -> torch.nn.Linear:
+            return self.head
+
+        def forward(self, logits_to_keep: torch.Tensor, **_: Any) -> SimpleNamespace:
+            return SimpleNamespace(logits=self.head(torch.ones(1, len(logits_to_keep), 4)))
+
+    model = Forgetful()
+    loss = TargetLoss(model)(model, pack([Encoded([5, 6], [9] * 7), Encoded([5, 6], [10])]))
+    loss.backward()
+    assert loss.item() == pytest.approx(2 * log(VOCABULARY))
+    moved = model.head.weight.grad
+    assert moved is not None and moved[9].norm() > 1
+    torch.testing.assert_close(moved[9], moved[10])
 
 
 @pytest.mark.parametrize("capped", [False, True])

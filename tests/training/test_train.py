@@ -16,7 +16,7 @@ from s2d_ray.errors import UserError
 from s2d_ray.models import Model
 from s2d_ray.recipes.sections import Train
 from tests.manifests import distilled_manifest
-from tests.training.trial import distilled, recipe, trained
+from tests.training.trial import distilled, letters, recipe, trained
 
 pytestmark = pytest.mark.train
 
@@ -159,9 +159,12 @@ def test_the_log_is_json_lines(two_workers: Any) -> None:
     assert manifest["steps_by_workers"] == {"2": 12}
 
 
-def test_fewer_examples_than_a_batch_are_trained_on(tmp_path: Path, tiny_model: Path, local_ray: None) -> None:
-    folder, log = trained(tmp_path, tiny_model, rows=3, workers=2)
-    assert len(log) == 2
+def test_fewer_examples_than_a_batch_are_trained_on_in_exactly_the_steps_asked_for(
+    tmp_path: Path, tiny_model: Path, local_ray: None
+) -> None:
+    """Four passes over three examples would be two steps of eight."""
+    folder, log = trained(tmp_path, tiny_model, rows=3, workers=2, epochs=4, steps=3)
+    assert len(log) == 3
     assert read_json(folder / "manifest.json")["examples"] == 3
     assert (folder / "model.safetensors").exists()
 
@@ -177,7 +180,7 @@ def test_an_empty_set_is_passed_over_in_one_line(
     empty.finish(distilled_manifest(rows=5, rejected={"no majority": 5}))
     made = Artifact(tmp_path / "model", {"made": "by a test"}, ModelManifest)
     for _ in range(2):  # Finished the second time, and silent.
-        run(recipe(tiny_model), Model.local("tiny", tiny_model), [Source("", empty, None)], made, "train")
+        run(recipe(tiny_model), Model.local("tiny", tiny_model), [Source("", empty, None)], made, "train", None)
     told = "Curation kept none of 5 prompts, so there is nothing to train on: 5 rejected (no majority 5)."
     assert capsys.readouterr().out == f"  train: {told}\n"
     assert made.manifest.skipped == told
@@ -213,6 +216,25 @@ def test_a_training_in_another_order_begins_anew_and_says_so(by_time: tuple[list
     made, printed = by_time
     assert "_train" not in made
     assert "  train: begins anew, its examples came in the order of another version\n" in printed
+
+
+@pytest.mark.long
+def test_passes_are_over_the_pairs_that_are_trained_on(tmp_path: Path, tiny_model: Path, local_ray: None) -> None:
+    from transformers import AutoTokenizer
+
+    from s2d_ray.training.encoding import encode
+
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    lengths = [
+        len(encode([user(f"What is the letter of case {i}?"), assistant(letters(i))], tokenizer)) for i in range(24)
+    ]
+    most = sorted(lengths)[11]
+    fitting = sum(length <= most for length in lengths)
+    assert fitting < 20
+    folder, log = trained(tmp_path, tiny_model, epochs=2, batch_size=4, max_length=most)
+    assert len(log) == round(2 * fitting / 4)
+    manifest = read_json(folder / "manifest.json")
+    assert (manifest["examples"], manifest["left_out_too_long"]) == (fitting, 24 - fitting)
 
 
 @pytest.mark.long

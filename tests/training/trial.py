@@ -16,11 +16,11 @@ from tests.manifests import distilled_manifest
 
 
 def distilled(folder: Path, rows: int = 24) -> Artifact[DistilledManifest]:
-    """A finished distilled set that says which letter a question asks for."""
+    """A finished distilled set that says which letter a question asks for, one to four times over."""
     (folder / "status=kept").mkdir(parents=True)
     table = pa.Table.from_pylist(
         [
-            {"prompt_id": f"{i:03}", "messages": [user(f"What is the letter of case {i}?"), assistant("abc"[i % 3])]}
+            {"prompt_id": f"{i:03}", "messages": [user(f"What is the letter of case {i}?"), assistant(letters(i))]}
             for i in range(rows)
         ],
         schema=pa.schema([DECISIONS.field("prompt_id"), DECISIONS.field("messages")]),
@@ -30,6 +30,10 @@ def distilled(folder: Path, rows: int = 24) -> Artifact[DistilledManifest]:
     artifact.open()
     artifact.finish(distilled_manifest(rows))
     return artifact
+
+
+def letters(case: int) -> str:
+    return "abc"[case % 3] * (1 + case % 4)
 
 
 def recipe(model: Path, **train: Any) -> Recipe:
@@ -54,7 +58,9 @@ def trained(folder: Path, model: Path, rows: int = 24, **train: Any) -> tuple[Pa
 
     base = Model.local("tiny", model)
     made = Artifact(folder / "model", {"made": "by a test"}, ModelManifest)
-    run(recipe(model, **train), base, [Source("", distilled(folder / "distilled", rows), None)], made, "train")
+    found = recipe(model, **train)
+    sources = [Source("", distilled(folder / "distilled", rows), None)]
+    run(found, base, sources, made, "train", found.train.steps)
     return folder / "model", read_json_lines(folder / "model" / TRAINING_LOG)
 
 
