@@ -11,6 +11,7 @@ from s2d_ray.data.manifests import (
     CorpusManifest,
     DistilledManifest,
     EvaluationManifest,
+    GeneralManifest,
     Manifest,
     ModelManifest,
     VoteShares,
@@ -20,6 +21,9 @@ CORPUS = CorpusManifest(rows=3, source="made up", digest="d")
 MODEL = ModelManifest(examples=166, steps=21, tokens=900, tokens_per_second=30.0, seconds=30.0)
 
 EVALUATION = EvaluationManifest(rows=3, arms=("system1", "system2", "distilled"), seconds=5.0)
+
+
+GENERAL = GeneralManifest(rows=0, known=0, max_tokens=64, model_loads=2, seconds=5.0)
 
 
 def candidates_manifest(rows: int = 0, seconds: float = 1.0) -> CandidatesManifest:
@@ -37,7 +41,7 @@ def distilled_manifest(kept: int = 0, rows: int | None = None, **others: Mapping
 
 def finish(artifact: Artifact[Any]) -> None:
     """Open it and write its manifest, of no prompts but of a model."""
-    made: list[Manifest] = [CORPUS, candidates_manifest(), distilled_manifest(), MODEL, EVALUATION]
+    made: list[Manifest] = [CORPUS, candidates_manifest(), distilled_manifest(), MODEL, EVALUATION, GENERAL]
     artifact.open()
     artifact.finish(next(manifest for manifest in made if type(manifest) is artifact.kind))
 

@@ -59,6 +59,21 @@ class RunFolders:
         return self.base / "validation"
 
     @property
+    def judged(self) -> Path:
+        """Which of two arms' answers a judge prefers."""
+        return self.base / "judged"
+
+    @property
+    def general(self) -> Path:
+        """The model before and after on things that were not trained; as the model, one for all parts of a mixture."""
+        return (self.trained or self.base) / "general"
+
+    @property
+    def benchmarks(self) -> Path:
+        """The model before and after on tasks of lm-eval; one for all parts too."""
+        return (self.trained or self.base) / "benchmarks"
+
+    @property
     def report(self) -> Path:
         """report.json, report.md and report.html."""
         return self.base / "report"

@@ -163,3 +163,40 @@ class EvaluationManifest(TimedManifest):
     model_loads: int | None = None
     """How often an engine took up a model in the attempt that finished the stage: once per model and engine where
     nothing went wrong. None from before it was counted."""
+
+
+class GeneralManifest(TimedManifest):
+    """Of `general/`: the model before and after on the general set."""
+
+    rows: int
+    """Items; 0 where nothing was trained."""
+    known: int
+    """Of these, items whose prompt stands in the run's own corpus."""
+    max_tokens: int
+    """Tokens at most of an answer."""
+    model_loads: int
+    """How often an engine took up a model in the attempt that finished it, those for evaluation included."""
+
+
+class BenchmarkScore(Strict):
+    """One metric of one benchmark, as lm-eval gives it."""
+
+    value: float
+    stderr: float | None
+    """None where lm-eval knows none."""
+
+
+class BenchmarksManifest(TimedManifest):
+    """Of `benchmarks/`: the model before and after on tasks of lm-eval."""
+
+    results: dict[str, dict[str, dict[str, BenchmarkScore]]] = Field(default_factory=dict)
+    """Benchmark → metric → arm → score; empty where nothing was trained."""
+    lm_eval: str
+    """Its version."""
+
+
+class JudgedManifest(TimedManifest):
+    """Of `judged/`: which of two arms' answers the judge prefers."""
+
+    rows: int
+    """Pairs."""

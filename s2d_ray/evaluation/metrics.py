@@ -20,7 +20,7 @@ ALL = "all"
 MAJORITIES = (1, 5, 10)
 """Numbers of samples whose majority the paper tables."""
 
-ScoredAgainst = Literal["reference", "teacher"]
+ScoredAgainst = Literal["reference", "teacher", "judge"]
 PromptKey = tuple[str, str]
 
 
@@ -86,7 +86,8 @@ class Score:
     unanswered: float
     """Share of the prompts with no answer that the task could read."""
     scored_against: ScoredAgainst
-    """What an answer has to equal to be right: the prompt's references, or the teacher's answer."""
+    """What says that an answer is right: the references that it equals, the teacher's answer that it equals, or a judge
+    that finds it as good as the teacher's."""
     clusters: int
     """Clusters that the prompts are in: as many are independent of each other."""
     inconsistent: Interval | None = None

@@ -25,6 +25,17 @@ class CompletionEngine(Protocol):
         ...
 
 
+class ScoringEngine(CompletionEngine, Protocol):
+    """An engine that also tells how likely a given reply is."""
+
+    async def score(self, messages: Sequence[Message]) -> list[float]:
+        """The log-probability of each token of the last turn, its end included, after the turns before it; in nats.
+
+        Raises as `complete` does.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Activity:
     """What an engine says of itself."""
@@ -50,7 +61,7 @@ class StreamingEngine(CompletionEngine, Protocol):
         ...
 
 
-class RunningEngine(StreamingEngine, Protocol):
+class RunningEngine(StreamingEngine, ScoringEngine, Protocol):
     """An engine in the hands of whoever started it."""
 
     @property

@@ -1,6 +1,7 @@
 """An engine that runs a Python function instead of a model: for trials, tests and measurements of the pipeline.
 
-The function is given by name in the recipe, sees the chat and a seeded random generator, and returns text.
+The function is given by name in the recipe, sees the chat and a seeded random generator, and returns text. Where it has
+a parameter `model` it is also given the folder of the model that it stands for.
 """
 
 import asyncio
@@ -9,6 +10,8 @@ import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from itertools import zip_longest
+from math import log
 from pathlib import Path
 from random import Random
 
@@ -17,8 +20,10 @@ from s2d_ray.imports import import_object
 from s2d_ray.inference.engine import Activity
 from s2d_ray.recipes.sections import Engine, Sampling
 
-Script = Callable[[Sequence[Message], Random], str | Awaitable[str]]
+Script = Callable[..., str | Awaitable[str]]
 """May be async: what it awaits is the time that the engine takes."""
+LIKELY, UNLIKELY = log(0.9), log(0.001)
+"""Log-probability of a word that the script would say at its place, and of another one."""
 
 
 class ScriptedEngine:
@@ -26,8 +31,10 @@ class ScriptedEngine:
 
     alive = True
 
-    def __init__(self, config: Engine) -> None:
+    def __init__(self, config: Engine, model: Path | None = None) -> None:
         self._script: Script = import_object(config.script)
+        self._tells_model = "model" in inspect.signature(self._script).parameters
+        self._holds = model
         self._token_seconds = config.token_seconds
         self._places = asyncio.Semaphore(config.max_sequences)
         self._running = self._in_flight = 0
@@ -39,6 +46,14 @@ class ScriptedEngine:
         if n == 1:  # By far the most frequent: no task is made for it.
             return [await self._one(messages, sampling, f"{seed}/0", read)]
         return await asyncio.gather(*(self._one(messages, sampling, f"{seed}/{index}", read) for index in range(n)))
+
+    async def score(self, messages: Sequence[Message]) -> list[float]:
+        """By word of the last turn, and its end: how likely it is depends on whether the script would say it there."""
+        async with self._place():
+            said = (await self._say(messages[:-1], "0/0")).split()
+        given = messages[-1]["content"].split()
+        pairs = zip_longest([*given, None], said[: len(given) + 1])
+        return [LIKELY if word == expected else UNLIKELY for word, expected in pairs]
 
     async def stream(
         self, messages: Sequence[Message], sampling: Sampling, seed: int
@@ -62,7 +77,8 @@ class ScriptedEngine:
         return completion
 
     async def _say(self, messages: Sequence[Message], seed: str) -> str:
-        said = self._script(messages, Random(seed))
+        told = {"model": self._holds} if self._tells_model else {}
+        said = self._script(messages, Random(seed), **told)
         return await said if inspect.isawaitable(said) else said
 
     @asynccontextmanager
@@ -88,7 +104,8 @@ class ScriptedEngine:
         return self
 
     async def load(self, model: Path) -> None:
-        """A script is the same whatever the model."""
+        """A script is the same whatever the model, unless it asks which one."""
+        self._holds = model
 
     def close(self) -> None:
         """Nothing to free."""

@@ -22,7 +22,7 @@ async def start_engine(
 
 async def _start(config: Engine, model: Path, trust_remote_code: bool, adapter: Path | None) -> RunningEngine:
     if config.kind == "scripted":
-        return ScriptedEngine(config)
+        return ScriptedEngine(config, model)
     # vLLM is imported where it is used: it takes seconds, and needs its settings in the environment first.
     from s2d_ray.inference.vllm_engine import VllmEngine
 

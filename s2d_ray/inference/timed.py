@@ -32,6 +32,11 @@ class TimedEngine:
         async with self._limit(self._begin()):
             return await self._engine.complete(messages, sampling, n, seed)
 
+    async def score(self, messages: Sequence[Message]) -> list[float]:
+        """As the engine does. Raises as `complete` does."""
+        async with self._limit(self._begin()):
+            return await self._engine.score(messages)
+
     async def stream(
         self, messages: Sequence[Message], sampling: Sampling, seed: int
     ) -> AsyncGenerator[str | Completion, None]:

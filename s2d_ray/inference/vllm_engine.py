@@ -21,6 +21,9 @@ from s2d_ray.recipes.sections import Engine, Sampling
 LIVENESS_SECONDS = 5.0
 """How often a waiting call looks whether its engine still lives."""
 
+ONE_TOKEN = Sampling(temperature=0, top_p=1, max_tokens=1)
+"""vLLM generates at least one, also where the prompt is all that is asked about."""
+
 LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """What vLLM takes as `max_lora_rank`."""
 
@@ -77,6 +80,20 @@ class VllmEngine:
         ]
         return completions if len(completions) == n else completions * n
 
+    async def score(self, messages: Sequence[Message]) -> list[float]:
+        """The log-probabilities of the last turn's tokens, up to the one that ends it. Raises as `complete` does."""
+        given, reply = self._tokens(messages[:-1]), self._reply_tokens(messages)
+        tokens = [*given, *reply]
+        parameters = self._parameters(tokens, ONE_TOKEN, 1, seed=0)
+        # 0: of the tokens that are there alone, none of those that would be likelier.
+        parameters.prompt_logprobs, parameters.detokenize = 0, False
+        # vLLM has none of what it finds in its cache.
+        parameters.skip_reading_prefix_cache = True
+        async for output in self._outputs(tokens, parameters):
+            final = output
+        scored = final.prompt_logprobs[len(given) :]
+        return [found[token].logprob for token, found in zip(reply, scored, strict=True)]
+
     async def stream(
         self, messages: Sequence[Message], sampling: Sampling, seed: int
     ) -> AsyncGenerator[str | Completion, None]:
@@ -99,6 +116,12 @@ class VllmEngine:
             list(messages), add_generation_prompt=True, tokenize=True, return_dict=False
         )
         return tokens
+
+    def _reply_tokens(self, messages: Sequence[Message]) -> list[int]:
+        """The tokens of the last turn, up to its end as if it had been generated: templates may add to that."""
+        end = self._tokenizer.eos_token_id
+        tokens: list[int] = self._tokenizer.encode(messages[-1]["content"], add_special_tokens=False)
+        return tokens if end is None else [*tokens, end]
 
     def _parameters(self, tokens: Sequence[int], sampling: Sampling, n: int, seed: int, stream: bool = False) -> Any:
         from vllm.sampling_params import RequestOutputKind

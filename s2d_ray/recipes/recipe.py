@@ -94,7 +94,8 @@ class MixturePart(Strict):
     curate: dict[str, Any] = Field(default_factory=dict[str, Any])
     """Keys of `curate` that are this part's own."""
     evaluate: dict[str, Any] = Field(default_factory=dict[str, Any])
-    """Keys of `evaluate` that are this part's own, `controls` and `seeds` excepted."""
+    """Keys of `evaluate` that are this part's own; those about the model that all parts share excepted: `controls`,
+    `seeds`, `general`, `benchmarks` and `benchmark_limit`."""
 
 
 class Mixture(Settings):
@@ -124,8 +125,9 @@ class Mixture(Settings):
             recipes = self.recipes().values()
         except UserError as error:
             raise ValueError(str(error)) from error
-        if len({(recipe.evaluate.controls, recipe.evaluate.seeds) for recipe in recipes}) > 1:
-            raise ValueError("evaluate.controls and seeds must not differ between parts: all are of one model")
+        for key in ("controls", "seeds", "general", "benchmarks", "benchmark_limit"):
+            if len({getattr(recipe.evaluate, key) for recipe in recipes}) > 1:
+                raise ValueError(f"evaluate.{key} must not differ between parts: it is about one model of all parts")
         return self
 
 

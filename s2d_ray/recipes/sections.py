@@ -5,6 +5,8 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from s2d_ray.data.storage import NameOrLocation
+from s2d_ray.recipes.general import General
 from s2d_ray.recipes.strict import Named, Strict
 
 PLACED_OTHERWISE = {
@@ -281,6 +283,17 @@ class Train(Strict):
         return self
 
 
+class Judging(Strict):
+    """A model that says which of two answers is better, where nothing says what is right; asked in both orders."""
+
+    method: Named = Named(name="direct")
+    """For pairwise judging: `direct` (one call: A, B or tie), `cot`, `bsm`, or your own."""
+    model: NameOrLocation = "base"
+    """`base` is the run's own base model; else a folder or a name on the hub."""
+    sampling: Sampling = Sampling(temperature=0.0, top_p=1.0, max_tokens=256)
+    """How the judge samples."""
+
+
 class Evaluate(Strict):
     """Every arm on the held-out prompts."""
 
@@ -309,6 +322,16 @@ class Evaluate(Strict):
     and that the verdict is about; the report shows how far the others are from it."""
     examples: int = Field(10, ge=0)
     """Prompts shown in the report with what each arm answered."""
+    general: General | None = General()
+    """What was lost on things that were not trained; `null` does not look."""
+    benchmarks: tuple[str, ...] = ()
+    """Tasks of the package lm-eval, or YAML files of your own ones, measured before and after too. A fall by more than
+    `margin`, by its whole 95% interval, counts as lost."""
+    benchmark_limit: int | None = Field(None, ge=1)
+    """Documents of each benchmark at most; unset uses all."""
+    judge: Judging | None = None
+    """Compares the arms' answers as texts. Where no held-out prompt has a reference it decides what is as good as
+    System 2; unset, only an answer that equals System 2's is."""
 
     @model_validator(mode="after")
     def _tells_arms_apart(self) -> Self:

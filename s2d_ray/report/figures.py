@@ -7,6 +7,7 @@ from s2d_ray.arms import CONTROLS, further_arm, is_further, label
 from s2d_ray.data.records import Row
 from s2d_ray.display.formatting import percent
 from s2d_ray.evaluation.cascade import calibrate, curve, trials
+from s2d_ray.evaluation.judging import Judgements, compare_judged, of_prompts, rescored
 from s2d_ray.evaluation.metrics import (
     ALL,
     Answer,
@@ -78,30 +79,38 @@ def validation_gain(rows: Iterable[Row], task: Task) -> Paired | None:
 
 def metric_of(arms: Scores, task: Task) -> str:
     """What accuracy is called."""
-    against = arms["base"].subsets[ALL].scored_against
-    return "agreement with System 2" if against == "teacher" else task.metric
+    measured = {"teacher": "agreement with System 2", "judge": "as good as System 2"}
+    return measured.get(arms["base"].subsets[ALL].scored_against, task.metric)
 
 
 def conclude(
-    answers: Sequence[Answer], task: Task, settings: Evaluate, untrained_why: str | None, lost: Sequence[str] = ()
+    answers: Sequence[Answer],
+    task: Task,
+    settings: Evaluate,
+    untrained_why: str | None,
+    lost: Sequence[str] = (),
+    by_judge: Judgements | None = None,
 ) -> Verdict:
     """The verdict, from the core arms' answers.
 
     `untrained_why` is a sentence where there is no student; `lost` what got worse that the task does not measure, a
-    clause each.
+    clause each; `by_judge` a judge's verdicts, where these say what is as good as System 2.
     """
     decides = deciding(task, settings)
     at_stake = [answer for answer in answers if not decides or answer.subset in decides]
     if untrained_why:
-        return untrained(untrained_why, compare(at_stake, "teacher", "base", task)[ALL], settings.margin)
+        return untrained(untrained_why, _compared(at_stake, "teacher", "base", task, by_judge), settings.margin)
     spared = [name for name in subsets_of(answers) if decides and name not in (*decides, ALL)]
-    others = {name: _against_standard(_of(answers, name), name, task) for name in spared}
+    others = {name: _against_standard(_of(answers, name), name, task, by_judge) for name in spared}
+    evidence = _evidence(at_stake, task, by_judge)
     # A question's forms may be in several subsets.
-    evidence = replace(_evidence(at_stake, task), changes=_changes(answers, task), others=others, lost=lost)
+    evidence = replace(evidence, changes=_changes(answers, task), others=others, lost=lost)
     return judge(evidence, settings.margin, " and ".join(decides))
 
 
-def conclude_by_subset(answers: Sequence[Answer], task: Task, settings: Evaluate) -> dict[str, Verdict]:
+def conclude_by_subset(
+    answers: Sequence[Answer], task: Task, settings: Evaluate, by_judge: Judgements | None = None
+) -> dict[str, Verdict]:
     """The verdict of each subset, and of all prompts, as if these alone decided.
 
     Empty where there is one subset, or no student.
@@ -109,7 +118,7 @@ def conclude_by_subset(answers: Sequence[Answer], task: Task, settings: Evaluate
     subsets = subsets_of(answers)
     if len(subsets) <= 2 or "student" not in {answer.arm for answer in answers}:
         return {}
-    return {name: judge(_evidence(_of(answers, name), task), settings.margin) for name in subsets}
+    return {name: judge(_evidence(_of(answers, name), task, by_judge), settings.margin) for name in subsets}
 
 
 def deciding(task: Task, settings: Evaluate) -> Sequence[str]:
@@ -121,21 +130,29 @@ def _of(answers: Sequence[Answer], subset: str) -> list[Answer]:
     return [answer for answer in answers if subset in (ALL, answer.subset)]
 
 
-def _against_standard(answers: Sequence[Answer], subset: str, task: Task) -> Paired:
+def _against_standard(answers: Sequence[Answer], subset: str, task: Task, by_judge: Judgements | None) -> Paired:
     """The student on a subset that does not decide, minus the arm that it must not fall below there."""
-    return compare(answers, "student", "teacher" if subset in task.echoed else "base", task)[ALL]
+    return _compared(answers, "student", "teacher" if subset in task.echoed else "base", task, by_judge)
 
 
-def _evidence(answers: Sequence[Answer], task: Task) -> Evidence:
+def _compared(answers: Sequence[Answer], first: str, second: str, task: Task, by_judge: Judgements | None) -> Paired:
+    if by_judge is None:
+        return compare(answers, first, second, task)[ALL]
+    return compare_judged(of_prompts(by_judge, {answer.key for answer in answers}))[f"{first}_vs_{second}"][ALL]
+
+
+def _evidence(answers: Sequence[Answer], task: Task, by_judge: Judgements | None) -> Evidence:
     """What the core arms did on all these prompts."""
     arms = score_arms(answers, task)
+    if by_judge is not None:
+        arms = rescored(arms, of_prompts(by_judge, {answer.key for answer in answers}))
     return Evidence(
         base=arms["base"].subsets[ALL],
         teacher=arms["teacher"].subsets[ALL],
         student=arms["student"].subsets[ALL],
-        student_vs_teacher=compare(answers, "student", "teacher", task)[ALL],
-        student_vs_base=compare(answers, "student", "base", task)[ALL],
-        teacher_vs_base=compare(answers, "teacher", "base", task)[ALL],
+        student_vs_teacher=_compared(answers, "student", "teacher", task, by_judge),
+        student_vs_base=_compared(answers, "student", "base", task, by_judge),
+        teacher_vs_base=_compared(answers, "teacher", "base", task, by_judge),
         changes=_changes(answers, task),
     )
 

@@ -14,6 +14,7 @@ from s2d_ray.display.pages import environment
 from s2d_ray.evaluation.metrics import ALL
 from s2d_ray.evaluation.verdict import OPEN
 from s2d_ray.report.schema import CalibratedCascade, Overview, Report
+from s2d_ray.tasks.general import SOURCE as GENERAL_SOURCE
 
 POINTS = 12
 """Of a curve, in a table."""
@@ -81,6 +82,7 @@ def _shown(report: Report) -> dict[str, Any]:
         "agreement": scores.subsets[ALL].scored_against == "teacher",
         "ALL": ALL,
         "headline": report.decides[0] if len(report.decides) == 1 else ALL,
+        "general_source": GENERAL_SOURCE,
     }
 
 

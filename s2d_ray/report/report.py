@@ -13,7 +13,7 @@ from s2d_ray.evaluation.constant import constant
 from s2d_ray.evaluation.metrics import answer_of, majorities, score_arms, subsets_of
 from s2d_ray.evaluation.verdict import USEFUL
 from s2d_ray.recipes.recipe import Recipe
-from s2d_ray.report import account, figures
+from s2d_ray.report import account, beside, figures
 from s2d_ray.report.examples import choose, examples
 from s2d_ray.report.render import html_page, markdown_page
 from s2d_ray.report.repeats import caveats, first_trainings, repeats
@@ -48,8 +48,15 @@ def make_report(recipe: Recipe, task: Task, folders: RunFolders) -> Report:
         if arm == "student" or arm in arms or arm in untrained
     }
     comparisons = figures.compare_arms(arms, answers, task)
+    verdicts_of_judge = beside.judge_verdicts(folders)
+    judged = beside.judged_of(recipe, verdicts_of_judge)
+    by_judge = beside.deciding(arms, verdicts_of_judge) if judged else None
+    if judged and by_judge:
+        arms, comparisons = beside.as_judged(arms, by_judge), judged.comparisons
+    general, benchmarks = beside.general_of(recipe, folders), beside.benchmarks_of(recipe, folders)
+    lost = beside.lost_of(recipe, general, benchmarks)
     by_samples = majorities(answers, recipe.evaluate.samples, task)
-    verdict = figures.conclude(answers, task, recipe.evaluate, untrained.get("student"))
+    verdict = figures.conclude(answers, task, recipe.evaluate, untrained.get("student"), lost, by_judge)
     again = repeats(of_all_trainings, task, recipe.evaluate)
     if "student" in arms:
         verdict = replace(verdict, caveats=(*verdict.caveats, *caveats(again)))
@@ -65,7 +72,11 @@ def make_report(recipe: Recipe, task: Task, folders: RunFolders) -> Report:
         metric=figures.metric_of(arms, task),
         verdict=verdict,
         decides=tuple(figures.deciding(task, recipe.evaluate)),
-        verdict_by_subset=figures.conclude_by_subset(answers, task, recipe.evaluate),
+        verdict_by_subset=figures.conclude_by_subset(answers, task, recipe.evaluate, by_judge),
+        lost=lost,
+        general=general,
+        benchmarks=benchmarks,
+        judged=judged,
         arms=arms,
         inconsistency=task.inconsistency,
         constant=constant((answer for answer in answers if answer.arm == "base"), task),
@@ -77,7 +88,7 @@ def make_report(recipe: Recipe, task: Task, folders: RunFolders) -> Report:
         comparisons=comparisons,
         repeats=again,
         validation=figures.validation_gain(read_rows(folders.validation), task),
-        notes=tuple(figures.notes(arms, subsets_of(answers), untrained)),
+        notes=(*figures.notes(arms, subsets_of(answers), untrained), *beside.judge_notes(arms, judged)),
         prompts=account.outcomes(folders),
         vote_shares=account.vote_shares(folders),
         precision=account.target_precision(recipe, task, folders),

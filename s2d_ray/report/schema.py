@@ -15,8 +15,11 @@ from s2d_ray.arms import CoreArm
 from s2d_ray.data.files import read_json
 from s2d_ray.data.manifests import VoteShares
 from s2d_ray.errors import UserError
+from s2d_ray.evaluation.benchmarks import Benchmark
 from s2d_ray.evaluation.cascade import Calibration, CurvePoint
 from s2d_ray.evaluation.constant import Constant
+from s2d_ray.evaluation.general import General
+from s2d_ray.evaluation.judging import Judged
 from s2d_ray.evaluation.metrics import ArmScores, Precision, Score
 from s2d_ray.evaluation.statistics import Paired
 from s2d_ray.evaluation.verdict import Conclusion, Verdict
@@ -208,6 +211,15 @@ class Report(VersionedPage):
     verdict_by_subset: Mapping[str, Verdict]
     """Subset, and `all` → the verdict as if these prompts alone decided. Empty where there is one subset, or nothing
     was trained."""
+    lost: tuple[str, ...]
+    """What got worse on things that were not trained, by more than the recipe allows: a clause each, of
+    which the distilled model is the subject."""
+    general: General | None
+    """On replies and prompts that ship with the package; None where it was not measured, or there is no student."""
+    benchmarks: tuple[Benchmark, ...]
+    """On tasks of lm-eval; empty where the recipe names none, or there is no student."""
+    judged: Judged | None
+    """What a judge made of the arms' answers; None where the recipe asks for none."""
     arms: Mapping[str, ArmScores]
     """In the order of the tables; without those for which curation kept nothing."""
     inconsistency: str

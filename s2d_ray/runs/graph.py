@@ -16,10 +16,13 @@ from s2d_ray.curation.unfiltered import Unfiltered
 from s2d_ray.data.artifacts import Artifact, Json
 from s2d_ray.data.folders import RunFolders
 from s2d_ray.data.manifests import (
+    BenchmarksManifest,
     CandidatesManifest,
     CorpusManifest,
     DistilledManifest,
     EvaluationManifest,
+    GeneralManifest,
+    JudgedManifest,
     ModelManifest,
 )
 from s2d_ray.methods.direct import direct
@@ -28,6 +31,7 @@ from s2d_ray.models import Model
 from s2d_ray.recipes.recipe import AnyRecipe, Mixture, Recipe
 from s2d_ray.recipes.sections import Lora, Train
 from s2d_ray.recipes.strict import Named
+from s2d_ray.runs.beside import benchmarks, engine_inputs, general, judged
 from s2d_ray.runs.resolved import SYSTEM1, ResolvedPart, ResolvedRecipe, base_arms
 from s2d_ray.runs.revisions import base_model
 from s2d_ray.tasks.corpus import held_out, held_out_digest, ingested, task_inputs
@@ -91,6 +95,10 @@ class PlannedPart:
     evaluation: Artifact[EvaluationManifest]
     validation: Artifact[EvaluationManifest] | None
     """Of the base and the distilled model alone, on prompts that no report is of; None where one round is run."""
+    judged: Artifact[JudgedManifest] | None = None
+    """None where the recipe asks for no judge."""
+    judge_model: Model | None = None
+    """That judges."""
 
     def label(self, stage: str, arm: str = "student") -> str:
         """How its stage is called in front of a person."""
@@ -136,6 +144,9 @@ class Plan:
     """The distilled model, then the controls; after them the same with further seeds."""
     earlier: Sequence["Plan"]
     """The rounds before."""
+    general: Artifact[GeneralManifest] | None = None
+    """The model before and after on what was not trained; None where the recipe does not look, as with `benchmarks`."""
+    benchmarks: Artifact[BenchmarksManifest] | None = None
 
     @property
     def part_folders(self) -> dict[str, RunFolders]:
@@ -155,7 +166,10 @@ class Plan:
             "generate": [b.candidates for b in branches if b.generates],
             "curate": [b.distilled for b in branches],
             "train": [t.model for t in self.trainings],
-            "evaluate": [made for part in self.parts for made in (part.evaluation, part.validation) if made],
+            "evaluate": [
+                *(made for part in self.parts for made in (part.evaluation, part.validation, part.judged) if made),
+                *(made for made in (self.general, self.benchmarks) if made),
+            ],
             "report": [],
         }
         return made[stage]
@@ -225,7 +239,8 @@ def _plan(
         _plan_part(part, folders.part(name), base, trainings, prompts[name], branches[name], name)
         for name, part in resolved.parts.items()
     ]
-    return Plan(number, recipe, folders, base, parts, trainings, earlier)
+    beside = general(recipe, base, trainings[0], folders), benchmarks(recipe, base, trainings[0], folders)
+    return Plan(number, recipe, folders, base, parts, trainings, earlier, *beside)
 
 
 def _plan_part(
@@ -238,7 +253,8 @@ def _plan_part(
     name: str,
 ) -> PlannedPart:
     recipe, methods = part.recipe, base_arms(part.recipe)
-    evaluation = _evaluation_inputs(recipe, base, methods, trainings, prompts.test)
+    inputs = _evaluation_inputs(recipe, base, methods, trainings, prompts.test)
+    evaluation = Artifact(folders.evaluation, inputs, EvaluationManifest)
     validation = None
     if prompts.valid is not None:
         inputs = _evaluation_inputs(recipe, base, {"base": SYSTEM1}, trainings[:1], prompts.valid)
@@ -251,8 +267,9 @@ def _plan_part(
         prompts.corpus,
         branches,
         part.base_arms,
-        Artifact(folders.evaluation, evaluation, EvaluationManifest),
+        evaluation,
         validation,
+        *judged(recipe, base, evaluation, folders),
     )
 
 
@@ -270,7 +287,7 @@ def candidates_artifact(
             "sampling": settings.sampling.model_dump(mode="json"),
             "seed": recipe.seed,
             "corpus": corpus.manifest.digest,
-            **_engine_inputs(recipe),
+            **engine_inputs(recipe),
         },
         CandidatesManifest,
     )
@@ -339,15 +356,6 @@ def _label(stage: str, arm: str) -> str:
     return stage if arm == "student" else f"{stage} ({arm})"
 
 
-def _engine_inputs(recipe: Recipe) -> Json:
-    engine = recipe.engine
-    return {
-        "dtype": engine.dtype,
-        "max_model_len": engine.max_model_len,
-        "script": engine.script if engine.kind == "scripted" else None,
-    }
-
-
 def _distilled_inputs(
     part: ResolvedPart, names: Sequence[str], rules: Sequence[Rule], candidates: Artifact[CandidatesManifest]
 ) -> Json:
@@ -396,6 +404,6 @@ def _evaluation_inputs(
         "sampling": settings.sampling.model_dump(mode="json"),
         "seed": recipe.seed,
         "prompts": prompts,
-        **_engine_inputs(recipe),
+        **engine_inputs(recipe),
         **({"logprobs": True} if recipe.answering_engine.logprobs else {}),
     }

@@ -20,10 +20,11 @@ from s2d_ray.data.files import read_json
 from s2d_ray.data.folders import RunFolders
 from s2d_ray.devices import Choice, choose_dtype
 from s2d_ray.methods.direct import direct
+from s2d_ray.methods.registry import load_method
 from s2d_ray.models import Model
 from s2d_ray.recipes.recipe import AnyRecipe
 from s2d_ray.runs.dtypes import with_dtype
-from s2d_ray.runs.graph import Plan, Training, make_plans
+from s2d_ray.runs.graph import Plan, PlannedPart, Training, make_plans
 from s2d_ray.runs.names import STAGES as STAGE_NAMES
 from s2d_ray.runs.resolved import ResolvedRecipe
 from s2d_ray.runs.revisions import keep_commit, with_commit
@@ -82,16 +83,41 @@ def steps_of(plan: Plan, training: Training) -> int | None:
 
 
 def evaluate(plan: Plan) -> None:
-    """Every arm answers the held-out prompts."""
+    """Every arm answers the held-out prompts; what was lost is measured beside, and answers are judged if asked for."""
+    from s2d_ray.stages.benchmarks import run_benchmarks
     from s2d_ray.stages.evaluate import evaluate as run
 
     trained = [(Model.local(t.arm, t.model.path), {t.arm: direct}) for t in plan.trainings if t.made_model]
     for part in plan.parts:
         models = [(plan.base, part.base_arms), *trained]
-        run(part.recipe, part.task, models, part.evaluation, part.label("evaluate"))
+        beside = _general_work(plan), _judge_work(part)
+        run(part.recipe, part.task, models, part.evaluation, part.label("evaluate"), "test", *beside)
         if part.validation:
             pair = [(plan.base, {"base": direct}), *((m, arms) for m, arms in trained if "student" in arms)]
             run(part.recipe, part.task, pair, part.validation, part.label("validate"), "valid")
+    if plan.benchmarks:
+        run_benchmarks(plan.recipe, plan.base, _student(plan), plan.benchmarks)
+
+
+def _student(plan: Plan) -> Model | None:
+    first = plan.trainings[0]
+    return Model.local(first.arm, first.model.path) if first.made_model else None
+
+
+def _general_work(plan: Plan) -> Any:
+    from s2d_ray.stages.general import GeneralWork
+
+    corpora = [part.corpus.path for part in plan.parts]
+    return GeneralWork(plan.recipe, plan.base, _student(plan), corpora, plan.general) if plan.general else None
+
+
+def _judge_work(part: PlannedPart) -> Any:
+    from s2d_ray.stages.judge import JudgeWork
+
+    judge = part.recipe.evaluate.judge
+    if judge is None or part.judged is None or part.judge_model is None:
+        return None
+    return JudgeWork(judge, load_method(judge.method), part.judge_model, part.judged)
 
 
 def report(plan: Plan) -> None:

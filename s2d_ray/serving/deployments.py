@@ -25,13 +25,13 @@ from s2d_ray.experiment.controller import Controller, events_folder
 from s2d_ray.experiment.events import RequestEvent
 from s2d_ray.experiment.state import ExperimentState
 from s2d_ray.inference.engine import EngineDied, RunningEngine
+from s2d_ray.inference.pairwise import PairwiseJudge
 from s2d_ray.inference.start import start_engine
 from s2d_ray.methods.direct import direct
 from s2d_ray.methods.registry import load_method
 from s2d_ray.recipes.recipe import Recipe
 from s2d_ray.recipes.sections import Engine, Sampling
 from s2d_ray.recipes.serve import ScaledArm
-from s2d_ray.serving.answer_judge import AnswerJudge
 from s2d_ray.serving.auth import Access
 from s2d_ray.serving.gateway import Gateway
 from s2d_ray.serving.http import build_app
@@ -276,7 +276,7 @@ class GatewayReplica:
         judge = None
         if recipe.serve.shadow_judge is not None:
             sampling = recipe.evaluate.sampling.model_copy(update={"max_tokens": recipe.serve.max_tokens})
-            judge = AnswerJudge(load_method(recipe.serve.shadow_judge), of_base, sampling)
+            judge = PairwiseJudge(load_method(recipe.serve.shadow_judge), of_base, sampling)
         responders = Responders(
             task,
             {

@@ -9,10 +9,10 @@ from s2d_ray.data.records import Completion, Message, Prompt, Sample
 from s2d_ray.evaluation.cascade import confidence_of, escalates, majority_first, same_answer
 from s2d_ray.inference.engine import StreamingEngine
 from s2d_ray.inference.method_runs import run_method
+from s2d_ray.inference.pairwise import PairwiseJudge
 from s2d_ray.methods.method import Method
 from s2d_ray.recipes.sections import Sampling
 from s2d_ray.recipes.serve import Cascade
-from s2d_ray.serving.answer_judge import AnswerJudge
 from s2d_ray.serving.protocol import ServedAnswer
 from s2d_ray.tasks.task import Task
 
@@ -50,7 +50,7 @@ class Responders:
         task: Task,
         responders: Mapping[CoreArm, Responder],
         confidence: Confidence | None = None,
-        judge: AnswerJudge | None = None,
+        judge: PairwiseJudge | None = None,
     ) -> None:
         self._task, self._responders, self._confidence, self._judge = task, responders, confidence, judge
 

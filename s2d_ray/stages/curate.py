@@ -17,7 +17,7 @@ from s2d_ray.inference.engine import CompletionEngine, EngineDied
 from s2d_ray.inference.method_runs import Recorder
 from s2d_ray.models import Model
 from s2d_ray.recipes.recipe import Recipe
-from s2d_ray.stages.row_jobs import Pass, RowFunction, RowJob, process_rows
+from s2d_ray.stages.row_jobs import Pass, RowFunction, RowJob, Rows, process_rows
 from s2d_ray.tasks.task import Task
 
 # Rows are cheap here; parts are large so that a big corpus does not become a million files.
@@ -38,16 +38,15 @@ def curate(
         return
     folder, start = distilled.path, time.monotonic()
     needs_engine = any(rule.needs_engine for rule in rules)
+    commit_rows = recipe.generate.commit_rows if needs_engine else COMMIT_ROWS
+    rows = Rows(candidates.path, folder, DECISIONS, commit_rows, partition_by="status")
     job = RowJob(
-        passes=[Pass(model.folder, partial(_curate_row, recipe, task, rules))],
+        passes=[Pass(rows, model.folder, partial(_curate_row, recipe, task, rules))],
         engine=recipe.engine if needs_engine else None,
         trust_remote_code=recipe.trust_remote_code,
-        output=DECISIONS,
         concurrent_rows=recipe.generate.concurrent_rows,
-        commit_rows=recipe.generate.commit_rows if needs_engine else COMMIT_ROWS,
-        partition_by="status",
     )
-    process_rows(job, candidates.path, folder, label)
+    process_rows(job, label)
     outcomes = count_outcomes(outcome_rows(folder, ["reason", "vote_share"]))
     write_data_card(folder, recipe, rules, outcomes, candidates.inputs, task.source)
     distilled.finish(DistilledManifest(**dict(outcomes), seconds=time.monotonic() - start))

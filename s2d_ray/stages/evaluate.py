@@ -1,13 +1,15 @@
 """Evaluate: every arm answers the held-out prompts, through one path.
 
 An arm is a model and a method, and nothing else. The models take turns in an engine: it answers all that it is given
-with one before it loads the next.
+with one before it loads the next. What else is to be known of a model is asked while it is loaded.
 """
 
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import chain
 from math import ceil
+from pathlib import Path
 
 import pyarrow as pa
 
@@ -21,7 +23,10 @@ from s2d_ray.inference.method_runs import run_on_all_forms
 from s2d_ray.methods.method import Method
 from s2d_ray.models import Model
 from s2d_ray.recipes.recipe import Recipe
-from s2d_ray.stages.row_jobs import Pass, RowFunction, RowJob, process_rows
+from s2d_ray.recipes.sections import Sampling
+from s2d_ray.stages.general import GeneralWork
+from s2d_ray.stages.judge import JudgeWork
+from s2d_ray.stages.row_jobs import Pass, RowFunction, RowJob, Rows, process_rows
 from s2d_ray.tasks.corpus import held_out
 from s2d_ray.tasks.task import Split, Task
 
@@ -36,35 +41,82 @@ def evaluate(
     evaluation: Artifact[EvaluationManifest],
     label: str,
     split: Split = "test",
+    general: GeneralWork | None = None,
+    judging: JudgeWork | None = None,
 ) -> None:
-    """Every arm's answers to the held-out prompts of a split; finished parts are not answered again."""
-    if evaluation.open():
-        return
-    items, folder = held_out(recipe, task, split), evaluation.path
+    """Every arm's answers to the held-out prompts of a split; finished parts are not answered again.
+
+    With them the general set's, and what a judge then makes of the answers, where these are asked for.
+    """
     start = time.monotonic()
-    source = folder / "_held_out"
-    source.mkdir(exist_ok=True)
+    # Last of all, so that the time is counted as evaluation's.
+    beside = [*(general.passes() if general else ()), *(_again(recipe, task, models, evaluation, judging))]
+    done = evaluation.open()
+    own = [] if done else _passes(recipe, task, models, evaluation.path, split)
+    places = {model.folder: place for place, (model, _) in enumerate(models)}
+    passes = sorted([*own, *beside], key=lambda each: places[each.model])
+    loads = 0
+    if passes:
+        job = RowJob(
+            # One engine for all: a model takes a second to load into it, an engine half a minute to start.
+            passes=passes,
+            engine=recipe.answering_engine,
+            trust_remote_code=recipe.trust_remote_code,
+            concurrent_rows=recipe.generate.concurrent_rows,
+        )
+        loads = process_rows(job, label).loads
+    seconds = time.monotonic() - start
+    if general:
+        general.finish(loads, seconds)
+    if not done:
+        names = tuple(chain.from_iterable(arms for _, arms in models))
+        rows = len(held_out(recipe, task, split))
+        evaluation.finish(EvaluationManifest(rows=rows, arms=names, model_loads=loads, seconds=seconds))
+        forget_checkpoint(evaluation.path)
+    if judging:
+        judging.judge(recipe, task, evaluation, f"{label}: judge")
+
+
+def _passes(recipe: Recipe, task: Task, models: Sequence[tuple[Model, Arms]], folder: Path, split: Split) -> list[Pass]:
+    rows = held_out_rows(recipe, task, folder, folder / "_held_out", split)
+    settings = recipe.evaluate
+    return [
+        Pass(rows, model.folder, partial(_answer_row, task, arms, settings.sampling, settings.samples, recipe.seed))
+        for model, arms in models
+    ]
+
+
+def _again(
+    recipe: Recipe,
+    task: Task,
+    models: Sequence[tuple[Model, Arms]],
+    evaluation: Artifact[EvaluationManifest],
+    judging: JudgeWork | None,
+) -> list[Pass]:
+    """A judge is also shown two answers of System 2: a second one, where evaluation draws one alone.
+
+    That is sampled as generation does, and by another seed: else it could be the same.
+    """
+    if judging is None or judging.artifact.open() or recipe.evaluate.samples > 1:
+        return []
+    base, arms = models[0]
+    rows = held_out_rows(recipe, task, judging.again, judging.again / "_held_out", "test")
+    teacher = {"teacher": arms["teacher"]}
+    return [Pass(rows, base.folder, partial(_answer_row, task, teacher, recipe.generate.sampling, 1, recipe.seed + 1))]
+
+
+def held_out_rows(recipe: Recipe, task: Task, target: Path, source: Path, split: Split) -> Rows:
+    """The held-out prompts of a split, written to `source`, and their answers' folder."""
+    items = held_out(recipe, task, split)
+    source.mkdir(parents=True, exist_ok=True)
     table = pa.Table.from_pylist([labelled_to_row(item) for item in items], schema=LABELLED)
     write_table(source / "part-0.parquet", table)
-    job = RowJob(
-        # One engine for all: a model takes a second to load into it, an engine half a minute to start.
-        passes=[Pass(model.folder, partial(_answer_row, recipe, task, arms)) for model, arms in models],
-        engine=recipe.answering_engine,
-        trust_remote_code=recipe.trust_remote_code,
-        output=ANSWERS,
-        concurrent_rows=recipe.generate.concurrent_rows,
-        commit_rows=min(recipe.generate.commit_rows, max(1, ceil(len(items) / recipe.engine.max_engines))),
-    )
-    processed = process_rows(job, source, folder, label)
-    names = tuple(arm for _, arms in models for arm in arms)
-    seconds = time.monotonic() - start
-    evaluation.finish(EvaluationManifest(rows=len(items), arms=names, model_loads=processed.loads, seconds=seconds))
-    forget_checkpoint(folder)
+    each = max(1, ceil(len(items) / recipe.engine.max_engines))
+    return Rows(source, target, ANSWERS, min(recipe.generate.commit_rows, each))
 
 
-def _answer_row(recipe: Recipe, task: Task, arms: Arms) -> RowFunction:
+def _answer_row(task: Task, arms: Arms, sampling: Sampling, samples: int, seed: int) -> RowFunction:
     """What an engine actor does with one held-out prompt: each arm of its model."""
-    settings = recipe.evaluate
 
     async def answer(row: Row, engine: CompletionEngine) -> list[Row]:
         prompt = labelled_from_row(row).prompt
@@ -72,10 +124,8 @@ def _answer_row(recipe: Recipe, task: Task, arms: Arms) -> RowFunction:
         for arm, method in arms.items():
             given: Row = {"arm": arm, "samples": [], "error": ""}
             try:
-                samples = await run_on_all_forms(
-                    method, task, prompt, engine, settings.sampling, settings.samples, recipe.seed
-                )
-                given["samples"] = [sample_to_row(sample) for sample in samples]
+                found = await run_on_all_forms(method, task, prompt, engine, sampling, samples, seed)
+                given["samples"] = [sample_to_row(sample) for sample in found]
             except EngineDied:
                 raise
             except Exception as error:  # A bad row is data here too: it counts as not answered.

@@ -17,7 +17,7 @@ from s2d_ray.inference.method_runs import run_on_all_forms
 from s2d_ray.methods.method import Method
 from s2d_ray.models import Model
 from s2d_ray.recipes.recipe import Recipe
-from s2d_ray.stages.row_jobs import Pass, RowFunction, RowJob, process_rows
+from s2d_ray.stages.row_jobs import Pass, RowFunction, RowJob, Rows, process_rows
 from s2d_ray.tasks.task import Task
 
 
@@ -38,15 +38,14 @@ def generate(
         return
     settings, folder = recipe.generate, candidates.path
     start = time.monotonic()
+    rows = Rows(corpus.path, folder, CANDIDATES, settings.commit_rows)
     job = RowJob(
-        passes=[Pass(model.folder, partial(_answer_row, recipe, task, method))],
+        passes=[Pass(rows, model.folder, partial(_answer_row, recipe, task, method))],
         engine=recipe.engine,
         trust_remote_code=recipe.trust_remote_code,
-        output=CANDIDATES,
         concurrent_rows=settings.concurrent_rows,
-        commit_rows=settings.commit_rows,
     )
-    processed = process_rows(job, corpus.path, folder, label)
+    processed = process_rows(job, label)
     total, failed, first = _failures(folder)
     if total and failed / total > settings.max_failed_share:
         error = UserError(

@@ -2,9 +2,10 @@
 
 Ray Data fans the parts of the input out over engine actors; only their names pass through the driver and the object
 store. An actor reads a part when its engine has room for more rows, and writes the part's output when all its rows are
-answered. Where several models go over the rows, the parts of the first come first, then those of the second, and so on:
-an engine changes its model only when it has no part of the model before any more. On a node that is about to be taken
-away an actor finishes the parts that it has begun, and leaves the others to the one that Ray starts in its place.
+answered. Where there are several passes, of other models or over other rows, the parts of the first come first, then
+those of the second, and so on: an engine changes its model only when it has no part of the model before any more. On a
+node that is about to be taken away an actor finishes the parts that it has begun, and leaves the others to the one that
+Ray starts in its place.
 """
 
 import asyncio
@@ -20,7 +21,7 @@ import ray
 from ray.data import ActorPoolStrategy, Dataset
 
 from s2d_ray.data.records import Completion, Message, Row
-from s2d_ray.data.shards import Shard, commit_part, is_done, read_part, remaining, rows_of
+from s2d_ray.data.shards import Remaining, Shard, commit_part, is_done, read_part, remaining, rows_of
 from s2d_ray.inference.backpressure import Backpressure
 from s2d_ray.inference.engine import Activity, EngineDied, RunningEngine
 from s2d_ray.inference.start import start_engine
@@ -44,9 +45,25 @@ SECONDS_BETWEEN_LOOKS = 1.0
 
 
 @dataclass(frozen=True)
-class Pass:
-    """One way over the rows: a model, and what is asked of it."""
+class Rows:
+    """Rows to go over, and where what comes of them goes."""
 
+    source: Path
+    """A folder of Parquet."""
+    target: Path
+    """Parts are committed to it as they are finished; `forget_checkpoint` ends the resumability."""
+    output: pa.Schema
+    commit_rows: int
+    """Rows per output part."""
+    partition_by: str | None = None
+    """Column whose values become sub-folders of the output, `column=value`."""
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One way over rows: a model, and what is asked of it."""
+
+    rows: Rows
     model: Path
     build: Callable[[], RowFunction]
     """Makes the row function inside the actor."""
@@ -57,17 +74,12 @@ class RowJob:
     """What an engine actor needs to know. Pickled to every actor."""
 
     passes: Sequence[Pass]
-    """Of models that one engine can load in turn: all of one architecture."""
+    """Of models that one engine can load in turn: all of one architecture. Those of one model follow each other."""
     engine: Engine | None
     """None where the rows need no model."""
     trust_remote_code: bool
-    output: pa.Schema
     concurrent_rows: int | None
     """Rows in flight per engine at most; None for twice the engine's sequences."""
-    commit_rows: int
-    """Rows per output part."""
-    partition_by: str | None = None
-    """Column whose values become sub-folders of the output, `column=value`."""
 
     @property
     def max_rows(self) -> int:
@@ -91,29 +103,40 @@ class Processed:
     """From the first engine being ready to the last row, so without start-up."""
 
 
-def process_rows(job: RowJob, source: Path, target: Path, label: str) -> Processed:
-    """Run every row of `source` that is not in `target` yet.
-
-    Parts are committed to `target` as they are finished. `forget_checkpoint` ends the resumability.
-    """
-    left = remaining(source, target, job.commit_rows, len(job.passes))
+def process_rows(job: RowJob, label: str) -> Processed:
+    """Run every pass over those of its rows that it has not gone over yet."""
+    left = _remaining(job.passes)
     with shown(label, left.done + left.rows, "rows", left.done) as meter:
         if left.parts:  # Without work no engine is started.
             parts = ray.data.from_items(list(left.parts), override_num_blocks=len(left.parts))
-            (_by_engines if job.engine else _by_tasks)(parts, target, job, meter)
+            (_by_engines if job.engine else _by_tasks)(parts, job, meter)
         now = reading(meter)
     tokens, loads = (int(now.sums.get(name, 0)) for name in ("tokens", "loads"))
     return Processed(left.rows, left.done, tokens, loads, now.seconds)
 
 
-def _by_engines(parts: Dataset, target: Path, job: RowJob, meter: Any) -> None:
+def _remaining(passes: Sequence[Pass]) -> Remaining:
+    """What is left of all passes, in their order. Those over the same rows make parts of their own, side by side."""
+    turns: dict[Path, list[int]] = {}
+    for turn, each in enumerate(passes):
+        turns.setdefault(each.rows.target, []).append(turn)
+    parts, rows, done = list[Shard](), 0, 0
+    for own in turns.values():
+        over = passes[own[0]].rows
+        left = remaining(over.source, over.target, over.commit_rows, len(own))
+        parts += [Shard(name=part["name"], turn=own[part["turn"]], slices=part["slices"]) for part in left.parts]
+        rows, done = rows + left.rows, done + left.done
+    return Remaining(sorted(parts, key=lambda part: part["turn"]), rows, done)
+
+
+def _by_engines(parts: Dataset, job: RowJob, meter: Any) -> None:
     assert job.engine is not None
     engine = job.engine
     open_parts = _open_parts(job, parts.num_blocks())
     with engine_places(engine, require_engine(engine), max_restarts=MAX_ENGINE_RESTARTS) as places:
         answered = parts.map_batches(
             EngineActor,
-            fn_constructor_args=(job, target, meter),
+            fn_constructor_args=(job, meter),
             # A block is a part. Ray Data takes no `None` where GPUs are asked for.
             batch_size=1,
             batch_format="pyarrow",
@@ -131,7 +154,7 @@ def _by_engines(parts: Dataset, target: Path, job: RowJob, meter: Any) -> None:
 def _open_parts(job: RowJob, parts: int) -> int:
     """How many parts an engine may have open at once."""
     assert job.engine is not None
-    enough = OPEN_PARTS * math.ceil(job.max_rows / job.commit_rows)
+    enough = OPEN_PARTS * math.ceil(job.max_rows / min(turn.rows.commit_rows for turn in job.passes))
     # Ray Data queues twice as many at an engine before it starts another one: no more than the engine's share, which
     # of several passes still has all parts of one.
     return enough if len(job.passes) == 1 else min(enough, max(1, parts // (2 * job.engine.max_engines)))
@@ -142,16 +165,18 @@ def _finish(answered: Dataset) -> None:
         pass
 
 
-def _by_tasks(parts: Dataset, target: Path, job: RowJob, meter: Any) -> None:
+def _by_tasks(parts: Dataset, job: RowJob, meter: Any) -> None:
+    [turn] = job.passes
+
     def answer(batch: pa.Table) -> pa.Table:
-        decide, progress = job.passes[0].build(), Meter(meter)
+        decide, progress = turn.build(), Meter(meter)
 
         async def rows(part: Shard) -> list[list[Row]]:
             return [await decide(row, None) for row in read_part(part)]
 
         parts: list[Shard] = batch.to_pylist()
         for part in parts:
-            commit_part(target, part, _table(asyncio.run(rows(part)), job.output), job.partition_by)
+            _commit(turn.rows, part, asyncio.run(rows(part)))
             progress.add(ready=1, rows=rows_of(part))
         progress.flush()
         return batch.select(["name"])
@@ -159,8 +184,9 @@ def _by_tasks(parts: Dataset, target: Path, job: RowJob, meter: Any) -> None:
     _finish(parts.map_batches(answer, batch_size=None, batch_format="pyarrow"))
 
 
-def _table(answered: Sequence[list[Row]], schema: pa.Schema) -> pa.Table:
-    return pa.Table.from_pylist([row for rows in answered for row in rows], schema=schema)
+def _commit(over: Rows, part: Shard, answered: Sequence[list[Row]]) -> None:
+    table = pa.Table.from_pylist([row for rows in answered for row in rows], schema=over.output)
+    commit_part(over.target, part, table, over.partition_by)
 
 
 def draining() -> bool:
@@ -171,8 +197,8 @@ def draining() -> bool:
 class EngineActor:
     """A Ray Data worker: one engine, and the row functions run over as many rows at once as it has room for."""
 
-    def __init__(self, job: RowJob, target: Path, meter: Any) -> None:
-        self._job, self._target, self._meter = job, target, Meter(meter)
+    def __init__(self, job: RowJob, meter: Any) -> None:
+        self._job, self._meter = job, Meter(meter)
         self._turns = Turns()
         self._functions = [turn.build() for turn in job.passes]
         self._engine: _Metered | None = None
@@ -185,7 +211,7 @@ class EngineActor:
         parts: list[Shard] = batch.to_pylist()
         for part in parts:
             # Ray repeats the calls of an actor that ended, those too of which it had not yet heard that they are done.
-            if not await asyncio.to_thread(is_done, self._target, part):
+            if not await asyncio.to_thread(is_done, self._job.passes[part["turn"]].rows.target, part):
                 await self._make(part)
         self._meter.flush()
         yield batch.select(["name"])
@@ -204,15 +230,15 @@ class EngineActor:
         turn = part["turn"]
         # One part after the other, so that none is read before the engine has room for its rows.
         async with self._turns.turn((turn, part["name"])) as begun:
-            await self._hold(self._job.passes[turn].model)
+            over = self._job.passes[turn]
+            await self._hold(over.model)
             await self._backpressure.room()
             answers: list[asyncio.Task[list[Row]]] = []
             for row in read_part(part):
                 await self._backpressure.enter()
                 answers.append(asyncio.create_task(self._answer(self._functions[turn], row)))
             begun()
-            table = _table(await asyncio.gather(*answers), self._job.output)
-            await asyncio.to_thread(commit_part, self._target, part, table, self._job.partition_by)
+            await asyncio.to_thread(_commit, over.rows, part, await asyncio.gather(*answers))
 
     async def _hold(self, model: Path) -> None:
         """The engine with this model: started, or loaded, where it has another one."""
@@ -254,6 +280,9 @@ class _Metered:
         completions = await self._engine.complete(messages, sampling, n, seed)
         self._meter.add(tokens=sum(c.completion_tokens for c in completions))
         return completions
+
+    async def score(self, messages: Sequence[Message]) -> list[float]:
+        return await self._engine.score(messages)
 
     async def load(self, model: Path) -> None:
         if model != self._model:

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import pytest
 
-from s2d_ray.data.records import Completion, Message, Prompt, user
+from s2d_ray.data.records import Completion, Message, Prompt, assistant, user
 from s2d_ray.inference.engine import Activity, EngineDied, EngineError
 from s2d_ray.inference.method_runs import run_method
 from s2d_ray.inference.timed import TimedEngine
@@ -136,6 +136,40 @@ def test_one_engine_answers_with_an_adapter_and_without(tiny_model: Path, tmp_pa
             await endless.aclose()
 
     with_engine(tiny_model, work, adapter, logprobs=True)
+
+
+def test_a_given_reply_is_as_likely_as_transformers_finds_it(tiny_model: Path, tmp_path: Path) -> None:
+    other = make_tiny_model(tmp_path / "other", seed=1, embedding_seed=0)
+    chat = [user("Which country is the city of Lyon in?"), assistant("I think the answer is France. 答えはフランス。")]
+    # One that is longer than a cache block, asked about twice: the cache must not hide what is asked for.
+    long = [user("Lyon " * 60), assistant("Peru " * 60)]
+
+    async def work(engine: VllmEngine) -> None:
+        for model in (tiny_model, other):
+            await engine.load(model)
+            for messages in (chat, long, long):
+                expected = reply_logprobs(model, messages)
+                assert await engine.score(messages) == pytest.approx(expected, abs=0.02)
+                assert max(map(abs, expected)) > 2
+        together = await asyncio.gather(*(engine.score(messages) for messages in [chat, long] * 8))
+        assert [len(scores) for scores in together] == [len(reply_logprobs(other, each)) for each in (chat, long)] * 8
+        with pytest.raises(EngineError, match="max_model_len is 1024"):
+            await engine.score([user("Lyon?"), assistant("Lyon " * 2000)])
+
+    with_engine(tiny_model, work, dtype="float32")
+
+
+def reply_logprobs(model: Path, messages: list[Message]) -> list[float]:
+    """Log-probabilities of the last turn's tokens and the end token, by transformers."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    given = tokenizer.apply_chat_template(messages[:-1], add_generation_prompt=True, tokenize=True, return_dict=False)
+    reply = tokenizer.encode(messages[-1]["content"] + "<|im_end|>", add_special_tokens=False)
+    logits = AutoModelForCausalLM.from_pretrained(model, dtype="float32")(torch.tensor([[*given, *reply]])).logits
+    log_probabilities = logits[0, len(given) - 1 : -1].detach().log_softmax(-1)
+    return [float(each[token]) for each, token in zip(log_probabilities, reply, strict=True)]
 
 
 def best_logprob(model: Path, messages: list[Message]) -> float:

@@ -42,7 +42,12 @@ def shared(unread_model: Path) -> dict[str, Any]:
     """Settings of a run."""
     # A format that is named need not be chosen, which takes a process with torch.
     engine = {"kind": "scripted", "dtype": "float32"}
-    return {"name": "trial", "model": str(unread_model), "engine": engine, "evaluate": {"controls": False}}
+    return {
+        "name": "trial",
+        "model": str(unread_model),
+        "engine": engine,
+        "evaluate": {"controls": False, "general": None},
+    }
 
 
 @pytest.fixture
@@ -88,7 +93,7 @@ def changed(before: AnyRecipe, after: AnyRecipe, root: Path) -> set[str]:
 
 
 def test_a_single_recipe_has_one_round_one_part_and_todays_folders(recipe: Recipe, tmp_path: Path) -> None:
-    with_controls = Recipe.model_validate(recipe.model_dump() | {"evaluate": {"controls": True}})
+    with_controls = Recipe.model_validate(recipe.model_dump() | {"evaluate": {"controls": True, "general": None}})
     [plan] = plans_of(with_controls, tmp_path)
     assert ([part.name for part in plan.parts], plan.has_overview) == ([""], False)
     assert artifacts([plan]).keys() == {
@@ -126,7 +131,7 @@ def test_seeds_are_trainings_of_their_own_on_the_same_pairs(recipe: Recipe, tmp_
 def test_the_parts_of_a_mixture_meet_in_the_training(
     shared: dict[str, Any], tasks: dict[str, Any], tmp_path: Path
 ) -> None:
-    [plan] = plans_of(mixture(shared | {"evaluate": {"controls": True}}, tasks), tmp_path)
+    [plan] = plans_of(mixture(shared | {"evaluate": {"controls": True, "general": None}}, tasks), tmp_path)
     controls = ("student_of_base", "student_uncurated")
     of_part = ["prompts", "candidates", "distilled", "evaluation", "controls/student_of_base/candidates"]
     of_part += [f"controls/{control}/distilled" for control in controls]

@@ -99,7 +99,8 @@ def test_a_run_of_before_models_were_told_apart_by_the_hub_goes_on(
 ) -> None:
     plan = prepared(recipe_file, tmp_path / "run")
     by_bytes = Model.local("before", unread_model).identity
-    candidates, *others = (plan.artifacts(stage)[0] for stage in ("generate", "curate", "train", "evaluate"))
+    stages = ("generate", "curate", "train", "evaluate")
+    candidates, *others = (artifact for stage in stages for artifact in plan.artifacts(stage))
     write_json(candidates.path / INPUTS, {**candidates.inputs, "model": {"name": NAME, "identity": by_bytes}})
     for artifact in others:
         shutil.rmtree(artifact.path)

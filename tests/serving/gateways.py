@@ -17,11 +17,11 @@ from s2d_ray.data.records import Message
 from s2d_ray.experiment.controller import Controller, events_folder
 from s2d_ray.experiment.events import RequestEvent
 from s2d_ray.experiment.state import ExperimentState
+from s2d_ray.inference.pairwise import PairwiseJudge
 from s2d_ray.inference.scripted import ScriptedEngine
 from s2d_ray.methods.registry import load_method
 from s2d_ray.recipes.recipe import Recipe
 from s2d_ray.recipes.strict import Named, parse
-from s2d_ray.serving.answer_judge import AnswerJudge
 from s2d_ray.serving.auth import load_access
 from s2d_ray.serving.experiment_sync import ControllerClient
 from s2d_ray.serving.gateway import Gateway
@@ -122,7 +122,7 @@ def make_gateway(
     direct = Responder(load_method(Named(name="direct")), engine, streams=True)
     teacher = Responder(load_method(recipe.method), engine, streams=False)
     judging = recipe.serve.shadow_judge
-    judge = AnswerJudge(load_method(judging), engine, recipe.evaluate.sampling) if judging else None
+    judge = PairwiseJudge(load_method(judging), engine, recipe.evaluate.sampling) if judging else None
     responders = Responders(task, {"base": direct, "teacher": teacher, "student": direct}, confidence, judge)
     folders = RunFolders(base)
     controller = controller or LocalController(Controller(recipe, folders))

@@ -16,7 +16,7 @@ from s2d_ray.data.files import read_json, read_rows, write_table
 from s2d_ray.data.records import Row
 from s2d_ray.inference.engine import CompletionEngine
 from s2d_ray.recipes.sections import Engine
-from s2d_ray.stages.row_jobs import Pass, RowFunction, RowJob, process_rows
+from s2d_ray.stages.row_jobs import Pass, RowFunction, RowJob, Rows, process_rows
 from tests.stages.runs import ids, run_here, write_corpus, write_recipe
 
 pytestmark = pytest.mark.ray
@@ -103,15 +103,14 @@ def test_however_many_parts_there_are_each_engine_takes_each_model_up_once(tmp_p
     source.mkdir()
     target.mkdir()
     write_table(source / "part-0.parquet", pa.table({"n": list(range(96))}))
+    rows = Rows(source, target, pa.schema([("n", pa.int64()), ("model", pa.int64())]), commit_rows=8)
     job = RowJob(
-        passes=[Pass(tmp_path / f"model-{number}", partial(noting, number, log)) for number in range(3)],
+        passes=[Pass(rows, tmp_path / f"model-{number}", partial(noting, number, log)) for number in range(3)],
         engine=Engine(kind="scripted", min_engines=2, max_engines=2),
         trust_remote_code=False,
-        output=pa.schema([("n", pa.int64()), ("model", pa.int64())]),
         concurrent_rows=8,
-        commit_rows=8,
     )
-    processed = process_rows(job, source, target, "evaluate")
+    processed = process_rows(job, "evaluate")
     answers = [line.split() for line in log.read_text().splitlines()]
     taken_up = {
         engine: [model for model, _ in groupby(model for who, model in answers if who == engine)]

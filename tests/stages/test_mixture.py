@@ -83,7 +83,7 @@ def test_the_overview_has_a_line_for_each_part_with_its_report(mixture: tuple[Pa
 def test_a_finished_mixture_is_reused_and_a_changed_part_refused(mixture: tuple[Path, Path]) -> None:
     recipe, root = mixture
     manifests = {path: path.read_text() for path in (root / "trial").rglob("manifest.json")}
-    assert len(manifests) == 3 * len(("prompts", "candidates", "distilled", "evaluation")) + 1
+    assert len(manifests) == 3 * len(("prompts", "candidates", "distilled", "evaluation")) + len(("model", "general"))
     run(["run", str(recipe)], root)
     assert {path: path.read_text() for path in (root / "trial").rglob("manifest.json")} == manifests
     changed = load_recipe(str(recipe), ["parts.quick.generate.samples=2"])

@@ -1,0 +1,83 @@
+"""What evaluation makes beside the arms' answers, and from what: the general set, benchmarks, a judge's verdicts."""
+
+from typing import TYPE_CHECKING
+
+from s2d_ray.data.artifacts import Artifact, Json
+from s2d_ray.data.folders import RunFolders
+from s2d_ray.data.manifests import BenchmarksManifest, EvaluationManifest, GeneralManifest, JudgedManifest
+from s2d_ray.data.records import content_id
+from s2d_ray.models import Model, resolve_model
+from s2d_ray.recipes.recipe import AnyRecipe, Recipe
+from s2d_ray.tasks.general import general_items
+
+if TYPE_CHECKING:
+    from s2d_ray.runs.graph import Training
+
+
+def engine_inputs(recipe: AnyRecipe) -> Json:
+    """What of the engine changes the results."""
+    engine = recipe.engine
+    return {
+        "dtype": engine.dtype,
+        "max_model_len": engine.max_model_len,
+        "script": engine.script if engine.kind == "scripted" else None,
+    }
+
+
+def general(
+    recipe: AnyRecipe, base: Model, student: "Training", folders: RunFolders
+) -> Artifact[GeneralManifest] | None:
+    """The general set on the model before and after; None where the recipe does not look."""
+    settings = recipe.evaluate.general
+    if settings is None:
+        return None
+    inputs = {
+        **_before_and_after(base, student),
+        "items": content_id(*(text for item in general_items(settings.items) for text in item)),
+        "max_tokens": settings.max_tokens,
+        **engine_inputs(recipe),
+    }
+    return Artifact(folders.general, inputs, GeneralManifest)
+
+
+def benchmarks(
+    recipe: AnyRecipe, base: Model, student: "Training", folders: RunFolders
+) -> Artifact[BenchmarksManifest] | None:
+    """Tasks of lm-eval on the model before and after; None where the recipe names none."""
+    settings = recipe.evaluate
+    if not settings.benchmarks:
+        return None
+    inputs = {
+        **_before_and_after(base, student),
+        "benchmarks": list(settings.benchmarks),
+        "limit": settings.benchmark_limit,
+        "seed": recipe.seed,
+        "dtype": recipe.engine.dtype,
+    }
+    return Artifact(folders.benchmarks, inputs, BenchmarksManifest)
+
+
+def judged(
+    recipe: Recipe, base: Model, evaluation: Artifact[EvaluationManifest], folders: RunFolders
+) -> tuple[Artifact[JudgedManifest], Model] | tuple[None, None]:
+    """A judge's verdicts on the answers of `evaluation`, and its model; neither where the recipe asks for no judge.
+
+    Raises UserError where its model is none.
+    """
+    judge = recipe.evaluate.judge
+    if judge is None:
+        return None, None
+    model = base if judge.model == "base" else resolve_model(judge.model, None, recipe.trust_remote_code)
+    drawn = {} if recipe.evaluate.samples > 1 else {"again": recipe.generate.sampling.model_dump(mode="json")}
+    inputs = {
+        "evaluation": evaluation.fingerprint,
+        "model": model.identity,
+        **judge.model_dump(mode="json", include={"method", "sampling"}),
+        "seed": recipe.seed,
+        **drawn,
+    }
+    return Artifact(folders.judged, inputs, JudgedManifest), model
+
+
+def _before_and_after(base: Model, student: "Training") -> Json:
+    return {"base": base.identity, "student": student.model.fingerprint}
