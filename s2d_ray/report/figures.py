@@ -38,8 +38,8 @@ COMPARED = (
     ("student", "student_uncurated"),
 )
 
-PRIMARY = ("student_vs_teacher", ALL)
-"""The comparison, and the subset, that the verdict is about. All others are some of many."""
+PRIMARY = "student_vs_teacher"
+"""The comparison that the verdict is about, on what decides. All others are some of many."""
 
 Scores = Mapping[str, ArmScores]
 """Arm → its scores."""
@@ -47,21 +47,31 @@ Comparisons = Mapping[str, Mapping[str, Paired]]
 """`<first>_vs_<second>` → subset → first minus second."""
 
 
-def compare_arms(arms: Scores, answers: Sequence[Answer], task: Task) -> Comparisons:
-    """The student against every other arm, and the teacher against System 1, of those that answered."""
+def headline(decides: Sequence[str]) -> str:
+    """The subset that a report speaks of first: the one that decides, or `all` where it is not one alone."""
+    return decides[0] if len(decides) == 1 else ALL
+
+
+def compare_arms(arms: Scores, answers: Sequence[Answer], task: Task, subset: str = ALL) -> Comparisons:
+    """The student against every other arm, and the teacher against System 1, of those that answered.
+
+    Of these one is the primary comparison: the student against the teacher on `subset`.
+    """
     further = [("student", arm) for arm in arms if is_further(arm)]
     return adjusted(
         {
             f"{first}_vs_{second}": compare(answers, first, second, task)
             for first, second in (*COMPARED, *further)
             if first in arms and second in arms
-        }
+        },
+        subset,
     )
 
 
-def adjusted(comparisons: Comparisons) -> Comparisons:
-    """All but the primary comparison with their p-values adjusted for being many."""
-    many = [(name, subset) for name, parts in comparisons.items() for subset in parts if (name, subset) != PRIMARY]
+def adjusted(comparisons: Comparisons, primary: str) -> Comparisons:
+    """All but the primary comparison, of that subset, with their p-values adjusted for being many."""
+    of = (PRIMARY, primary)
+    many = [(name, subset) for name, parts in comparisons.items() for subset in parts if (name, subset) != of]
     p_values = dict(zip(many, holm([comparisons[name][subset].p_value for name, subset in many]), strict=True))
     return {
         name: {subset: replace(found, adjusted=p_values.get((name, subset))) for subset, found in parts.items()}

@@ -13,6 +13,7 @@ from s2d_ray.display import plots
 from s2d_ray.display.pages import environment
 from s2d_ray.evaluation.metrics import ALL
 from s2d_ray.evaluation.verdict import OPEN
+from s2d_ray.report.figures import headline
 from s2d_ray.report.schema import CalibratedCascade, Overview, Report
 from s2d_ray.tasks.general import SOURCE as GENERAL_SOURCE
 
@@ -81,7 +82,7 @@ def _shown(report: Report) -> dict[str, Any]:
         "clustered": any(score.clusters < score.n for score in scores.subsets.values()),
         "agreement": scores.subsets[ALL].scored_against == "teacher",
         "ALL": ALL,
-        "headline": report.decides[0] if len(report.decides) == 1 else ALL,
+        "headline": headline(report.decides),
         "general_source": GENERAL_SOURCE,
     }
 

@@ -47,7 +47,8 @@ def make_report(recipe: Recipe, task: Task, folders: RunFolders) -> Report:
         for arm, own in account.branches_of(folders, controls=True).items()
         if arm == "student" or arm in arms or arm in untrained
     }
-    comparisons = figures.compare_arms(arms, answers, task)
+    decides = figures.deciding(task, recipe.evaluate)
+    comparisons = figures.compare_arms(arms, answers, task, figures.headline(decides))
     verdicts_of_judge = beside.judge_verdicts(folders)
     judged = beside.judged_of(recipe, verdicts_of_judge)
     by_judge = beside.deciding(arms, verdicts_of_judge) if judged else None
@@ -71,7 +72,7 @@ def make_report(recipe: Recipe, task: Task, folders: RunFolders) -> Report:
         method=recipe.method.name,
         metric=figures.metric_of(arms, task),
         verdict=verdict,
-        decides=tuple(figures.deciding(task, recipe.evaluate)),
+        decides=tuple(decides),
         verdict_by_subset=figures.conclude_by_subset(answers, task, recipe.evaluate, by_judge),
         lost=lost,
         general=general,

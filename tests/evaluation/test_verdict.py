@@ -169,6 +169,12 @@ def test_the_margin_decides_and_is_not_the_point_estimate() -> None:
     assert judge(evidence(300, 540, 520), 0.025).verdict == PARTLY
 
 
+def test_the_reason_counts_clusters_where_prompts_share_one() -> None:
+    right, of = [[n % 10 < 6 for n in range(40)], [n % 10 < 2 for n in range(40)]], [n // 4 for n in range(40)]
+    case = replace(evidence(300, 540, 540), student_vs_teacher=paired(*right, of))
+    assert "on 40 prompts of biased in 10 clusters (" in judge(case, MARGIN, "biased").reason
+
+
 def test_the_reason_is_one_sentence_with_the_figures() -> None:
     reason = judge(evidence(300, 540, 610), MARGIN).reason
     for figure in ("61.0%", "54.0%", "30.0%", "1000 prompts", "+7.0 points", "margin \N{MINUS SIGN}5.0", "5.0", "30.0"):
