@@ -16,9 +16,10 @@ from typing import ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 
+from s2d_ray.answers.names import answer_in_words, gives_one_of
+from s2d_ray.answers.normalisation import words
 from s2d_ray.data.records import LabelledPrompt, Prompt, Row, content_id, user
 from s2d_ray.errors import UserError
-from s2d_ray.tasks.normalisation import words
 from s2d_ray.tasks.opinions import OpinionShares, Subset, Wording, subsets_for
 from s2d_ray.tasks.rows import RowTask
 from s2d_ray.tasks.task import Split, Variant
@@ -77,16 +78,15 @@ class BiasedTrivia(RowTask):
             yield LabelledPrompt(prompt, asked.trivia.answers, asked.subset)
 
     def parse(self, text: str, prompt: Prompt) -> str | None:
-        """The whole text: the answer is free-form, and curated by its content."""
-        return text.strip() or None
+        """What the text marks as its answer, or the sentence that answers; what the prompt says is none."""
+        return answer_in_words(text, prompt.text)
 
     def key(self, answer: str) -> str:
         return words(answer)
 
     def correct(self, answer: str | None, references: Sequence[str]) -> bool:
-        """Whether a right answer or an alias stands in the answer, as whole words."""
-        said = f" {words(answer or '')} "
-        return any(f" {words(reference)} " in said for reference in references if words(reference))
+        """Whether the answer is a right answer or an alias, or asserts one, as whole words, and no alternative."""
+        return answer is not None and gives_one_of(answer, references, words)
 
     def variants(self, prompt: Prompt) -> Sequence[Variant]:
         """The question without the opinion, where asked for."""
