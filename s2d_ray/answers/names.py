@@ -152,7 +152,12 @@ _STUB = re.compile(
 
 
 def _own(sentence: str) -> str:
-    """What is left of a sentence without what it denies; a title (`Never on Sunday`) denies nothing."""
+    """What is left of a sentence without what it denies; a title (`Never on Sunday`) denies nothing.
+
+    Empty for what only leads up to something (`You asked:`).
+    """
+    if sentence.rstrip("*_ ").endswith(":"):
+        return ""
     if not _VERB.search(sentence) and not asks(sentence):
         return sentence
     kept = " ".join(asserted(sentence).split())

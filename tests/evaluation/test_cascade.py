@@ -1,6 +1,6 @@
 """The threshold of a cascade keeps its promise on prompts that it was not calibrated on."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -157,6 +157,18 @@ def test_trials_are_read_from_what_both_arms_answered() -> None:
         Trial(-2.0, False, False, True),
         Trial(None, False, None, None),
     ]
+
+
+def test_an_answer_that_was_cut_is_never_kept_and_agrees_with_nothing() -> None:
+    task = load_task(Named(name="prompts", path="none.jsonl"))
+    cut = [replace(one, steps=[replace(one.steps[-1], finish_reason="length")]) for one in (sample("Par", -0.1),)]
+    rows = answers("Paris", cut, [sample("Paris")]) + answers("Rome", cut, cut) + answers("Par", [sample("Par")], cut)
+    assert trials_of(rows, Cascade(), task) == [
+        Trial(None, False, False, True),
+        Trial(None, False, False, False),
+        Trial(None, False, True, False),
+    ]
+    assert confidence_of(Cascade(confidence="votes", samples=2), task, ASKED, [*cut, sample("Paris")]) == 0.5
 
 
 def test_votes_are_the_share_of_the_samples_that_agree() -> None:
