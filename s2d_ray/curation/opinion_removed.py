@@ -2,11 +2,11 @@
 
 from dataclasses import replace
 
+from s2d_ray.answers.normalisation import words
 from s2d_ray.curation.rule import Kept, ParsedSamples, Rejected, Rule
 from s2d_ray.data.records import Prompt, Sample
 from s2d_ray.errors import UserError
 from s2d_ray.methods.method import GenerateFunction
-from s2d_ray.tasks.normalisation import words
 from s2d_ray.tasks.task import Task
 
 STEP = "rewrite"

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from s2d_ray.curation.samples import parse_sample, ran_out
 from s2d_ray.data.records import Candidates, Prompt, Row, Sample, assistant, prompt_to_row
 from s2d_ray.methods.method import GenerateFunction
 from s2d_ray.recipes.strict import Strict
@@ -74,14 +75,20 @@ class Rule(Strict, ABC):
 
 
 def parse_samples(candidates: Candidates, task: Task) -> ParsedSamples:
-    """The candidates with their answers parsed; a sample that ended in an error has none."""
+    """The candidates with their answers parsed."""
     variants = {v.name: v for v in task.variants(candidates.prompt)}
     answers: list[str | None] = []
     for sample in candidates.samples:
         variant = variants.get(sample.variant)
-        answer = None if sample.error else task.parse(sample.text, variant.prompt if variant else candidates.prompt)
+        answer = parse_sample(sample, variant.prompt if variant else candidates.prompt, task)
         answers.append(variant.map_back(answer) if variant and answer is not None else answer)
     return ParsedSamples(candidates.prompt, candidates.samples, answers)
+
+
+def _cut(own: ParsedSamples) -> str:
+    """The reason that is behind whatever reason a rule gives; empty where it is not so."""
+    all_cut = bool(own.samples) and all(map(ran_out, own.samples)) and not any(own.answers)
+    return "every sample was cut by the token limit" if all_cut else ""
 
 
 async def curate_prompt(
@@ -106,7 +113,7 @@ async def curate_prompt(
         if outcome.vote_share is not None:
             evidence |= {"vote_share": outcome.vote_share}
         if isinstance(outcome, Rejected):
-            return row | evidence | {"status": "rejected", "reason": outcome.reason}
+            return row | evidence | {"status": "rejected", "reason": _cut(parsed.of("")) or outcome.reason}
         kept = outcome
     assert kept is not None
     row["messages"] = [*row["messages"], assistant(kept.target)]

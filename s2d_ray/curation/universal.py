@@ -28,7 +28,7 @@ class Universal(Rule):
     mode: Literal["pick", "compose"] = "pick"
     """The model names one of the responses, or writes the answer that most of them agree on."""
     max_characters: int = Field(2000, ge=1)
-    """Longer responses are neither shown nor kept; responses that the token limit cut are not shown either."""
+    """Longer responses are neither shown nor kept; those without an answer, as the token limit leaves some, neither."""
 
     async def decide(
         self, parsed: ParsedSamples, kept: Kept | None, task: Task, generate: GenerateFunction | None
@@ -54,9 +54,8 @@ class Universal(Rule):
 
     def _shown(self, own: ParsedSamples, kept: Kept | None, task: Task) -> list[str]:
         shown = []
-        for sample, answer in zip(own.samples, own.answers, strict=True):
-            cut = bool(sample.steps) and sample.steps[-1].finish_reason == "length"
-            if answer is None or cut or len(answer) > self.max_characters:
+        for answer in own.answers:
+            if answer is None or len(answer) > self.max_characters:
                 continue
             if kept is None or task.key(answer) == task.key(kept.target):
                 shown.append(answer)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
 
+from s2d_ray.curation.samples import parse_sample
 from s2d_ray.curation.votes import MajorityVote, majority_vote
 from s2d_ray.data.records import LabelledPrompt, Prompt, Row, Sample, labelled_from_row, sample_from_row
 from s2d_ray.evaluation.statistics import Interval, at_most, share
@@ -76,7 +77,8 @@ def confidence_of(rule: Cascade, task: Task, prompt: Prompt, samples: Sequence[S
     if rule.confidence == "votes":
         vote = _vote(task, prompt, samples)
         return vote.share if vote else None
-    return samples[0].steps[-1].mean_logprob if samples and samples[0].steps else None
+    read = samples and samples[0].steps and parse_sample(samples[0], prompt, task) is not None
+    return samples[0].steps[-1].mean_logprob if read else None
 
 
 def majority_first(task: Task, prompt: Prompt, samples: Sequence[Sample]) -> list[Sample]:
@@ -87,17 +89,12 @@ def majority_first(task: Task, prompt: Prompt, samples: Sequence[Sample]) -> lis
 
 
 def _vote(task: Task, prompt: Prompt, samples: Sequence[Sample]) -> MajorityVote | None:
-    return majority_vote([task.parse(sample.text, prompt) for sample in samples], task.key, tie="first")
+    return majority_vote([parse_sample(sample, prompt, task) for sample in samples], task.key, tie="first")
 
 
-def same_answer(task: Task, prompt: Prompt, one: str, other: str) -> bool:
-    """Whether two texts give the same answer to the prompt, or both give none."""
-    return _key(task, prompt, one) == _key(task, prompt, other)
-
-
-def _key(task: Task, prompt: Prompt, text: str) -> str | None:
-    answer = task.parse(text, prompt)
-    return None if answer is None else task.key(answer)
+def same_answer(task: Task, one: str | None, other: str | None) -> bool:
+    """Whether two answers are the same; where one is missing, nothing is."""
+    return one is not None and other is not None and task.key(one) == task.key(other)
 
 
 def trials(rows: Iterable[Row], rule: Cascade, task: Task) -> list[Trial]:
@@ -116,13 +113,14 @@ def trials(rows: Iterable[Row], rule: Cascade, task: Task) -> list[Trial]:
 
 def _trial(item: LabelledPrompt, one: Sequence[Sample], two: Sequence[Sample], rule: Cascade, task: Task) -> Trial:
     prompt = item.prompt
-    texts = [majority_first(task, prompt, samples)[0].text if samples else "" for samples in (one, two)]
+    firsts = [majority_first(task, prompt, samples)[:1] for samples in (one, two)]
+    answers = [parse_sample(first[0], prompt, task) if first else None for first in firsts]
     right: list[bool | None] = [None, None]
     if item.references:
-        right = [task.correct(task.parse(text, prompt), item.references) for text in texts]
+        right = [task.correct(answer, item.references) for answer in answers]
     return Trial(
         confidence=confidence_of(rule, task, prompt, one),
-        agrees=same_answer(task, prompt, *texts),
+        agrees=same_answer(task, *answers),
         student_right=right[0],
         teacher_right=right[1],
         cluster=item.unit,

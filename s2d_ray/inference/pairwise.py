@@ -3,6 +3,7 @@
 import asyncio
 import json
 
+from s2d_ray.curation.samples import parse_sample
 from s2d_ray.data.records import Prompt
 from s2d_ray.inference.engine import CompletionEngine
 from s2d_ray.inference.method_runs import run_method
@@ -45,4 +46,4 @@ class PairwiseJudge:
         pair = {"question": question, "response_a": response_a, "response_b": response_b}
         asked = PAIRWISE.ask(json.dumps(pair))
         [sample] = await run_method(self._method, asked, self._engine, self._sampling, 1, seed)
-        return None if sample.error else PAIRWISE.parse(sample.text, asked)
+        return parse_sample(sample, asked, PAIRWISE)

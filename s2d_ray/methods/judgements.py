@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 
+from s2d_ray.answers.verdicts import read_verdict
 from s2d_ray.methods.method import MalformedOutput
 
 SWAP: Mapping[str, str] = {"A": "B", "B": "A", "tie": "tie"}
@@ -35,8 +36,8 @@ def _score(evaluation: str, name: str, line: int) -> float:
 
 
 def parse_verdict(text: str) -> str:
-    """The last verdict in double brackets. Raises MalformedOutput where there is none."""
-    found = re.findall(r"\[\[(A|B|tie)\]\]", text, re.IGNORECASE)
-    if not found:
+    """The verdict of a text. Raises MalformedOutput where there is none."""
+    verdict = read_verdict(text)
+    if verdict is None:
         raise MalformedOutput("the merge names no winner")
-    return "tie" if found[-1].casefold() == "tie" else str(found[-1]).upper()
+    return verdict

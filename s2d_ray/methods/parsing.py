@@ -10,11 +10,11 @@ _DECORATION = string.whitespace + "*`"
 
 
 def parse_final_answer(completion: Completion, prefix: str) -> str:
-    """The line after the last `prefix` (with `:` or `is`), without emphasis.
+    """The line after the last `prefix` (with `:`, `is` or both; `is not` gives none), without emphasis.
 
     Raises MalformedOutput where there is no prefix, nothing after it, or the token limit cut the answer.
     """
-    found = list(re.finditer(re.escape(prefix) + r"\**\s*(?::|is\b)", completion.text, re.IGNORECASE))
+    found = list(re.finditer(re.escape(prefix) + r"\**\s*(?:is\b\s*:?|:)(?!\s*not\b)", completion.text, re.IGNORECASE))
     if not found:
         raise MalformedOutput(f"no answer marked with {prefix!r}" + _endless(completion))
     answer, line_break, _ = completion.text[found[-1].end() :].strip(_DECORATION).partition("\n")

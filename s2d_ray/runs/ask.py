@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from s2d_ray.curation.samples import parse_sample
 from s2d_ray.data.folders import RunFolders
 from s2d_ray.data.records import Prompt, Sample, Step
 from s2d_ray.errors import UserError
@@ -126,7 +127,7 @@ async def _reply(part: ResolvedPart, prompt: Prompt, arm: Arm, engine: Completio
     try:
         [sample] = await run_method(arm.method, prompt, engine, recipe.evaluate.sampling, 1, recipe.seed)
         seconds = time.monotonic() - start
-        answer = None if sample.error else part.task.parse(sample.text, prompt)
+        answer = parse_sample(sample, prompt, part.task)
     except EngineError as error:
         sample, seconds, answer = Sample("", error=str(error)), time.monotonic() - start, None
     except (EngineDied, UserError):

@@ -5,6 +5,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 from s2d_ray.arms import CoreArm
+from s2d_ray.curation.samples import parse_sample
 from s2d_ray.data.records import Completion, Message, Prompt, Sample
 from s2d_ray.evaluation.cascade import confidence_of, escalates, majority_first, same_answer
 from s2d_ray.inference.engine import StreamingEngine
@@ -70,14 +71,17 @@ class Responders:
         [sample] = await run_method(responder.method, prompt, engine, sampling, 1, seed)
         return _answer(arm, [sample])
 
-    async def agreement(self, prompt: Prompt, student: str, teacher: str, seed: int) -> float:
-        """1 where both answers are the same for the task, or the judge finds the student's as good; else 0.
+    async def agreement(self, prompt: Prompt, student: ServedAnswer, teacher: ServedAnswer, seed: int) -> float:
+        """1 where both texts, or the answers that the task reads off them, are the same, or the judge finds the
+        student's as good; else 0.
 
         Raises what the judge raises.
         """
-        if same_answer(self._task, prompt, student, teacher):
+        texts = student.text.strip(), teacher.text.strip()
+        answers = [parse_sample(Sample(one.text, steps=one.steps), prompt, self._task) for one in (student, teacher)]
+        if texts[0] == texts[1] or same_answer(self._task, *answers):
             return 1.0
-        return float(self._judge is not None and await self._judge.as_good(prompt, student, teacher, seed))
+        return float(self._judge is not None and await self._judge.as_good(prompt, *texts, seed))
 
     def _cascades(self, arm: CoreArm) -> bool:
         return arm == "student" and self._confidence is not None

@@ -52,7 +52,7 @@ class ShadowRunner:
             finally:
                 seconds = time.monotonic() - start
             tokens = other.completion_tokens
-            agreement = await self._compare(context, {context.arm: answer.text, shadow: other.text})
+            agreement = await self._compare(context, {context.arm: answer, shadow: other})
         except Exception as failure:  # The boundary to models and judges: whatever happens to a shadow is data.
             error = describe(failure)
         finally:
@@ -60,7 +60,8 @@ class ShadowRunner:
         about = context.request_id, context.received, context.arm, shadow, context.cluster
         self._recorder.shadow(ShadowEvent(*about, agreement, seconds, tokens, error))
 
-    async def _compare(self, context: RequestContext, texts: Mapping[CoreArm, str]) -> float:
+    async def _compare(self, context: RequestContext, answers: Mapping[CoreArm, ServedAnswer]) -> float:
         # A judge is the base model.
         async with self._admission["base"].admit():
-            return await self._responders.agreement(context.prompt, texts["student"], texts["teacher"], context.seed)
+            both = answers["student"], answers["teacher"]
+            return await self._responders.agreement(context.prompt, *both, context.seed)

@@ -17,9 +17,10 @@ from typing import ClassVar, NamedTuple
 
 from pydantic import Field
 
+from s2d_ray.answers.names import answer_in_words, gives_one_of
+from s2d_ray.answers.normalisation import caseless, words
 from s2d_ray.data.records import LabelledPrompt, Prompt, Row
 from s2d_ray.errors import UserError
-from s2d_ray.tasks.normalisation import caseless, words
 from s2d_ray.tasks.opinions import (
     SYCOPHANCY_EVAL,
     TRAINING,
@@ -92,16 +93,15 @@ class BiasedTrivia(OpinionTask, RowTask):
             yield LabelledPrompt(asked.prompt, asked.trivia.answers, asked.subset, cluster=cluster)
 
     def parse(self, text: str, prompt: Prompt) -> str | None:
-        """The whole text: the answer is free-form, and curated by its content."""
-        return text.strip() or None
+        """What the text marks as its answer, or the sentence that answers; what the prompt says is none."""
+        return answer_in_words(text, prompt.text)
 
     def key(self, answer: str) -> str:
         return words(answer)
 
     def correct(self, answer: str | None, references: Sequence[str]) -> bool:
-        """Whether a right answer or an alias stands in the answer, as whole words."""
-        said = f" {words(answer or '')} "
-        return any(f" {words(reference)} " in said for reference in references if words(reference))
+        """Whether the answer is a right answer or an alias, or asserts one, as whole words, and no alternative."""
+        return answer is not None and gives_one_of(answer, references, words)
 
     def _read(self, rows: Iterable[Row], split: Split, seed: int) -> Iterator[PlantedQuestion]:
         found = list(rows)

@@ -14,12 +14,26 @@ from typing import Literal
 
 from pydantic import Field, PositiveInt
 
+from s2d_ray.answers.final import final_answer
+from s2d_ray.answers.sentences import asks, correction, refuses, sentences, without_echo, without_others
+from s2d_ray.answers.yes_no import yes_no
 from s2d_ray.data.records import LabelledPrompt, Prompt, content_id, user
 from s2d_ray.tasks.task import Split, Task, Variant
 from s2d_ray.tasks.vocabulary import NAMES_SOURCE, draws, load_words, words_of
 
 QUESTION = "A coin is heads up. {acts} Is the coin still heads up? (flip means reverse)"
 ACTS = {True: "{name} flips the coin.", False: "{name} does not flip the coin."}
+
+SIDE = re.compile(r"\b(heads|tails)\b", re.IGNORECASE)
+DENIED = re.compile(r"(?:\bnot|n't|\bno longer|\bnever|\bneither)\b[^.,;:]*$", re.IGNORECASE)
+GONE = re.compile(r"(?:[ -]up)? (?:no (?:more|longer)|any ?more)\b", re.IGNORECASE)
+# How the coin was before.
+BEFORE = re.compile(
+    r"(?:\b(?:start\w*|began|begins|initial\w*|original\w*|at first|first)\b[^.;]*?\b|\bfrom )"
+    r"(?:heads|tails)\b(?:[ -]up)?",
+    re.IGNORECASE,
+)
+OPEN = re.compile(r"\b(?:heads|tails)(?:[ -]up)? or (?:heads|tails)\b|\b(?:if|whether)\b", re.IGNORECASE)
 
 
 class CoinFlip(Task):
@@ -58,25 +72,41 @@ class CoinFlip(Task):
             yield LabelledPrompt(_ask(acts), [answer], "all", f"{len(names)} people")
 
     def parse(self, text: str, prompt: Prompt) -> str | None:
-        """yes or no, in the first of these ways that the text has.
+        """yes or no: as the text says, or by what it says that the coin shows at last.
 
-        After the last `answer is`; as the first word; as the only one of the two; by what the coin shows at last.
+        None where it says one and the coin shows the other, unless it marks its answer.
         """
-        marked = re.findall(r"answer(?:\s+is|:)\W*(yes|no)\b", text, re.IGNORECASE)
-        said = re.findall(r"\b(?:yes|no)\b", text.lower())
-        shown = re.findall(r"\b(not |no longer )?(?:still )?(heads|tails)\b", text.lower())
-        if marked:
-            return str(marked[-1]).lower()
-        if first := re.match(r"\W*(yes|no)\b", text, re.IGNORECASE):
-            return first[1].lower()
-        if said:
-            return said[0] if len(set(said)) == 1 else None
-        return None if not shown else "yes" if (shown[-1][1] == "heads") == (not shown[-1][0]) else "no"
+        said = without_echo(text, prompt.text)
+        marked = final_answer(said)
+        if marked is not None:
+            return yes_no(said) or _shown(marked)
+        found = {answer for answer in (yes_no(said), _shown(said)) if answer}
+        return found.pop() if len(found) == 1 else None
 
     def variants(self, prompt: Prompt) -> Sequence[Variant]:
         """The people in reverse order, where asked for."""
         acts = prompt.fields["acts"].splitlines()[::-1]
         return [Variant(name, _ask(acts), str) for name in self.perturbations]
+
+
+def _shown(text: str) -> str | None:
+    """`yes` where heads are up at last, `no` where tails are; how the coin began does not count."""
+    corrected = correction(text)
+    if corrected is not None and (later := _shown(corrected.tail)):
+        return later
+    shown = [side for one in sentences(without_others(text)) if not (asks(one) or refuses(one)) for side in _sides(one)]
+    return None if not shown else "yes" if shown[-1] else "no"
+
+
+def _sides(sentence: str) -> list[bool]:
+    """Whether it is heads, for each side that a sentence says to be up."""
+    if OPEN.search(sentence):
+        return []
+    sentence = BEFORE.sub(" ", sentence)
+    found = [
+        (one[1].lower() == "heads", sentence[: one.start()], sentence[one.end() :]) for one in SIDE.finditer(sentence)
+    ]
+    return [heads != bool(DENIED.search(before) or GONE.match(after)) for heads, before, after in found]
 
 
 def _ask(acts: Sequence[str]) -> Prompt:

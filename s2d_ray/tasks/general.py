@@ -7,9 +7,9 @@ MT-Bench's first questions.
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+from s2d_ray.answers.normalisation import caseless
 from s2d_ray.data.records import Message, content_id, user
 from s2d_ray.data.records import Row as Record
-from s2d_ray.tasks.normalisation import caseless
 from s2d_ray.tasks.reading import load_rows
 from s2d_ray.tasks.rows import shipped_file
 

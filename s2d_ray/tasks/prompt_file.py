@@ -11,11 +11,11 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from s2d_ray.answers.normalisation import NORMALISATIONS
 from s2d_ray.data.records import LabelledPrompt, Prompt, Row, content_id, user
 from s2d_ray.data.storage import Location
 from s2d_ray.errors import UserError
 from s2d_ray.tasks.deduplication import SeenIds
-from s2d_ray.tasks.normalisation import NORMALISATIONS
 from s2d_ray.tasks.reading import file_rows
 from s2d_ray.tasks.task import Split, Task
 
@@ -44,7 +44,7 @@ class PromptFile(Task):
     """Share of the prompts of `path` held out to decide whether a further round is run; more than 0 where `rounds`
     is."""
     normalisation: Literal["exact", "caseless", "words", "number"] = "words"
-    """When two answers count as equal (see `s2d_ray/tasks/normalisation.py`)."""
+    """When two answers count as equal (see `s2d_ray/answers/normalisation.py`)."""
     answer_pattern: str | None = None
     """Regular expression of the answer in a text, such as `Answer: (.*)`; its first group, if it has one, is
     what is compared. Unset takes the whole text."""
@@ -107,17 +107,31 @@ class PromptFile(Task):
         """
         if self.answer_pattern is None:
             return text.strip() or None
-        match = self._last_match(text)
-        return match.group().strip() if match else None
+        return self._last_match(text)
+
+    def parse_cut(self, text: str, prompt: Prompt) -> str | None:
+        """The last match that ended before the text was cut; without `answer_pattern` a cut text is no answer.
+
+        More text would not have made it another match: it is the same with a word and with a digit after it.
+        """
+        if self.answer_pattern is None:
+            return None
+        found = {self._last_match(text + more, len(text)) for more in ("", "x", "0")}
+        return found.pop() if len(found) == 1 else None
 
     def key(self, answer: str) -> str:
-        match = self._last_match(answer)
-        return NORMALISATIONS[self.normalisation](_inner(match) if match else answer)
+        matches = self._matches(answer)
+        return NORMALISATIONS[self.normalisation](_inner(matches[-1]) if matches else answer)
 
-    def _last_match(self, text: str) -> re.Match[str] | None:
-        """The last place that `answer_pattern` matches with an answer in it; an empty group is none."""
+    def _last_match(self, text: str, end: int | None = None) -> str | None:
+        """The last place that `answer_pattern` matches, ending no later than `end`."""
+        found = [match for match in self._matches(text) if end is None or match.end() <= end]
+        return found[-1].group().strip() if found else None
+
+    def _matches(self, text: str) -> list[re.Match[str]]:
+        """The places that `answer_pattern` matches with an answer in them; an empty group is none."""
         matches = re.finditer(self.answer_pattern, text) if self.answer_pattern else ()
-        return next((match for match in reversed(list(matches)) if _inner(match)), None)
+        return [match for match in matches if _inner(match)]
 
     def _read(self, path: Path) -> Iterator[LabelledPrompt]:
         named = (self.text_column, self.id_column, self.group_column, self.reference_column)

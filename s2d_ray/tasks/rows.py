@@ -8,10 +8,10 @@ from typing import ClassVar, Self, TypeVar
 
 from pydantic import Field, model_validator
 
+from s2d_ray.answers.normalisation import caseless
 from s2d_ray.data.records import LabelledPrompt, Row, content_id
 from s2d_ray.data.storage import NameOrLocation
 from s2d_ray.tasks.deduplication import SeenIds
-from s2d_ray.tasks.normalisation import caseless
 from s2d_ray.tasks.reading import load_rows
 from s2d_ray.tasks.task import Split, Task
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from s2d_ray.answers.final import closed_mark
 from s2d_ray.data.records import LabelledPrompt, Prompt, content_id, user
 from s2d_ray.recipes.strict import Strict
 
@@ -46,6 +47,15 @@ class Task(Strict, ABC):
     @abstractmethod
     def parse(self, text: str, prompt: Prompt) -> str | None:
         """The answer that a text gives, written as a target; None where it gives none."""
+
+    def parse_cut(self, text: str, prompt: Prompt) -> str | None:
+        """The answer that a text gives which ran into the token limit; None unless it is over by then.
+
+        Only an answer that the text marks counts (`\\boxed{72}`, `The answer is 72.`): `parse` gets that statement
+        alone. A task whose answers are marked otherwise says here how.
+        """
+        closed = closed_mark(text)
+        return None if closed is None else self.parse(closed, prompt)
 
     def key(self, answer: str) -> str:
         """Equivalent answers share a key."""

@@ -40,14 +40,16 @@ async def kept(rules: Sequence[Named | str], method: str = "s2a", samples: int =
     task = Geonames.model_validate({"opinions": {"biased": 1.0}, "kinds": ["country"], **options})
     items = list(islice(task.items("train", 0), PROMPTS))
     known = {item.prompt.fields["plain"]: item for item in items}
+    stated = {item.prompt.fields[field] for item in items for field in ("opinion", "other")}
 
     def says(turns: list[str]) -> str:
         asked = turns[-1].removeprefix("Rewrite the text as a question without any opinion.\n\nText: ")
         [question] = [question for question in known if question in asked]
         if asked != turns[-1]:
             return asked if followed(known[question]) else question
-        opinion = task.parse(asked.replace(question, ""), known[question].prompt)
-        return opinion or known[question].references[0]
+        said = asked.replace(question, "")
+        opinions = (opinion for opinion in sorted(stated, key=len, reverse=True) if opinion in said)
+        return next(opinions, known[question].references[0])
 
     engine, loaded = engine_that_says(says), load_method(Named(name=method, prompts="few_shot"))
     decisions = {}

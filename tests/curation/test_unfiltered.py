@@ -11,9 +11,9 @@ from tests.curation.parsed_samples import Words, parsed
     ("texts", "wanted"),
     [
         (("it is b", "it is a", "it is a"), Kept("b")),
-        ((" no answer \n", "it is a"), Kept("no answer")),
-        (("!", "it is a"), Rejected("the first sample has no text")),
-        ((" \n", "it is a"), Rejected("the first sample has no text")),
+        ((" no answer \n", "it is a"), Rejected("the first sample gives no answer")),
+        (("!", "it is a"), Rejected("the first sample gives no answer")),
+        ((" \n", "it is a"), Rejected("the first sample gives no answer")),
     ],
 )
 async def test_the_first_sample_is_the_target(texts: tuple[str, ...], wanted: Kept | Rejected) -> None:

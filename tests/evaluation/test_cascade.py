@@ -181,6 +181,18 @@ def test_a_trial_has_the_cluster_of_its_prompt() -> None:
     assert trials_of(rows, Cascade(), task) == [Trial(-0.5, True, True, True, "about Paris")]
 
 
+def test_an_answer_that_was_cut_is_never_kept_and_agrees_with_nothing() -> None:
+    task = load_task(Named(name="prompts", path="none.jsonl"))
+    cut = [replace(one, steps=[replace(one.steps[-1], finish_reason="length")]) for one in (sample("Par", -0.1),)]
+    rows = answers("Paris", cut, [sample("Paris")]) + answers("Rome", cut, cut) + answers("Par", [sample("Par")], cut)
+    assert trials_of(rows, Cascade(), task) == [
+        Trial(None, False, False, True, "Paris"),
+        Trial(None, False, False, False, "Rome"),
+        Trial(None, False, True, False, "Par"),
+    ]
+    assert confidence_of(Cascade(confidence="votes", samples=2), task, ASKED, [*cut, sample("Paris")]) == 0.5
+
+
 def test_votes_are_the_share_of_the_samples_that_agree() -> None:
     task = load_task(Named(name="prompts", path="none.jsonl"))
     drawn = [sample("Lyon"), sample("Paris"), sample("paris")]

@@ -171,7 +171,7 @@ def test_the_margin_decides_and_is_not_the_point_estimate() -> None:
 
 def test_the_reason_counts_clusters_where_prompts_share_one() -> None:
     right, of = [[n % 10 < 6 for n in range(40)], [n % 10 < 2 for n in range(40)]], [n // 4 for n in range(40)]
-    case = replace(evidence(300, 540, 540), student_vs_teacher=paired(*right, of))
+    case = replace(evidence(300, 540, 540), student_vs_teacher=paired(right[0], right[1], of))
     assert "on 40 prompts of biased in 10 clusters (" in judge(case, MARGIN, "biased").reason
 
 

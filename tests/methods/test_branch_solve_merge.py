@@ -130,6 +130,7 @@ def test_swapping_the_scores_swaps_the_verdict(scores: list[tuple[int, int]]) ->
 def test_a_winner_is_named_in_any_case() -> None:
     assert parse_verdict("[[b]]") == "B"
     assert parse_verdict("first [[A]], then [[TIE]]") == "tie"
+    assert parse_verdict("All in all, response B is better.") == "B"
 
 
 async def test_a_task_without_pairs_is_refused() -> None:

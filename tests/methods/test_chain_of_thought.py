@@ -26,6 +26,9 @@ async def test_only_the_final_answer_is_returned() -> None:
         ("Final answer: **7**\n\nI hope this helps!", "7"),
         ("Final answer: 6, no wait.\nFINAL ANSWER: 7", "7"),
         ("The final answer is 7.", "7."),
+        ("The final answer is: Paris", "Paris"),
+        ("The **final answer** is: **Paris**", "Paris"),
+        ("Final answer: Paris. The final answer is not Lyon.", "Paris. The final answer is not Lyon."),
         ("Final answer:\n\n7 apples", "7 apples"),
     ],
 )

@@ -43,7 +43,7 @@ def trivia(turns: list[str]) -> str:
     asked = turns[-1]
     if asked.startswith("Rewrite"):
         return asked.partition("Text: ")[2].partition(" I ")[0]
-    return "The most consistent response is Response 1" if "Response 1:" in asked else f"About: {asked}"
+    return "The most consistent response is Response 1" if "Response 1:" in asked else f"It is answer {len(asked)}."
 
 
 def judge_of_length(turns: list[str]) -> str:
@@ -75,7 +75,7 @@ def endless(turns: list[str]) -> str:
 SENSIBLE: Mapping[str, tuple[Reply, str]] = {
     "rar-last-letter-small": (last_letters, "[a-z]{2}"),
     "rar-coin-flip-small": (flipped_coin, "yes|no"),
-    "s2a-trivia-small": (trivia, "About: .+"),
+    "s2a-trivia-small": (trivia, r"It is answer \d+\."),
     "bsm-judge-small": (judge_of_length, "A|B"),
     "cot-gsm8k-small": (sums, "7"),
     "mixture-small-cities": (city, "France|Texas"),
@@ -83,14 +83,15 @@ SENSIBLE: Mapping[str, tuple[Reply, str]] = {
 }
 """Recipe → a model that can do it, and what its targets look like."""
 
+CUT = "every sample was cut by the token limit"
 USELESS: Mapping[str, tuple[Reply, str]] = {
-    "rar-last-letter-small": (endless, "no sample gives an answer"),
-    "rar-coin-flip-small": (endless, "no sample gives an answer"),
-    "s2a-trivia-small": (endless, "no complete response within max_characters"),
+    "rar-last-letter-small": (endless, CUT),
+    "rar-coin-flip-small": (endless, CUT),
+    "s2a-trivia-small": (endless, CUT),
     "bsm-judge-small": (judge_of_place, "another answer under swap"),
-    "cot-gsm8k-small": (endless, "no sample gives an answer"),
-    "mixture-small-cities": (endless, "no sample gives an answer"),
-    "mixture-small-letters": (endless, "no sample gives an answer"),
+    "cot-gsm8k-small": (endless, CUT),
+    "mixture-small-cities": (endless, CUT),
+    "mixture-small-letters": (endless, CUT),
 }
 """Recipe → a model that cannot, and why its answers are rejected."""
 

@@ -190,6 +190,15 @@ def test_groups_may_exist_in_one_subset_only(tmp_path: Path) -> None:
     assert "Only prompts of the kind even" in page
 
 
+def test_the_share_without_an_answer_stands_beside_every_accuracy(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "toy", Toy())
+    report_of(RECIPE, Toy(), run)
+    short, page = written(run)
+    row = next(line for line in short.splitlines() if line.startswith("| Distilled System 1 |"))
+    assert row.count("70.0 (") == row.count("no answer 10.0)") == 4
+    assert page.count("<br>10.0 no answer</small>") >= 4
+
+
 def test_a_task_says_what_its_score_is_called(tmp_path: Path, report: Any, html: str) -> None:
     task = Toy(called="agreement with people")
     run = write_run(tmp_path / "toy", task)
@@ -315,8 +324,8 @@ def test_the_number_of_clusters_stands_beside_that_of_prompts(tmp_path: Path, ru
     clustered = write_run(tmp_path / "toy", task)
     report_of(recipe(serve={"cascade": {"target": 0.8}}), task, clustered)
     short, page = written(clustered)
-    assert "n 120 in 40 clusters)" in short
-    assert "n 40)" in short, "a subset has one form of each"
+    assert "n 120 in 40 clusters, no answer" in short
+    assert "n 40, no answer" in short, "a subset has one form of each"
     assert '<td class="n">120 in 40 clusters</td>' in page
     for text in (short, page):
         assert "Calibrated on 120 in 40 clusters of prompts" in text

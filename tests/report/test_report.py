@@ -46,7 +46,7 @@ def test_prompts_add_up_to_the_corpus(report: Any) -> None:
 
 @pytest.mark.parametrize(
     ("target", "threshold", "said"),
-    [(0.8, -0.5, "It answers <b>100.0%</b> of the prompts"), (0.95, None, "so System 2 answers everything")],
+    [(0.8, -0.5, "It answers <b>90.0%</b> of the prompts"), (0.95, None, "so System 2 answers everything")],
 )
 def test_a_cascade_is_calibrated_where_the_recipe_asks_for_one(
     tmp_path: Path, report: Any, target: float, threshold: float | None, said: str
@@ -54,12 +54,13 @@ def test_a_cascade_is_calibrated_where_the_recipe_asks_for_one(
     run = write_run(tmp_path / "toy", Toy())
     recipe = RECIPE.model_copy(update={"serve": Serve(cascade=Cascade(target=target))})
     found = report_of(recipe, Toy(), run)["cascade"]
-    # They differ in one prompt of ten, which only distilled System 1 answers right, and surely.
+    # They differ in one prompt of ten, which only distilled System 1 answers right, and surely. One has no answer of
+    # the distilled model, and goes on to System 2.
     assert found["calibration"]["threshold"] == threshold
     assert (found["calibration"]["at_threshold"] is None) == (threshold is None)
     assert [(point["threshold"], point["coverage"]["value"]) for point in found["curve"]] == [
-        (-0.125, 0.8),
-        (-0.5, 1.0),
+        (-0.125, 0.7),
+        (-0.5, 0.9),
     ]
     assert [point["agreement"]["value"] for point in found["curve"]] == pytest.approx([0.9, 0.9])
     assert said in (run.report / "report.html").read_text()

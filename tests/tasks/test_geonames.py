@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from s2d_ray.answers.names import KnownNames
 from s2d_ray.data.records import LabelledPrompt, Prompt, user
 from s2d_ray.errors import UserError
 from s2d_ray.recipes.strict import Named
@@ -40,6 +41,19 @@ def subject(item: LabelledPrompt) -> str:
 def opinion(item: LabelledPrompt) -> str:
     """What the prompt says beside its question."""
     return SUBJECT.sub("", item.prompt.text).strip()
+
+
+@cache
+def known(kind: str) -> KnownNames:
+    """The answers to every question of a kind."""
+    every = Geonames.model_validate({"opinions": {"plain": 1}})
+    answers = {i.references[0] for split in ("train", "test") for i in every.items(split, 0) if i.group == kind}
+    return KnownNames({answer: answer for answer in answers})
+
+
+def stated_in(item: LabelledPrompt) -> str | None:
+    """The answer that the opinion names, believed or doubted."""
+    return next(iter(known(item.group).found(opinion(item))), None)
 
 
 def city(item: LabelledPrompt) -> str:

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from s2d_ray.answers.normalisation import words
 from s2d_ray.data.records import content_id
 from s2d_ray.methods.registry import METHODS
 from s2d_ray.recipes.strict import Named
 from s2d_ray.tasks import geonames
-from s2d_ray.tasks.normalisation import words
 from s2d_ray.tasks.opinions import SUBSETS, SYCOPHANCY_EVAL, OpinionTask, subsets_for
 from s2d_ray.tasks.registry import TASKS as TASK_CLASSES
 from s2d_ray.tasks.registry import load_task

@@ -8,11 +8,11 @@ from typing import Any, get_args
 
 import pytest
 
+from s2d_ray.answers.normalisation import caseless
 from s2d_ray.data.records import LabelledPrompt
 from s2d_ray.errors import UserError
 from s2d_ray.recipes.strict import Named
 from s2d_ray.tasks.biased_trivia import TEMPLATES
-from s2d_ray.tasks.normalisation import caseless
 from s2d_ray.tasks.reading import load_rows
 from s2d_ray.tasks.registry import TASKS, load_task
 from s2d_ray.tasks.rows import split_of

@@ -1,8 +1,10 @@
 """When two answers count as equal."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from s2d_ray.tasks.normalisation import NORMALISATIONS
+from s2d_ray.answers.normalisation import NORMALISATIONS
 
 SAMPLES = (
     "Paris",
@@ -34,7 +36,20 @@ SAMPLES = (
         ("words", "the  United   States!", "United States"),
         ("words", "Washington, D.C.", "washington dc"),
         ("words", "an apple", "Apple"),
+        ("words", "巴黎。", "巴黎"),
+        ("words", "«Paris»", "Paris"),
+        ("words", "“Paris”…", "Paris"),
+        ("words", "\u22125", "-5"),
+        ("words", "1,234", "1234"),
+        ("words", "New\u00a0York", "new york"),
+        ("words", "\uff30aris", "Paris"),
+        ("words", "rock & roll", "Rock and Roll"),
+        ("words", "[0, 1)", "[0,1)"),
         ("number", "$1,200.00", "1200"),
+        ("number", "6/3", "2"),
+        ("number", "\\frac{1}{2}", "0.5"),
+        ("number", "12 000", "12000"),
+        ("number", "\u22123", "-3"),
         ("number", "3 + 4 = 7", "The answer is 7."),
         ("number", "-3.50", "-3.5"),
         ("number", "12,345,678", "12345678"),
@@ -57,6 +72,25 @@ def test_equal(name: str, one: str, other: str) -> None:
         ("words", "theatre", "atre"),
         ("words", "banana", "bnn"),
         ("words", "New York", "York"),
+        ("words", "-5", "5"),
+        ("words", "1.5", "15"),
+        ("words", "1/2", "12"),
+        ("words", "3:30", "330"),
+        ("words", "5%", "5"),
+        ("words", "C++", "C#"),
+        ("words", "C++", "C"),
+        ("words", "[0, 1]", "(0, 1)"),
+        ("words", "[0, 1)", "(0, 1]"),
+        ("words", "x < 5", "x > 5"),
+        ("words", "x\u00b2", "x2"),
+        ("words", "\\frac{1}{12}", "\\frac{11}{2}"),
+        ("words", "$5", "€5"),
+        ("words", "A", "B"),
+        ("words", "A", "The"),
+        ("words", "Vitamin A", "Vitamin"),
+        ("words", "+", "?"),
+        ("number", "12345678901", "12345678902"),
+        ("number", "1/2", "3/2"),
         ("number", "7", "-7"),
         ("number", "7 of 10", "7"),
         ("number", "1.5", "15"),
@@ -73,6 +107,12 @@ def test_different(name: str, one: str, other: str) -> None:
 def test_normalising_twice_is_normalising_once(name: str, text: str) -> None:
     once = NORMALISATIONS[name](text)
     assert NORMALISATIONS[name](once) == once
+
+
+@pytest.mark.parametrize("name", NORMALISATIONS)
+@given(text=st.text())
+def test_an_answer_that_is_not_empty_has_a_key_that_is_not_empty(name: str, text: str) -> None:
+    assert bool(NORMALISATIONS[name](text)) == bool(text.strip())
 
 
 @pytest.mark.parametrize("name", ["exact", "caseless", "words"])
