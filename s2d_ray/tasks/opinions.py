@@ -12,6 +12,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator
 
+from s2d_ray.answers.sentences import correction, sentence_ends
 from s2d_ray.data.records import Prompt, content_id, user
 from s2d_ray.tasks.task import Split, Task, Variant
 
@@ -93,6 +94,12 @@ class OpinionTask(Task, ABC):
     def question(self, prompt: Prompt) -> str:
         """The question without any opinion."""
         return prompt.fields.get("plain", "")
+
+    def parse_cut(self, text: str, prompt: Prompt) -> str | None:
+        """The sentences that had ended count too, unless the one that had not takes them back."""
+        ends = sentence_ends(text)
+        ended, rest = (text[: ends[-1]], text[ends[-1] :]) if ends else ("", text)
+        return super().parse_cut(text, prompt) or (None if correction(rest) else self.parse(ended, prompt))
 
     def variants(self, prompt: Prompt) -> Sequence[Variant]:
         """A training prompt with the other opinion and without one, where asked for."""
