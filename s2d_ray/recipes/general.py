@@ -8,9 +8,9 @@ from s2d_ray.recipes.strict import Strict
 class General(Strict):
     """What the distilled model lost, on replies and prompts that ship with the package and are not trained on."""
 
-    items: int = Field(32, ge=2, le=80)
+    items: int = Field(24, ge=2, le=38)
     """Human-written replies whose likelihood is measured, and as many prompts that are answered, before and after."""
-    max_tokens: int = Field(64, ge=1)
+    max_tokens: int = Field(32, ge=1)
     """Tokens at most of an answer to such a prompt, which is greedy."""
     max_fall: float = Field(0.1, ge=0)
     """Nats per token that the replies' log-likelihood may fall by; 0.1 is a perplexity higher by a tenth. More, by the

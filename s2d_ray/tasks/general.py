@@ -14,7 +14,7 @@ from s2d_ray.tasks.reading import load_rows
 from s2d_ray.tasks.rows import shipped_file
 
 SOURCE = "OpenAssistant's replies that people ranked first, and MT-Bench's first questions (both Apache-2.0; excerpts)"
-CHARACTERS = 1200
+CHARACTERS = 1000
 """Of a prompt and its reply together, at most: a few hundred tokens."""
 
 

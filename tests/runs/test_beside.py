@@ -102,10 +102,10 @@ def test_a_judge_that_there_is_not_is_refused(settings: dict[str, Any], tmp_path
 
 def test_the_general_set_is_the_same_for_all_and_fits_a_small_context() -> None:
     items = general_items(General().items)
-    assert general_items(80)[:32] == items[:32]
-    replies, prompts = items[:32], items[32:]
+    assert general_items(40)[:24] == items[:24]
+    replies, prompts = items[:24], items[24:]
     assert all(item.reply for item in replies) and not any(item.reply for item in prompts)
-    assert len({item.prompt for item in items}) == len({item.item_id for item in items}) == 64
+    assert len({item.prompt for item in items}) == len({item.item_id for item in items}) == 48
     assert max(len(item.prompt) + len(item.reply) for item in items) <= 2000
 
 

@@ -29,7 +29,7 @@ from tests.stages.runs import write_corpus
 
 pytestmark = pytest.mark.ray
 PROMPTS = 30
-BEST = {item.prompt: item.reply for item in general_items(80) if item.reply}
+BEST = {item.prompt: item.reply for item in general_items(40) if item.reply}
 
 
 def drifting(messages: Sequence[Message], random: Random, model: Path) -> str:
@@ -131,7 +131,7 @@ def test_what_a_model_unlearns_refuses_and_cuts_short_is_seen_and_said(
     recipe = recipe_of(tmp_path, "drifting")
     folders = run(recipe, tmp_path, models)
     found = measured(recipe, folders)
-    assert (found.replies, found.prompts) == (32, 32)
+    assert (found.replies, found.prompts) == (24, 24)
     assert found.log_likelihood and found.log_likelihood.high < -3
     assert found.refused_before == 0 and found.refused_after and 0.3 < found.refused_after < 0.7
     assert found.tokens_before == 27 and found.length and found.length.high < 0.5
@@ -143,7 +143,7 @@ def test_what_a_model_unlearns_refuses_and_cuts_short_is_seen_and_said(
     assert Counter(row["arm"] for row in read_rows(folders.evaluation)) == dict.fromkeys(
         ("base", "teacher", "student"), PROMPTS
     )
-    assert Counter(row["arm"] for row in read_rows(folders.general)) == {"base": 64, "student": 64}
+    assert Counter(row["arm"] for row in read_rows(folders.general)) == {"base": 48, "student": 48}
 
 
 def test_where_nothing_changed_nothing_is_lost(tmp_path: Path, models: dict[str, Model], local_ray: None) -> None:
@@ -163,7 +163,7 @@ def test_what_is_finished_is_not_measured_again_and_an_older_evaluation_gets_onl
     for _ in range(2):
         run(recipe_of(tmp_path, "unmoved"), tmp_path, models)
         assert (folders.evaluation / "manifest.json").read_text() == before
-        assert len(list(read_rows(folders.general))) == 128
+        assert len(list(read_rows(folders.general))) == 96
         assert not (folders.general / "_checkpoint").exists()
 
 
