@@ -100,11 +100,13 @@ def conclude(
     untrained_why: str | None,
     lost: Sequence[str] = (),
     by_judge: Judgements | None = None,
+    as_consistent_as: str = "teacher",
 ) -> Verdict:
     """The verdict, from the core arms' answers.
 
     `untrained_why` is a sentence where there is no student; `lost` what got worse that the task does not measure, a
-    clause each; `by_judge` a judge's verdicts, where these say what is as good as System 2.
+    clause each; `by_judge` a judge's verdicts, where these say what is as good as System 2; `as_consistent_as` the
+    arm that the student must be as consistent as.
     """
     decides = deciding(task, settings)
     at_stake = [answer for answer in answers if not decides or answer.subset in decides]
@@ -114,7 +116,8 @@ def conclude(
     others = {name: _against_standard(_of(answers, name), name, task, by_judge) for name in spared}
     evidence = _evidence(at_stake, task, by_judge)
     # A question's forms may be in several subsets.
-    evidence = replace(evidence, changes=_changes(answers, task), others=others, lost=lost)
+    changes = _changes(answers, task, as_consistent_as)
+    evidence = replace(evidence, changes=changes, others=others, lost=lost)
     return judge(evidence, settings.margin, " and ".join(decides))
 
 
@@ -167,13 +170,19 @@ def _evidence(answers: Sequence[Answer], task: Task, by_judge: Judgements | None
     )
 
 
-def _changes(answers: Sequence[Answer], task: Task) -> Changes | None:
-    difference = compare_changes(answers, "student", "teacher", task)
+def _changes(answers: Sequence[Answer], task: Task, teacher: str = "teacher") -> Changes | None:
+    difference = compare_changes(answers, "student", teacher, task)
     if difference is None:
         return None
     arms = score_arms(answers, task, needed=())
-    ours, theirs = (arms[arm].subsets[ALL].inconsistent for arm in ("student", "teacher"))
+    ours, theirs = (arms[arm].subsets[ALL].inconsistent for arm in ("student", teacher))
     return Changes(ours.value, theirs.value, difference) if ours and theirs else None
+
+
+def whose_consistency(recipe: Recipe, arms: Scores) -> str:
+    """Whose consistency counts: where System 2 cannot but be consistent, that of its method in one order."""
+    in_one_order = further_arm(recipe.method.name)
+    return in_one_order if "teacher" in consistent_by_design(recipe, arms) and in_one_order in arms else "teacher"
 
 
 def consistent_by_design(recipe: Recipe, arms: Scores) -> tuple[str, ...]:

@@ -57,7 +57,8 @@ def make_report(recipe: Recipe, task: Task, folders: RunFolders) -> Report:
     general, benchmarks = beside.general_of(recipe, folders), beside.benchmarks_of(recipe, folders)
     lost = beside.lost_of(recipe, general, benchmarks)
     by_samples = majorities(answers, recipe.evaluate.samples, task)
-    verdict = figures.conclude(answers, task, recipe.evaluate, untrained.get("student"), lost, by_judge)
+    consistent = figures.whose_consistency(recipe, arms)
+    verdict = figures.conclude(answers, task, recipe.evaluate, untrained.get("student"), lost, by_judge, consistent)
     again = repeats(of_all_trainings, task, recipe.evaluate)
     if "student" in arms:
         verdict = replace(verdict, caveats=(*verdict.caveats, *caveats(again)))

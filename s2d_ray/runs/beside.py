@@ -8,20 +8,11 @@ from s2d_ray.data.manifests import BenchmarksManifest, EvaluationManifest, Gener
 from s2d_ray.data.records import content_id
 from s2d_ray.models import Model, resolve_model
 from s2d_ray.recipes.recipe import AnyRecipe, Recipe
+from s2d_ray.runs.inputs import engine_inputs
 from s2d_ray.tasks.general import general_items
 
 if TYPE_CHECKING:
     from s2d_ray.runs.graph import Training
-
-
-def engine_inputs(recipe: AnyRecipe) -> Json:
-    """What of the engine changes the results."""
-    engine = recipe.engine
-    return {
-        "dtype": engine.dtype,
-        "max_model_len": engine.max_model_len,
-        "script": engine.script if engine.kind == "scripted" else None,
-    }
 
 
 def general(

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from s2d_ray.arms import repeated
 from s2d_ray.curation.rule import Rule
 from s2d_ray.curation.unfiltered import Unfiltered
-from s2d_ray.data.artifacts import Artifact, Json
+from s2d_ray.data.artifacts import Artifact
 from s2d_ray.data.folders import RunFolders
 from s2d_ray.data.manifests import (
     BenchmarksManifest,
@@ -29,32 +29,15 @@ from s2d_ray.methods.direct import direct
 from s2d_ray.methods.method import Method
 from s2d_ray.models import Model
 from s2d_ray.recipes.recipe import AnyRecipe, Mixture, Recipe
-from s2d_ray.recipes.sections import Lora, Train
 from s2d_ray.recipes.strict import Named
-from s2d_ray.runs.beside import benchmarks, engine_inputs, general, judged
+from s2d_ray.runs.beside import benchmarks, general, judged
+from s2d_ray.runs.inputs import candidates_inputs, distilled_inputs, evaluation_inputs, model_inputs
 from s2d_ray.runs.resolved import SYSTEM1, ResolvedPart, ResolvedRecipe, base_arms
 from s2d_ray.runs.revisions import base_model
 from s2d_ray.tasks.corpus import held_out, held_out_digest, ingested, task_inputs
 from s2d_ray.tasks.task import Task
 
 UNFILTERED = Named(name="unfiltered")
-PLACEMENT = {
-    "device",
-    "workers",
-    "zero_stage",
-    "offload",
-    "micro_batch_size",
-    "micro_batch_tokens",
-    "gradient_checkpointing",
-    "attention",
-    "checkpoint_steps",
-    "checkpoint_minutes",
-    "keep_checkpoints",
-    "max_failures",
-}
-"""Training settings that change where and how safely it runs, not what comes out."""
-LATER = {"optimizer", "extra", "targets", "quantize"}
-"""Training settings that came when results had been made already: an input only where they are not the default."""
 
 
 @dataclass(frozen=True)
@@ -229,10 +212,10 @@ def _plan(
     student, *controls = (dict(zip(branches, own, strict=True)) for own in zip(*branches.values(), strict=True))
     trainings = [
         training
-        for number in range(1, seeds_of(recipe) + 1)
+        for repeat in range(1, seeds_of(recipe) + 1)
         for training in (
-            plan_training(recipe, folders, base, student, number=number),
-            *(plan_training(recipe, folders, base, control, student, number) for control in controls),
+            plan_training(recipe, folders, base, student, number=repeat),
+            *(plan_training(recipe, folders, base, control, student, repeat) for control in controls),
         )
     ]
     parts = [
@@ -253,11 +236,13 @@ def _plan_part(
     name: str,
 ) -> PlannedPart:
     recipe, methods = part.recipe, base_arms(part.recipe)
-    inputs = _evaluation_inputs(recipe, base, methods, trainings, prompts.test)
+    models = {training.arm: training.model.fingerprint for training in trainings}
+    inputs = evaluation_inputs(recipe, base, methods, models, prompts.test)
     evaluation = Artifact(folders.evaluation, inputs, EvaluationManifest)
     validation = None
     if prompts.valid is not None:
-        inputs = _evaluation_inputs(recipe, base, {"base": SYSTEM1}, trainings[:1], prompts.valid)
+        student = {"student": models["student"]}
+        inputs = evaluation_inputs(recipe, base, {"base": SYSTEM1}, student, prompts.valid)
         validation = Artifact(folders.validation, inputs, EvaluationManifest)
     return PlannedPart(
         name,
@@ -277,20 +262,7 @@ def candidates_artifact(
     recipe: Recipe, method: Named, base: Model, corpus: Artifact[CorpusManifest], folder: Path
 ) -> Artifact[CandidatesManifest]:
     """The answers of a method to the corpus."""
-    settings = recipe.generate
-    return Artifact(
-        folder,
-        {
-            "model": {"name": base.name, "identity": base.identity},
-            "method": method.model_dump(mode="json"),
-            "samples": settings.samples,
-            "sampling": settings.sampling.model_dump(mode="json"),
-            "seed": recipe.seed,
-            "corpus": corpus.manifest.digest,
-            **engine_inputs(recipe),
-        },
-        CandidatesManifest,
-    )
+    return Artifact(folder, candidates_inputs(recipe, method, base, corpus.manifest.digest), CandidatesManifest)
 
 
 def plan_branches(
@@ -307,7 +279,8 @@ def plan_branches(
         candidates: Artifact[CandidatesManifest],
     ) -> Branch:
         names = [section.name for section in sections]
-        distilled = Artifact(own.distilled, _distilled_inputs(part, names, rules, candidates), DistilledManifest)
+        inputs = distilled_inputs(names, rules, task_inputs(recipe, part.task), candidates.fingerprint)
+        distilled = Artifact(own.distilled, inputs, DistilledManifest)
         generates = own.candidates == candidates.path
         return Branch(arm, method, rules, candidates, distilled, generates, recipe.train.max_examples)
 
@@ -345,7 +318,10 @@ def plan_training(
     [arm] = {branch.arm for branch in branches.values()}
     own = (folders if arm == "student" else folders.control(arm)).repeat(number)
     seed = recipe.seed + number - 1
-    inputs = _model_inputs(recipe, base, branches, seed)
+    distilled = {name: branch.distilled.fingerprint for name, branch in branches.items()}
+    inputs = model_inputs(recipe, base, distilled, seed)
+    if isinstance(recipe, Mixture):
+        inputs["max_examples"] = {name: branch.max_examples for name, branch in branches.items()}
     if student is not None and recipe.train.steps is None:
         # Its pairs decide how many steps the control takes.
         inputs["steps_of"] = {name: branch.distilled.fingerprint for name, branch in student.items()}
@@ -354,56 +330,3 @@ def plan_training(
 
 def _label(stage: str, arm: str) -> str:
     return stage if arm == "student" else f"{stage} ({arm})"
-
-
-def _distilled_inputs(
-    part: ResolvedPart, names: Sequence[str], rules: Sequence[Rule], candidates: Artifact[CandidatesManifest]
-) -> Json:
-    named = zip(names, rules, strict=True)
-    return {
-        "candidates": candidates.fingerprint,
-        "rules": [{"name": name, **rule.model_dump(mode="json")} for name, rule in named],
-        "task": task_inputs(part.recipe, part.task),
-    }
-
-
-def _model_inputs(recipe: AnyRecipe, base: Model, branches: Mapping[str, Branch], seed: int) -> dict[str, Any]:
-    distilled = {name: branch.distilled.fingerprint for name, branch in branches.items()}
-    inputs: dict[str, Any] = {
-        "model": {"name": base.name, "identity": base.identity},
-        "train": _train_inputs(recipe.train),
-        # Models of an earlier version were trained on the mean over all target tokens.
-        "loss": "mean over examples",
-        "seed": seed,
-    }
-    if isinstance(recipe, Mixture):
-        limits = {name: branch.max_examples for name, branch in branches.items()}
-        return inputs | {"distilled": distilled, "max_examples": limits}
-    return inputs | {"distilled": distilled[""]}
-
-
-def _train_inputs(train: Train) -> Json:
-    inputs = _but_later_defaults(train, PLACEMENT)
-    return inputs | ({} if train.lora is None else {"lora": _but_later_defaults(train.lora)})
-
-
-def _but_later_defaults(section: Train | Lora, exclude: set[str] | None = None) -> dict[str, Any]:
-    inputs, defaults = section.model_dump(mode="json", exclude=exclude), type(section)().model_dump(mode="json")
-    return {key: value for key, value in inputs.items() if key not in LATER or value != defaults[key]}
-
-
-def _evaluation_inputs(
-    recipe: Recipe, base: Model, methods: Mapping[str, Named], trainings: Sequence[Training], prompts: str
-) -> Json:
-    settings = recipe.evaluate
-    return {
-        "base": base.identity,
-        "methods": {arm: method.model_dump(mode="json") for arm, method in methods.items()},
-        "models": {training.arm: training.model.fingerprint for training in trainings},
-        "samples": settings.samples,
-        "sampling": settings.sampling.model_dump(mode="json"),
-        "seed": recipe.seed,
-        "prompts": prompts,
-        **engine_inputs(recipe),
-        **({"logprobs": True} if recipe.answering_engine.logprobs else {}),
-    }

@@ -76,7 +76,7 @@ def test_the_overview_has_a_line_for_each_part_with_its_report(mixture: tuple[Pa
         assert (folder / line["report"]).is_file()
         assert line["arms"].keys() == {"base", "teacher", "student"}
     unreadable = overview["lines"][2]
-    assert (unreadable["kept"], unreadable["verdict"]) == (0, "does not distil: keep System 2")
+    assert (unreadable["kept"], unreadable["verdict"]) == (0, "open: more held-out prompts are needed")
     assert (folder / "overview.md").is_file()
 
 

@@ -121,7 +121,7 @@ def test_where_nothing_is_kept_the_run_goes_on_to_its_report(tmp_path: Path, tin
         (arm, variant): 6 for arm in ("base", "teacher", "teacher_rar1") for variant in ("", "reverse")
     }
     report = read_json(base / "report" / "report.json")
-    assert report["verdict"]["verdict"] == "does not distil: keep System 2"
+    assert report["verdict"]["verdict"] == "open: more held-out prompts are needed"
     assert "12 rejected (no sample gives an answer 12)" in report["verdict"]["reason"]
     manifest = read_json(base / "evaluation" / "manifest.json")
     assert manifest["model_loads"] == 1
