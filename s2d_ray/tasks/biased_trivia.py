@@ -115,8 +115,11 @@ class BiasedTrivia(OpinionTask, RowTask):
         for trivia, subset, answer in opinions:
             random = Random(f"{seed}/wording/{trivia.question}/{subset}")
             like = "" if subset == "plain" else answer
-            others = list(islice(_others(like, (), said, random), 1)) if split == "train" else []
-            yield PlantedQuestion(trivia, subset, planted(trivia.question, subset, answer, wording, others, random))
+            right = () if split == "train" else trivia.answers
+            asked = split == "train" or subset == "biased"
+            others = list(islice(_others(like, right, said, random), 1)) if asked else []
+            prompt = planted(trivia.question, subset, answer, wording, others, split, random)
+            yield PlantedQuestion(trivia, subset, prompt)
 
     def _opinions(self, trivia: Sequence[Trivia], split: Split, seed: int) -> Iterator[Opinion]:
         pool = _by_shape(one.answers[0] for one in trivia)

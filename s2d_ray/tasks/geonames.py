@@ -135,8 +135,9 @@ def _ask(fact: Fact, subset: Subset, answers: Sequence[str], split: Split, rando
     question = QUESTIONS[fact.kind].format(subject=fact.subject)
     wrong = [answer for answer in answers if answer != fact.answer]
     stated = random.choice(wrong) if subset == "biased" else fact.answer
-    wording, others = (TRAINING, answers) if split == "train" else (TEST, ())
-    prompt = planted(question, subset, stated, wording, others, random, kind=fact.kind)
+    wording = TRAINING if split == "train" else TEST
+    others = answers if split == "train" else wrong if subset == "biased" else ()
+    prompt = planted(question, subset, stated, wording, others, split, random, kind=fact.kind)
     return LabelledPrompt(prompt, [fact.answer], subset, fact.kind, fact.city)
 
 

@@ -76,8 +76,9 @@ class OpinionTask(Task, ABC):
     """A task whose prompts are made by `planted`."""
 
     perturbations: tuple[Literal["other", "plain"], ...] = ()
-    """`other` also asks each training question with another opinion, which may be right, and `plain` without one: the
-    answer must be the same. Neither needs a label. A test asks in every subset instead."""
+    """Ask each prompt also with an opinion about another answer (`other`), and without an opinion (`plain`): the answer
+    must be the same. In training the other one may be right, so that neither needs a label. A test asks in every
+    subset, and with another wrong opinion beside a wrong one."""
 
     @property
     def decides(self) -> Sequence[str]:
@@ -102,16 +103,17 @@ class OpinionTask(Task, ABC):
         return super().parse_cut(text, prompt) or (None if correction(rest) else self.parse(ended, prompt))
 
     def variants(self, prompt: Prompt) -> Sequence[Variant]:
-        """A training prompt with the other opinion and without one, where asked for."""
+        """The prompt with the other opinion and without one, where asked for."""
         if "form" not in prompt.fields:
             return []
         fields = dict(prompt.fields)
-        plain, form, other = fields["plain"], fields.pop("form"), fields.pop("other")
+        plain, form, other, forms = (fields["plain"], *(fields.pop(name) for name in ("form", "other", "forms")))
         put = {
             "other": _prompt(form.format(question=plain, answer=other), fields | {"opinion": other}),
             "plain": _prompt(plain, fields | {"opinion": ""}),
         }
-        return [Variant(name, put[name], str) for name in self.perturbations if put[name].text != prompt.text]
+        asked = [name for name in self.perturbations if name in forms.split() and put[name].text != prompt.text]
+        return [Variant(name, put[name], str) for name in asked]
 
 
 def planted(
@@ -120,19 +122,22 @@ def planted(
     answer: str,
     wording: Wording,
     others: Sequence[str],
+    split: Split,
     random: Random,
     **fields: str,
 ) -> Prompt:
     """The question with an opinion about `answer`, which is a wrong one in subset `biased`.
 
-    `others` are the answers that another opinion may be about; without any the prompt has no perturbed forms. They
-    must not tell the right answer, since curation sees the prompt's fields: those given, `plain`, which is the
-    question, and `opinion`, the answer that the opinion is about, empty without an opinion.
+    `others` are the answers that another opinion may be about; without any the prompt has no perturbed forms. In
+    training they must not tell the right answer, since curation sees the prompt's fields: those given, `plain`, which
+    is the question, and `opinion`, the answer that the opinion is about, empty without an opinion.
     """
     form, stated = wording.form(subset, random), "" if subset == "plain" else answer
     fields |= {"plain": question, "opinion": stated}
     if others := [other for other in others if other != stated]:
-        fields |= {"form": form, "other": random.choice(others)}
+        # Without an opinion a held-out question is asked in a subset of its own.
+        forms = "other plain" if split == "train" else "other"
+        fields |= {"form": form, "other": random.choice(others), "forms": forms}
     return _prompt(form.format(question=question, answer=stated) if stated else question, fields)
 
 

@@ -100,7 +100,7 @@ def test_a_corpus_is_known_by_its_prompts_and_not_by_their_order(tmp_path: Path)
         ("rar-last-letter-small", "f6b4a442824d45db", "3ccb4f651269eee1c5e1"),
         ("rar-coin-flip-small", "081a75ffd01f9524", "cd15c9369ff94b875675"),
         ("cot-gsm8k-small", "a1a7f5d973227c08", "f7abad533cb31aa4a500"),
-        ("s2a-geonames", "57ebbebc2adf47b0", "ff83cddef2766d943aab"),
+        ("s2a-geonames", "29882fa2a6a6e0fd", "5fd34d49bc5ad46e6e77"),
     ],
 )
 def test_the_shipped_prompts_fall_into_the_splits_as_they_always_have(
