@@ -54,6 +54,9 @@ def training_of(arm: str) -> tuple[str, int]:
 
 def label(arm: str) -> str:
     """How a person reads an arm."""
+    name, number = training_of(arm)
+    if number > 1:
+        return f"{label(name)}, training {number}"
     return ARMS[arm] if arm in ARMS else f"System 2 ({arm.removeprefix(_FURTHER)})"
 
 

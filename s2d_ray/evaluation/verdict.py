@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from s2d_ray.display.formatting import percent, points, tokens
-from s2d_ray.evaluation.metrics import Score
+from s2d_ray.evaluation.metrics import Score, ScoredAgainst
 from s2d_ray.evaluation.statistics import Paired
 
 TOKEN_SHARE = 0.5
@@ -75,9 +75,9 @@ def judge(evidence: Evidence, margin: float, where: str = "") -> Verdict:
     It distils where System 2 or the distilled model is better than System 1 by more than chance, the whole intervals
     of the distilled model's difference to System 2 and to System 1 lie above `-margin` (a share), it generates at most
     half of System 2's tokens, is as consistent where the prompt is perturbed, and nothing else got worse. It does not
-    where its whole interval lies below System 2's margin, and it is not better than System 1 either. There is nothing
-    to distil where neither beats System 1 and both intervals end below `margin`. Where too few prompts leave that open
-    the verdict is open, or partly if the distilled model is better than System 1 all the same.
+    where it is not better than System 1 and falls short of System 2, by the margin or by more than chance. There is
+    nothing to distil where neither beats System 1 and both intervals end below `margin`. Where too few prompts leave
+    that open the verdict is open, or partly if the distilled model is better than System 1 all the same.
     """
     conclusion, why = _conclude(evidence, margin)
     unsaid = [f"The distilled model {clause}." for clause in _shortfalls(evidence, margin) if clause not in why]
@@ -85,8 +85,10 @@ def judge(evidence: Evidence, margin: float, where: str = "") -> Verdict:
     return Verdict(conclusion, f"{why}: {_figures(evidence, margin, where)}.", (*caveats, *_caveats(evidence, margin)))
 
 
-def untrained(reason: str, teacher_vs_base: Paired, margin: float) -> Verdict:
+def untrained(reason: str, teacher_vs_base: Paired, against: ScoredAgainst, margin: float) -> Verdict:
     """The verdict where there was nothing to train on: `reason` is a sentence that says why."""
+    if against == "teacher":
+        return Verdict(OPEN, reason, (_AGREEMENT,))
     if is_gain(teacher_vs_base):
         return Verdict(KEEP_SYSTEM2, reason, ())
     return Verdict(KEEP_SYSTEM1 if teacher_vs_base.high <= margin else OPEN, reason, (_NO_GAIN,))
@@ -99,9 +101,10 @@ def _conclude(evidence: Evidence, margin: float) -> tuple[Conclusion, str]:
         if max(to_base.high, evidence.teacher_vs_base.high) <= margin:
             return KEEP_SYSTEM1, "Neither System 2 nor the distilled model is better than System 1"
         return OPEN, "Too few prompts to tell whether System 2 or the distilled model is better than System 1"
-    if to_teacher.high < -margin:
-        if gain:
-            return "partly", "The distilled model beats System 1 but falls short of System 2"
+    if to_teacher.high < -margin and gain:
+        return "partly", "The distilled model beats System 1 but falls short of System 2"
+    # Within the margin a copy of System 1 may be as well, where System 2 gains little.
+    if not gain and (to_teacher.high < -margin or (to_teacher.significant and to_teacher.difference < 0)):
         return KEEP_SYSTEM2, "The distilled model falls short of System 2 and does not beat System 1"
     if to_teacher.low < -margin:
         unknown = "too few prompts to tell whether the distilled model answers as well as System 2"
@@ -160,13 +163,14 @@ def _prompts(compared: Paired, where: str) -> str:
     return named if compared.clusters == compared.n else f"{named} in {compared.clusters} clusters"
 
 
+_AGREEMENT = "There are no references: accuracy here is agreement with System 2, right or wrong."
 _NO_GAIN = "System 2 itself does not beat System 1 here by more than chance."
 
 
 def _caveats(evidence: Evidence, margin: float) -> list[str]:
     caveats = []
     if evidence.student.scored_against == "teacher":
-        caveats.append("There are no references: accuracy here is agreement with System 2, right or wrong.")
+        caveats.append(_AGREEMENT)
     elif not is_gain(evidence.teacher_vs_base):
         caveats.append(_NO_GAIN)
     if evidence.student_vs_base.significant and evidence.student_vs_base.difference < 0:
@@ -179,6 +183,12 @@ def _caveats(evidence: Evidence, margin: float) -> list[str]:
     if unsure:
         caveats.append(
             f"Too few prompts to rule out a loss of more than {100 * margin:g} points on {' and '.join(unsure)}."
+        )
+    changes = evidence.changes and evidence.changes.difference
+    if changes and changes.high > margin and not _worse(-changes.difference, changes, margin):
+        caveats.append(
+            f"Too few questions to rule out that it changes its answer where it must not in more than {100 * margin:g} "
+            f"points more of them than System 2 ({points(changes.low)} to {points(changes.high)})."
         )
     return caveats
 

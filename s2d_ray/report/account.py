@@ -2,7 +2,6 @@
 
 import heapq
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import count, takewhile
 from math import isfinite
 from pathlib import Path
 
@@ -112,13 +111,7 @@ def _loss_curve(folders: RunFolders) -> tuple[LossPoint, ...]:
     return tuple(curve[:: max(1, -(-len(curve) // CURVE_POINTS))])
 
 
-def _repeated_models(branch: RunFolders) -> Iterator[Path]:
-    """Those of trainings with further seeds."""
-    models = (branch.repeat(number).model for number in count(2))
-    return takewhile(lambda model: model.exists(), models)
-
-
-def stage_seconds(evaluated: float, branches: Branches) -> dict[str, float]:
+def stage_seconds(evaluated: float, branches: Branches, seeds: int) -> dict[str, float]:
     """Seconds of each stage; the controls' are added up under `control_` and the stage, trainings with further seeds
     under `repeat_train`."""
     seconds: dict[str, float] = {}
@@ -134,7 +127,8 @@ def stage_seconds(evaluated: float, branches: Branches) -> dict[str, float]:
             if arm not in CONTROLS or folder.exists():
                 key = prefix + stage
                 seconds[key] = seconds.get(key, 0.0) + manifest(folder, kind).seconds
-        if again := [manifest(folder, ModelManifest).seconds for folder in _repeated_models(branch)]:
+        repeated = [branch.repeat(number).model for number in range(2, seeds + 1)]
+        if again := [manifest(folder, ModelManifest).seconds for folder in repeated if folder.exists()]:
             seconds["repeat_train"] = seconds.get("repeat_train", 0.0) + sum(again)
         seconds.setdefault("evaluate", evaluated)
     return seconds

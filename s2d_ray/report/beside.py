@@ -34,9 +34,9 @@ def lost_of(recipe: Recipe, general: General | None, found: Sequence[Benchmark])
     return (*lost(general, recipe.evaluate.general), *lost_on(found, recipe.evaluate.margin))
 
 
-def judge_verdicts(folders: RunFolders) -> list[Row]:
+def judge_verdicts(recipe: Recipe, folders: RunFolders) -> list[Row]:
     """Rows of schema `JUDGEMENTS`; none where the run had no judge."""
-    if not folders.judged.exists():
+    if recipe.evaluate.judge is None or not folders.judged.exists():
         return []
     assert Artifact.existing(folders.judged, JudgedManifest).manifest
     return list(read_rows(folders.judged))
@@ -48,7 +48,7 @@ def judged_of(recipe: Recipe, rows: Sequence[Row]) -> Judged | None:
     return judged(rows, judge.method.name, judge.model) if judge and rows else None
 
 
-def deciding(arms: Mapping[str, ArmScores], rows: Sequence[Row]) -> Judgements | None:
+def judge_decides(arms: Mapping[str, ArmScores], rows: Sequence[Row]) -> Judgements | None:
     """The judge's verdicts where they decide what is as good as System 2; None where references do."""
     return judgements(rows) if arms["base"].subsets[ALL].scored_against == "teacher" else None
 

@@ -1,6 +1,6 @@
 """What a report says of the answers to the held-out prompts: comparisons, verdicts, and what to know about them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from s2d_ray.arms import CONTROLS, further_arm, is_further, label
@@ -52,10 +52,15 @@ def headline(decides: Sequence[str]) -> str:
     return decides[0] if len(decides) == 1 else ALL
 
 
-def compare_arms(arms: Scores, answers: Sequence[Answer], task: Task, subset: str = ALL) -> Comparisons:
+def primary(decides: Sequence[str]) -> str | None:
+    """The subset of the primary comparison; None where several decide together, which are no column of a table."""
+    return headline(decides) if len(decides) <= 1 else None
+
+
+def compare_arms(arms: Scores, answers: Sequence[Answer], task: Task, subset: str | None = ALL) -> Comparisons:
     """The student against every other arm, and the teacher against System 1, of those that answered.
 
-    Of these one is the primary comparison: the student against the teacher on `subset`.
+    Of these one is the primary comparison: the student against the teacher on `subset`, if that is any.
     """
     further = [("student", arm) for arm in arms if is_further(arm)]
     return adjusted(
@@ -68,20 +73,20 @@ def compare_arms(arms: Scores, answers: Sequence[Answer], task: Task, subset: st
     )
 
 
-def adjusted(comparisons: Comparisons, primary: str) -> Comparisons:
+def adjusted(comparisons: Comparisons, subset: str | None) -> Comparisons:
     """All but the primary comparison, of that subset, with their p-values adjusted for being many."""
-    of = (PRIMARY, primary)
-    many = [(name, subset) for name, parts in comparisons.items() for subset in parts if (name, subset) != of]
-    p_values = dict(zip(many, holm([comparisons[name][subset].p_value for name, subset in many]), strict=True))
+    cells = [(name, part) for name, parts in comparisons.items() for part in parts]
+    many = [cell for cell in cells if cell != (PRIMARY, subset)]
+    p_values = dict(zip(many, holm([comparisons[name][part].p_value for name, part in many]), strict=True))
     return {
-        name: {subset: replace(found, adjusted=p_values.get((name, subset))) for subset, found in parts.items()}
+        name: {part: replace(found, adjusted=p_values.get((name, part))) for part, found in parts.items()}
         for name, parts in comparisons.items()
     }
 
 
-def validation_gain(rows: Iterable[Row], task: Task) -> Paired | None:
+def validation_gain(rows: Iterable[Row], task: Task, settings: Evaluate) -> Paired | None:
     """The student minus the base on the prompts that decide about a further round, from rows of schema `ANSWERS`."""
-    answers = [answer_of(row, task) for row in rows]
+    answers = _at_stake([answer_of(row, task) for row in rows], deciding(task, settings))
     if "student" not in {answer.arm for answer in answers}:
         return None
     return compare(answers, "student", "base", task)[ALL]
@@ -109,9 +114,11 @@ def conclude(
     arm that the student must be as consistent as.
     """
     decides = deciding(task, settings)
-    at_stake = [answer for answer in answers if not decides or answer.subset in decides]
+    at_stake = _at_stake(answers, decides)
     if untrained_why:
-        return untrained(untrained_why, _compared(at_stake, "teacher", "base", task, by_judge), settings.margin)
+        gain = _compared(at_stake, "teacher", "base", task, by_judge)
+        against = score_arms(at_stake, task, ("base", "teacher"))["base"].subsets[ALL].scored_against
+        return untrained(untrained_why, gain, against, settings.margin)
     spared = [name for name in subsets_of(answers) if decides and name not in (*decides, ALL)]
     others = {name: _against_standard(_of(answers, name), name, task, by_judge) for name in spared}
     evidence = _evidence(at_stake, task, by_judge)
@@ -122,7 +129,7 @@ def conclude(
 
 
 def conclude_by_subset(
-    answers: Sequence[Answer], task: Task, settings: Evaluate, by_judge: Judgements | None = None
+    answers: Sequence[Answer], conclude_on: Callable[[Sequence[Answer]], Verdict]
 ) -> dict[str, Verdict]:
     """The verdict of each subset, and of all prompts, as if these alone decided.
 
@@ -131,12 +138,17 @@ def conclude_by_subset(
     subsets = subsets_of(answers)
     if len(subsets) <= 2 or "student" not in {answer.arm for answer in answers}:
         return {}
-    return {name: judge(_evidence(_of(answers, name), task, by_judge), settings.margin) for name in subsets}
+    return {name: conclude_on(_of(answers, name)) for name in subsets}
 
 
 def deciding(task: Task, settings: Evaluate) -> Sequence[str]:
     """The subsets on which the verdict is decided; none where all prompts decide."""
     return task.decides if settings.decides is None else settings.decides
+
+
+def _at_stake(answers: Sequence[Answer], decides: Sequence[str]) -> list[Answer]:
+    """The answers on which the verdict is decided."""
+    return [answer for answer in answers if not decides or answer.subset in decides]
 
 
 def _of(answers: Sequence[Answer], subset: str) -> list[Answer]:
@@ -181,8 +193,9 @@ def _changes(answers: Sequence[Answer], task: Task, teacher: str = "teacher") ->
 
 def whose_consistency(recipe: Recipe, arms: Scores) -> str:
     """Whose consistency counts: where System 2 cannot but be consistent, that of its method in one order."""
-    in_one_order = further_arm(recipe.method.name)
-    return in_one_order if "teacher" in consistent_by_design(recipe, arms) and in_one_order in arms else "teacher"
+    by_design, in_one_order = consistent_by_design(recipe, arms), further_arm(recipe.method.name)
+    usable = in_one_order in arms and in_one_order not in by_design
+    return in_one_order if "teacher" in by_design and usable else "teacher"
 
 
 def consistent_by_design(recipe: Recipe, arms: Scores) -> tuple[str, ...]:

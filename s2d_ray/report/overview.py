@@ -10,6 +10,7 @@ from pathlib import Path
 from s2d_ray.arms import CORE_ARMS
 from s2d_ray.data.files import write_json, write_text
 from s2d_ray.data.folders import RunFolders
+from s2d_ray.display.formatting import points
 from s2d_ray.evaluation.metrics import ALL
 from s2d_ray.evaluation.statistics import Paired
 from s2d_ray.evaluation.verdict import is_gain
@@ -84,6 +85,16 @@ def _line(number: int, part: str, report: Report, link: str) -> OverviewLine:
     )
 
 
+def _validated(reports: Mapping[str, Report]) -> str:
+    """By how much each part's model is better, where that was measured."""
+    found = [
+        f"{part} {points(d.difference)} points, {points(d.low)} to {points(d.high)}, {d.n} prompts".strip()
+        for part, report in reports.items()
+        if (d := report.validation)
+    ]
+    return f" ({'; '.join(found)})" if found else ""
+
+
 def _outcome(wanted: int, reports: Sequence[Mapping[str, Report]]) -> str:
     """Why there is no further round, or that there is one; empty where one round was wanted."""
     number = len(reports)
@@ -91,8 +102,8 @@ def _outcome(wanted: int, reports: Sequence[Mapping[str, Report]]) -> str:
         return ""
     if not gained(reports[-1].values()):
         return (
-            f"Round {number} gained nothing: its distilled model is not significantly better than its base model, "
-            f"so none of the {wanted} rounds follows on it."
+            f"Round {number} gained nothing: its distilled model is not significantly better than its base model on "
+            f"prompts held out to decide that{_validated(reports[-1])}, so none of the {wanted} rounds follows on it."
         )
     if number == wanted:
         return f"Round {number} gained something and was the last that the recipe asks for."

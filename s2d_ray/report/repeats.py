@@ -1,14 +1,14 @@
 """What trainings that differ in their seed alone came to: one training's figure is an anecdote."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from s2d_ray.arms import training_of
 from s2d_ray.evaluation.metrics import ALL, Answer, ArmScores, score_arms
-from s2d_ray.recipes.sections import Evaluate
-from s2d_ray.report.figures import compare_arms, conclude
+from s2d_ray.evaluation.verdict import Verdict
+from s2d_ray.report.figures import compare_arms
 from s2d_ray.report.schema import Repeats, Spread
 from s2d_ray.tasks.task import Task
 
@@ -18,8 +18,13 @@ def first_trainings(answers: Sequence[Answer]) -> list[Answer]:
     return [answer for answer in answers if training_of(answer.arm)[1] == 1]
 
 
-def repeats(answers: Sequence[Answer], task: Task, settings: Evaluate) -> Repeats | None:
-    """Each training beside the others, from the answers of all; None where each arm is trained once."""
+def repeats(
+    answers: Sequence[Answer], task: Task, conclude: Callable[[Sequence[Answer]], Verdict] | None
+) -> Repeats | None:
+    """Each training beside the others, from the answers of all; None where each arm is trained once.
+
+    Without `conclude` they have no verdicts.
+    """
     trainings = {training_of(answer.arm) for answer in answers}
     trained = sorted({arm for arm, number in trainings if number > 1})
     if not trained:
@@ -35,14 +40,16 @@ def repeats(answers: Sequence[Answer], task: Task, settings: Evaluate) -> Repeat
             for name, of_subsets in compared[0].items()
             if name.startswith("student_vs_")
         },
-        verdicts=tuple(conclude(a, task, settings, None).verdict for a in each) if "student" in trained else (),
+        verdicts=tuple(conclude(a).verdict for a in each) if conclude and "student" in trained else (),
     )
 
 
-def caveats(repeats: Repeats | None) -> list[str]:
-    """What to hold against the verdict of one training."""
-    if repeats is None:
+def caveats(repeats: Repeats | None, seeds: int) -> list[str]:
+    """What to hold against the verdict of one training, of so many that were run."""
+    if seeds == 1:
         return ["One training of each arm was run: another seed may come out otherwise (`evaluate.seeds`)."]
+    if repeats is None:
+        return ["The judge compared the first of the trainings alone."]
     if len(set(repeats.verdicts)) > 1:
         return [
             f"Another seed would turn it: the {len(repeats.verdicts)} trainings come to {'; '.join(repeats.verdicts)}."
@@ -67,4 +74,4 @@ def _accuracy(scores: Sequence[ArmScores]) -> dict[str, Spread]:
 
 def _inconsistent(scores: Sequence[ArmScores]) -> Spread | None:
     known = [share.value for arm in scores if (share := arm.subsets[ALL].inconsistent) is not None]
-    return spread(known) if known else None
+    return spread(known) if len(known) == len(scores) else None

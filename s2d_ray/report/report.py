@@ -4,6 +4,7 @@ report.json is complete; the other two are drawn from the same model and know no
 """
 
 from dataclasses import replace
+from functools import partial
 
 from s2d_ray.arms import CORE_ARMS
 from s2d_ray.data.files import read_rows, write_json, write_text
@@ -48,24 +49,37 @@ def make_report(recipe: Recipe, task: Task, folders: RunFolders) -> Report:
         if arm == "student" or arm in arms or arm in untrained
     }
     decides = figures.deciding(task, recipe.evaluate)
-    comparisons = figures.compare_arms(arms, answers, task, figures.headline(decides))
-    verdicts_of_judge = beside.judge_verdicts(folders)
+    primary = figures.primary(decides)
+    comparisons = figures.compare_arms(arms, answers, task, primary)
+    verdicts_of_judge = beside.judge_verdicts(recipe, folders)
     judged = beside.judged_of(recipe, verdicts_of_judge)
-    by_judge = beside.deciding(arms, verdicts_of_judge) if judged else None
+    by_judge = beside.judge_decides(arms, verdicts_of_judge) if judged else None
     if judged and by_judge:
-        arms, comparisons = beside.as_judged(arms, by_judge), judged.comparisons
+        arms, comparisons = beside.as_judged(arms, by_judge), figures.adjusted(judged.comparisons, primary)
     general, benchmarks = beside.general_of(recipe, folders), beside.benchmarks_of(recipe, folders)
     lost = beside.lost_of(recipe, general, benchmarks)
-    by_samples = majorities(answers, recipe.evaluate.samples, task)
-    consistent = figures.whose_consistency(recipe, arms)
-    verdict = figures.conclude(answers, task, recipe.evaluate, untrained.get("student"), lost, by_judge, consistent)
-    again = repeats(of_all_trainings, task, recipe.evaluate)
+    conclude = partial(
+        figures.conclude,
+        task=task,
+        settings=recipe.evaluate,
+        untrained_why=untrained.get("student"),
+        lost=lost,
+        by_judge=by_judge,
+        as_consistent_as=figures.whose_consistency(recipe, arms),
+    )
+    verdict = conclude(answers)
+    again = None if by_judge else repeats(of_all_trainings, task, None if "student" in untrained else conclude)
     if "student" in arms:
-        verdict = replace(verdict, caveats=(*verdict.caveats, *caveats(again)))
+        verdict = replace(verdict, caveats=(*verdict.caveats, *caveats(again, recipe.evaluate.seeds)))
+    by_samples = {} if by_judge else majorities(answers, recipe.evaluate.samples, task)
+    of_one = recipe.evaluate.model_copy(update={"decides": ()})
     # Few tokens for wrong answers are no savings.
     useful = verdict.verdict in USEFUL
     rule = recipe.serve.cascade if "student" in arms else None
     chosen = choose(answers, recipe.evaluate.examples)
+    validation = None
+    if recipe.rounds > 1:
+        validation = figures.validation_gain(read_rows(folders.validation), task, recipe.evaluate)
     return Report(
         recipe=recipe.name,
         description=recipe.description,
@@ -74,7 +88,7 @@ def make_report(recipe: Recipe, task: Task, folders: RunFolders) -> Report:
         metric=figures.metric_of(arms, task),
         verdict=verdict,
         decides=tuple(decides),
-        verdict_by_subset=figures.conclude_by_subset(answers, task, recipe.evaluate, by_judge),
+        verdict_by_subset=figures.conclude_by_subset(answers, partial(conclude, settings=of_one)),
         lost=lost,
         general=general,
         benchmarks=benchmarks,
@@ -85,11 +99,11 @@ def make_report(recipe: Recipe, task: Task, folders: RunFolders) -> Report:
         consistent_by_design=figures.consistent_by_design(recipe, arms),
         perturbations=tuple(sorted({name for answer in answers for name in answer.variants})),
         majority=figures.of_majorities(by_samples) if recipe.evaluate.samples > 1 else {},
-        reported=figures.paper_results(recipe, by_samples[1]),
+        reported=figures.paper_results(recipe, by_samples.get(1, {})),
         cascade=figures.calibrated(rule, read_rows(folders.evaluation), task) if rule else None,
         comparisons=comparisons,
         repeats=again,
-        validation=figures.validation_gain(read_rows(folders.validation), task),
+        validation=validation,
         notes=(*figures.notes(arms, subsets_of(answers), untrained), *beside.judge_notes(arms, judged)),
         prompts=account.outcomes(folders),
         vote_shares=account.vote_shares(folders),
@@ -98,8 +112,8 @@ def make_report(recipe: Recipe, task: Task, folders: RunFolders) -> Report:
             recipe, folders, arms["teacher"].tokens_per_answer, arms["student"].tokens_per_answer if useful else None
         ),
         training={arm: account.training_of(own) for arm, own in branches.items() if arm in arms},
-        seconds=account.stage_seconds(evaluated.seconds, branches),
-        examples=tuple(examples(read_rows(folders.evaluation), answers, chosen, task)),
+        seconds=account.stage_seconds(evaluated.seconds, branches, recipe.evaluate.seeds),
+        examples=tuple(examples(read_rows(folders.evaluation), () if by_judge else answers, chosen, task)),
         settings=recipe.model_dump(mode="json"),
         source=task.source,
         versions=evaluated.versions,

@@ -97,7 +97,7 @@ class Repeats(Strict):
     accuracy: Mapping[str, Mapping[str, Spread]]
     """Arm → subset, and `all` → shares of prompts answered right."""
     inconsistent: Mapping[str, Spread]
-    """Arm → shares of all perturbed prompts that are answered otherwise; empty where none is perturbed."""
+    """Arm → shares of the questions put in several forms whose answer changes; empty where none is."""
     differences: Mapping[str, Mapping[str, Spread]]
     """`<first>_vs_<second>` → subset → first minus second, training by training."""
     verdicts: tuple[Conclusion, ...]

@@ -1,11 +1,15 @@
 """What evaluation makes beside the arms' answers, and from what: the general set, benchmarks, a judge's verdicts."""
 
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from s2d_ray.data.artifacts import Artifact, Json
 from s2d_ray.data.folders import RunFolders
 from s2d_ray.data.manifests import BenchmarksManifest, EvaluationManifest, GeneralManifest, JudgedManifest
 from s2d_ray.data.records import content_id
+from s2d_ray.errors import UserError
 from s2d_ray.models import Model, resolve_model
 from s2d_ray.recipes.recipe import AnyRecipe, Recipe
 from s2d_ray.runs.inputs import engine_inputs
@@ -40,10 +44,11 @@ def benchmarks(
         return None
     inputs = {
         **_before_and_after(base, student),
-        "benchmarks": list(settings.benchmarks),
+        "benchmarks": {name: _content(Path(name)) for name in settings.benchmarks},
         "limit": settings.benchmark_limit,
         "seed": recipe.seed,
         "dtype": recipe.engine.dtype,
+        "max_model_len": recipe.engine.max_model_len,
     }
     return Artifact(folders.benchmarks, inputs, BenchmarksManifest)
 
@@ -68,6 +73,20 @@ def judged(
         **drawn,
     }
     return Artifact(folders.judged, inputs, JudgedManifest), model
+
+
+def check_benchmarks(names: Sequence[str]) -> None:
+    """Raises UserError where tasks of lm-eval cannot be run here."""
+    if names and find_spec("lm_eval") is None:
+        raise UserError("evaluate.benchmarks needs the package lm-eval: pip install 'lm-eval[hf]', on every machine")
+    for name in names:
+        if name.endswith(".yaml") and not Path(name).is_file():
+            raise UserError(f"evaluate.benchmarks: no file {name}")
+
+
+def _content(path: Path) -> str:
+    """Of a task of one's own; empty for lm-eval's, and where the file is gone since it was evaluated."""
+    return content_id(path.read_text()) if path.suffix == ".yaml" and path.is_file() else ""
 
 
 def _before_and_after(base: Model, student: "Training") -> Json:

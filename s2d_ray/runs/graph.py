@@ -25,6 +25,7 @@ from s2d_ray.data.manifests import (
     JudgedManifest,
     ModelManifest,
 )
+from s2d_ray.data.records import LabelledPrompt
 from s2d_ray.methods.direct import direct
 from s2d_ray.methods.method import Method
 from s2d_ray.models import Model
@@ -78,6 +79,9 @@ class PlannedPart:
     evaluation: Artifact[EvaluationManifest]
     validation: Artifact[EvaluationManifest] | None
     """Of the base and the distilled model alone, on prompts that no report is of; None where one round is run."""
+    validated: Mapping[str, Method]
+    """The arms of the base model there: System 2 too where no prompt has a reference, since its answer is the measure.
+    """
     judged: Artifact[JudgedManifest] | None = None
     """None where the recipe asks for no judge."""
     judge_model: Model | None = None
@@ -164,8 +168,8 @@ class _Prompts(NamedTuple):
     corpus: Artifact[CorpusManifest]
     test: str
     """Digest of the held-out prompts that the report is of."""
-    valid: str | None
-    """Digest of those that decide about a further round; None where there is none."""
+    valid: Sequence[LabelledPrompt]
+    """Those that decide about a further round; none where one is run."""
 
 
 def make_plans(resolved: ResolvedRecipe, folders: RunFolders, anew: bool = False) -> list[Plan]:
@@ -179,7 +183,7 @@ def make_plans(resolved: ResolvedRecipe, folders: RunFolders, anew: bool = False
         name: _Prompts(
             ingested(part.recipe, part.task, folders.part(name).prompts),
             held_out_digest(held_out(part.recipe, part.task)),
-            held_out_digest(held_out(part.recipe, part.task, "valid")) if recipe.rounds > 1 else None,
+            held_out(part.recipe, part.task, "valid") if recipe.rounds > 1 else [],
         )
         for name, part in resolved.parts.items()
     }
@@ -240,9 +244,10 @@ def _plan_part(
     inputs = evaluation_inputs(recipe, base, methods, models, prompts.test)
     evaluation = Artifact(folders.evaluation, inputs, EvaluationManifest)
     validation = None
-    if prompts.valid is not None:
-        student = {"student": models["student"]}
-        inputs = evaluation_inputs(recipe, base, {"base": SYSTEM1}, student, prompts.valid)
+    validated = ["base"] if any(item.references for item in prompts.valid) else ["base", "teacher"]
+    if prompts.valid:
+        student, asked = {"student": models["student"]}, {arm: methods[arm] for arm in validated}
+        inputs = evaluation_inputs(recipe, base, asked, student, held_out_digest(prompts.valid))
         validation = Artifact(folders.validation, inputs, EvaluationManifest)
     return PlannedPart(
         name,
@@ -254,6 +259,7 @@ def _plan_part(
         part.base_arms,
         evaluation,
         validation,
+        {arm: part.base_arms[arm] for arm in validated},
         *judged(recipe, base, evaluation, folders),
     )
 

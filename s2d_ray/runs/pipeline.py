@@ -93,7 +93,7 @@ def evaluate(plan: Plan) -> None:
         beside = _general_work(plan), _judge_work(part)
         run(part.recipe, part.task, models, part.evaluation, part.label("evaluate"), "test", *beside)
         if part.validation:
-            pair = [(plan.base, {"base": direct}), *((m, arms) for m, arms in trained if "student" in arms)]
+            pair = [(plan.base, part.validated), *((m, arms) for m, arms in trained if "student" in arms)]
             run(part.recipe, part.task, pair, part.validation, part.label("validate"), "valid")
     if plan.benchmarks:
         run_benchmarks(plan.recipe, plan.base, _student(plan), plan.benchmarks)

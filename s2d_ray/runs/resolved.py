@@ -2,13 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
-from pathlib import Path
 
 from s2d_ray.arms import further_arm
 from s2d_ray.curation.registry import load_rules
 from s2d_ray.curation.rule import Rule
-from s2d_ray.errors import UserError
 from s2d_ray.imports import import_object
 from s2d_ray.methods.method import Method
 from s2d_ray.methods.registry import in_one_order, load_method, plain_examples
@@ -47,17 +44,7 @@ class ResolvedRecipe:
 
 def resolve(recipe: AnyRecipe) -> ResolvedRecipe:
     """Writes nothing and does not look at the model. Raises UserError for what does not exist or cannot be read."""
-    if recipe.evaluate.benchmarks:
-        _check_benchmarks(recipe.evaluate.benchmarks)
     return ResolvedRecipe(recipe, {name: _resolve(own) for name, own in recipe.recipes().items()})
-
-
-def _check_benchmarks(names: Sequence[str]) -> None:
-    if find_spec("lm_eval") is None:
-        raise UserError("evaluate.benchmarks needs the package lm-eval: pip install 'lm-eval[hf]', on every machine")
-    for name in names:
-        if name.endswith(".yaml") and not Path(name).is_file():
-            raise UserError(f"evaluate.benchmarks: no file {name}")
 
 
 def _resolve(recipe: Recipe) -> ResolvedPart:

@@ -30,6 +30,7 @@ from s2d_ray.recipes.load import Overrides, load_recipe, overridden
 from s2d_ray.recipes.recipe import AnyRecipe, Recipe
 from s2d_ray.runs import pipeline
 from s2d_ray.runs.ask import Reply, arms_of, prompt_of, replies_of
+from s2d_ray.runs.beside import check_benchmarks
 from s2d_ray.runs.dtypes import with_dtype
 from s2d_ray.runs.names import STAGES
 from s2d_ray.runs.resolved import ResolvedRecipe, resolve
@@ -87,6 +88,8 @@ class Run:
         if ray_job() and not self._root.is_absolute():
             raise UserError(f"a Ray job's working folder is temporary: give --root as a path from /, not {self._root}")
         resolved = resolve(self.recipe)
+        if "evaluate" in chosen:
+            check_benchmarks(self.recipe.evaluate.benchmarks)
         begin = time.monotonic()
         taken, plans = _run_stages(resolved, self.folders, chosen, overwrite)
         for name, seconds in taken.items():

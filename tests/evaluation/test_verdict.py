@@ -53,9 +53,11 @@ CASES = """
 30 40 40   20  5  0  0 | open
 30 40 30   20  5  0  0 | open
 60 70 65  100  5  0  0 | open
-50 60 51  100  5  0  0 | open
-80 83 78 1000  5  0  0 | open
 30 54 30 1000  5  0  0 | keep 2
+50 60 51  100  5  0  0 | keep 2
+80 83 78 1000  5  0  0 | keep 2
+80 83 80 1000  5  0  0 | keep 2
+40 43 40 1000  5  0  0 | keep 2
 30 54 10 1000  5  0  0 | keep 2
 30 54  0 1000  5  0  0 | keep 2
 10 90 12  100  5  0  0 | keep 2
@@ -195,5 +197,20 @@ def test_caveats_name_what_the_verdict_does_not_say() -> None:
     [(300, 540, 1000, KEEP2), (540, 300, 1000, KEEP1), (300, 300, 1000, KEEP1), (30, 30, 50, OPEN)],
 )
 def test_without_anything_to_train_on_what_is_better_stays(base: int, teacher: int, n: int, verdict: str) -> None:
-    found = untrained("Curation kept none of 60 prompts.", compared(teacher, base, n), MARGIN)
+    found = untrained("Curation kept none of 60 prompts.", compared(teacher, base, n), "reference", MARGIN)
     assert (found.verdict, found.reason) == (verdict, "Curation kept none of 60 prompts.")
+
+
+def test_without_references_nothing_says_that_system_2_is_better() -> None:
+    found = untrained("Curation kept none.", compared(100, 90, 100), "teacher", MARGIN)
+    assert found.verdict == OPEN
+    assert "agreement with System 2" in found.caveats[0]
+
+
+def test_too_few_questions_in_several_forms_are_a_caveat() -> None:
+    few = replace(evidence(300, 540, 540), changes=Changes(0.4, 0.0, compared(4, 0, 10)))
+    found = judge(few, MARGIN)
+    assert found.verdict == DISTILS
+    assert "Too few questions to rule out that it changes its answer" in found.caveats[0]
+    many = replace(evidence(300, 540, 540), changes=Changes(0.4, 0.4, compared(400, 400, 1000)))
+    assert judge(many, MARGIN).caveats == ()

@@ -117,6 +117,11 @@ def test_without_references_the_judge_decides(judged_run: RunFolders) -> None:
     differences = {name: parts["all"]["difference"] for name, parts in report["comparisons"].items()}
     assert differences == pytest.approx({"student_vs_teacher": 0, "student_vs_base": 2 / 3, "teacher_vs_base": 0.75})
     assert set(report["comparisons"]["student_vs_teacher"]) == {*SUBSETS, "all"}
+    adjusted = [cell.pop("adjusted") for parts in report["comparisons"].values() for cell in parts.values()]
+    assert adjusted.count(None) == 1 < len(adjusted), "one is the primary one"
+    for parts in report["judged"]["comparisons"].values():
+        for cell in parts.values():
+            cell.pop("adjusted")
     assert report["judged"]["comparisons"] == report["comparisons"]
     assert "80.0% against 75.0% for System 2 and 25.0% for System 1" in report["verdict"]["reason"]
     assert set(report["arms"]["student"]["by_group"]["even"]) == {*SUBSETS, "all"}

@@ -1,17 +1,19 @@
 """What the verdict is decided on: which prompts, and against which arm."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from s2d_ray.errors import UserError
 from s2d_ray.evaluation.metrics import Answer, SampledAnswer, score_arms
+from s2d_ray.evaluation.verdict import Verdict
 from s2d_ray.recipes.recipe import Recipe
 from s2d_ray.recipes.sections import Evaluate
 from s2d_ray.report.figures import conclude, conclude_by_subset, whose_consistency
 from s2d_ray.tasks.corpus import held_out
-from tests.report.toy_run import Toy, recipe
+from tests.report.toy_run import Toy, recipe, report_of, write_run
 
 TASK = Toy()
 TOKENS = {"base": 20, "teacher": 30, "student": 3}
@@ -30,7 +32,7 @@ class Opinions(Toy):
         return ("right",)
 
 
-def answers(subset: str = "plain", **right: int) -> list[Answer]:
+def answers(subset: str = "plain", /, **right: int) -> list[Answer]:
     """Arms that are right on so many of 400 prompts of a subset, the better one wherever the worse one is."""
     return [
         Answer(f"{subset} {i}", subset, "", arm, ["yes"], said, TOKENS.get(arm, 30), [SampledAnswer(said, 1)])
@@ -42,6 +44,10 @@ def answers(subset: str = "plain", **right: int) -> list[Answer]:
 
 def verdict(found: Sequence[Answer], task: Toy = TASK, **settings: Any) -> str:
     return conclude(found, task, Evaluate(**settings), None).verdict
+
+
+def by_subset_of(found: Sequence[Answer]) -> dict[str, Verdict]:
+    return conclude_by_subset(found, lambda part: conclude(part, TASK, Evaluate(), None))
 
 
 BIASED = answers("biased", base=40, teacher=220, student=225)
@@ -56,7 +62,7 @@ def test_the_subsets_that_the_method_is_for_decide_and_not_their_mean_with_other
     assert verdict(found) == "distils", "if all prompts decide"
     assert verdict(found, Opinions()) == verdict(found, decides=["biased"]) == "partly"
     assert verdict(found, Opinions(), decides=[]) == "distils"
-    by_subset = {name: one.verdict for name, one in conclude_by_subset(found, Opinions(), Evaluate()).items()}
+    by_subset = {name: one.verdict for name, one in by_subset_of(found).items()}
     assert by_subset == {"all": "distils", "biased": "partly", "plain": "distils", "right": "distils"}
 
 
@@ -96,3 +102,13 @@ def test_a_judge_of_both_orders_cannot_but_be_consistent_so_that_of_one_order_co
     settings = Recipe.model_validate(both.model_dump()).evaluate
     assert conclude(found, TASK, settings, None, as_consistent_as="teacher").verdict == "partly"
     assert conclude(found, TASK, settings, None, as_consistent_as="teacher_bsm").verdict == "distils"
+
+
+def test_a_further_round_is_decided_on_the_subsets_that_decide(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "toy", TASK)
+    measured = {}
+    for decides in ([], ["plain"]):
+        made = report_of(recipe(rounds=2, evaluate={"decides": decides}), TASK, run)
+        measured[len(decides)] = made["validation"]["n"]
+    assert measured == {0: 120, 1: 40}
+    assert report_of(recipe(), TASK, run)["validation"] is None, "one round is wanted"

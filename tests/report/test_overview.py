@@ -23,7 +23,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, RunFolders]:
     root = tmp_path_factory.mktemp("runs")
     runs = {name: write_run(root / name, Toy(), ARMS[:3]) for name in PARTS}
     for folders in runs.values():
-        write_report(RECIPE, Toy(), folders)
+        write_report(RECIPE.model_copy(update={"rounds": 2}), Toy(), folders)
     return runs
 
 

@@ -70,3 +70,9 @@ def test_an_arm_that_had_nothing_to_train_on_is_not_among_them(tmp_path: Path) -
     made = report_of(RECIPE, Toy(), write_run(tmp_path / "toy", Toy(), arms, untrained=["student"]))
     assert set(made["repeats"]["accuracy"]) == {"student_of_base", "student_uncurated"}
     assert made["repeats"]["verdicts"] == []
+
+
+def test_a_training_that_the_recipe_no_longer_asks_for_is_left_out(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "toy", Toy())
+    run.repeat(2).model.mkdir(parents=True)
+    assert report_of(RECIPE, Toy(), run)["repeats"] is None

@@ -16,6 +16,7 @@ from s2d_ray.recipes.recipe import Mixture, Recipe
 from s2d_ray.runs import pipeline
 from s2d_ray.runs.graph import make_plans
 from s2d_ray.runs.resolved import resolve
+from s2d_ray.runs.run import Run
 from s2d_ray.tasks.general import general_items, known
 
 WITHOUT_LM_EVAL = pytest.mark.skipif(find_spec("lm_eval") is not None, reason="lm-eval is installed")
@@ -85,12 +86,26 @@ def test_the_model_of_a_mixture_is_looked_at_once(settings: dict[str, Any], tmp_
 
 
 @WITHOUT_LM_EVAL
-def test_benchmarks_without_their_package_are_refused_with_what_to_install(settings: dict[str, Any]) -> None:
+def test_benchmarks_without_their_package_are_refused_with_what_to_install(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
     recipe = Recipe.model_validate(settings | {"evaluate": {"benchmarks": ["arc_easy"]}})
     with pytest.raises(
         UserError, match=r"^evaluate\.benchmarks needs the package lm-eval: pip install 'lm-eval\[hf\]'"
     ):
-        resolve(recipe)
+        Run(recipe, root=tmp_path).execute()
+    assert not (tmp_path / "trial").exists()
+    # What was evaluated elsewhere can be asked, served and reported here.
+    Run(recipe, root=tmp_path).check()
+
+
+def test_an_edited_benchmark_of_ones_own_is_another(settings: dict[str, Any], tmp_path: Path) -> None:
+    task = tmp_path / "own.yaml"
+    seen = []
+    for text in ("one: 1", "one: 2"):
+        task.write_text(text)
+        seen.append(fingerprints(settings, tmp_path / "run", benchmarks=[str(task)])["benchmarks"])
+    assert seen[0] != seen[1]
 
 
 def test_a_judge_that_there_is_not_is_refused(settings: dict[str, Any], tmp_path: Path) -> None:

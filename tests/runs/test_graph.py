@@ -279,7 +279,16 @@ def test_what_decides_about_a_further_round_is_of_prompts_that_no_report_is_of(r
     report["comparisons"] = {"student_vs_base": {"all": report_with(GAIN)["validation"]}}
     write_json(plan.folders.report / "report.json", report)
     assert rounds_run([plan], "generate") == [1]
-    assert plan.parts[0].validation.inputs["methods"].keys() == {"base"}  # type: ignore[union-attr]
+    # Nothing has a reference here, so that System 2's answer is the measure.
+    assert plan.parts[0].validation.inputs["methods"].keys() == plan.parts[0].validated.keys() == {"base", "teacher"}  # type: ignore[union-attr]
+
+
+def test_with_references_system_2_is_not_asked_to_decide_about_a_further_round(
+    shared: dict[str, Any], tmp_path: Path
+) -> None:
+    task = {"name": "coin_flip", "train_items": 12, "valid_items": 4, "test_items": 6}
+    labelled = Recipe.model_validate(shared | {"task": task, "method": "s2a", "rounds": 2})
+    assert plans_of(labelled, tmp_path)[0].parts[0].validated.keys() == {"base"}
 
 
 def test_rounds_without_prompts_to_decide_about_them_are_refused(recipe: Recipe, tmp_path: Path) -> None:
