@@ -9,7 +9,8 @@ class General(Strict):
     """What the distilled model lost, on replies and prompts that ship with the package and are not trained on."""
 
     items: int = Field(24, ge=2, le=38)
-    """Human-written replies whose likelihood is measured, and as many prompts that are answered, before and after."""
+    """Human-written replies whose likelihood is measured, and as many prompts that are answered, before and after:
+    by the round's own base and by its distilled model."""
     max_tokens: int = Field(32, ge=1)
     """Tokens at most of an answer to such a prompt, which is greedy."""
     max_fall: float = Field(0.1, ge=0)

@@ -289,7 +289,7 @@ class Judging(Strict):
     method: Named = Named(name="direct")
     """For pairwise judging: `direct` (one call: A, B or tie), `cot`, `bsm`, or your own."""
     model: NameOrLocation = "base"
-    """`base` is the run's own base model; else a folder or a name on the hub."""
+    """`base` is the base model of the run's first round; else a folder or a name on the hub."""
     sampling: Sampling = Sampling(temperature=0.0, top_p=1.0, max_tokens=256)
     """How the judge samples."""
 

@@ -222,8 +222,10 @@ def _plan(
             *(plan_training(recipe, folders, base, control, student, repeat) for control in controls),
         )
     ]
+    # Rounds are compared by one judge: none is judged by what an earlier one made of it.
+    judge = earlier[0].base if earlier else base
     parts = [
-        _plan_part(part, folders.part(name), base, trainings, prompts[name], branches[name], name)
+        _plan_part(part, folders.part(name), base, judge, trainings, prompts[name], branches[name], name)
         for name, part in resolved.parts.items()
     ]
     beside = general(recipe, base, trainings[0], folders), benchmarks(recipe, base, trainings[0], folders)
@@ -234,6 +236,7 @@ def _plan_part(
     part: ResolvedPart,
     folders: RunFolders,
     base: Model,
+    judge: Model,
     trainings: Sequence[Training],
     prompts: _Prompts,
     branches: Sequence[Branch],
@@ -260,7 +263,7 @@ def _plan_part(
         evaluation,
         validation,
         {arm: part.base_arms[arm] for arm in validated},
-        *judged(recipe, base, evaluation, folders),
+        *judged(recipe, judge, evaluation, folders),
     )
 
 

@@ -130,3 +130,14 @@ def test_items_that_stand_in_the_corpus_are_known() -> None:
     judged = {"messages": [], "fields": [{"key": "question", "value": items[0].prompt}]}
     other = {"messages": [{"role": "user", "content": "Which country is Lyon in?"}], "fields": []}
     assert known(items, [asked, judged, other, other]) == {items[0].item_id, items[5].item_id}
+
+
+def test_all_rounds_have_one_judge(settings: dict[str, Any], tmp_path: Path) -> None:
+    task = settings["task"] | {"valid_share": 0.2}
+    evaluate = {"judge": {}, "controls": False}
+    recipe = Recipe.model_validate(settings | {"task": task, "rounds": 2, "evaluate": evaluate})
+    pipeline.ingest(resolve(recipe), RunFolders(tmp_path))
+    first, second = make_plans(resolve(recipe), RunFolders(tmp_path))
+    judges = [plan.parts[0].judged.inputs["model"] for plan in (first, second)]  # type: ignore[union-attr]
+    assert judges == [first.base.identity] * 2
+    assert second.base.identity != first.base.identity
