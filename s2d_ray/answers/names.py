@@ -24,7 +24,7 @@ _CAPITALISED = re.compile(r"[^\W\d_a-z][\w'.-]*(?: [^\W\d_a-z][\w'.-]*)*")
 
 
 _CLAUSE_END = re.compile(r"[,;:]\s|\s[\u2013\u2014-]\s|\b(?:but|and)\b")
-_WHEREAS = re.compile(r",? whereas\b", re.IGNORECASE)
+_WHEREAS = re.compile(r"(?<=\w),? (?:whereas|while)\b(?! you| it)", re.IGNORECASE)
 _RULED_OUT = re.compile(r"[:(\u2013\u2014-]\s*(?:no|wrong|false|incorrect)[\W_]*$", re.IGNORECASE)
 """`Peru - no`"""
 _REFERS = re.compile(r"\b(?:it|its|this|here|the (?:city|answer))\b", re.IGNORECASE)
@@ -110,8 +110,9 @@ class KnownNames:
         return bool(_REFERS.search(sentence) or _CONCLUDES.match(sentence)) or not _VERB.search(sentence)
 
     def _describes(self, sentence: str) -> bool:
-        """Whether a sentence only says what a name is: `Peru is a country in South America`."""
-        start = re.match(rf"\W*(?:the )?{self._pattern.pattern} (?:is|was) an? ", folded(sentence))
+        """Whether a sentence only says something of a name: `Peru is a country in South America`."""
+        verb = r"(?:'s\b| (?:has|have)\b| (?:is|was|lies) (?:an?|in|on|located|situated|near|home)\b)"
+        start = re.match(rf"\W*(?:the )?{self._pattern.pattern}{verb}", folded(sentence))
         return start is not None
 
     def _one_of(self, text: str, subjects: Set[str]) -> str | None:
@@ -175,17 +176,18 @@ def answer_in_words(text: str, asked: str) -> str | None:
 
 
 _YES_OR_NO = re.compile(r"[\W_]*(?:yes|no)[\W_]*", re.IGNORECASE)
-_SAYS_NOTHING = frozenset(
-    "a about absolutely afraid again ah almost am an and answer apologies are asking assumption believe but certainly"
-    " close correct definitely exactly excellent false for good great guess hello hey hi i i'm in incorrect indeed is it"
-    " it's job mistaken my n/a nice no none not of oh ok okay opinion perfect point precisely question quite really"
-    " right so sorry sure thank thanks that that's the think this totally true try unfortunately unknown very was well"
-    " with wrong yeah yes you you're your agree course done".split()
+_SAYS_NOTHING = re.compile(
+    r"(?:\W*\b(?:a|about|absolutely|afraid|again|agree|ah|almost|am|an|and|answer|are|asking|assumption|believe"
+    r"|but|certainly|close|correct|course|definitely|disagree|done|exactly|excellent|false|for|good|great|guess|hello|hey|hi|hmm"
+    r"|i|i'm|in|incorrect|indeed|is|it's|job|mistaken|my|n/a|nice|no|none|nope|not|of|oh|ok|okay|opinion|perfect|point"
+    r"|precisely|quite|really|right|so|sorry|sure|that|that's|the|think|this|totally|true|try|unfortunately|unknown|very"
+    r"|wait|was|well|with|wrong|yeah|yes|you|you're|your)\b)+\W*|[\s!-/:-@\[-`{-~\u2013-\u2026]*",
+    re.IGNORECASE,
 )
-"""Words that greet, thank, agree and disagree: a sentence of nothing else answers no question."""
-_FILLER = re.compile(
-    r"\W*(?:(?:(?:a|an|that's|what) )*(?:great|good|interesting|excellent) question"
-    r"|thank you for|let me|let's|here (?:is|are)|i'd be happy|i understand|i apologi[sz]e)\b.*",
+"""A sentence that only greets, agrees or disagrees, or has no word nor symbol at all, answers no question."""
+_LEADS_UP = re.compile(
+    r"\W*(?:(?:(?:a|an|that's|what) )*(?:great|good|interesting|excellent) question|thanks?(?: you)? (?:for|so)\b"
+    r"|thank you[.!]|(?:let me|let's|here (?:is|are)|i'd be happy|i understand|i apologi[sz]e|(?:my )?apologies)\b).*",
     re.IGNORECASE,
 )
 _CONCLUDES = re.compile(r"\W*(?:so|therefore|thus|hence|in conclusion)\b", re.IGNORECASE)
@@ -198,7 +200,7 @@ def _answering_sentence(text: str) -> str | None:
 
 
 def _fills(sentence: str) -> bool:
-    return set(re.findall(r"n/a|[\w']+", sentence.casefold())) <= _SAYS_NOTHING or bool(_FILLER.fullmatch(sentence))
+    return bool(_SAYS_NOTHING.fullmatch(sentence) or _LEADS_UP.fullmatch(sentence))
 
 
 _VERB = re.compile(
@@ -207,11 +209,16 @@ _VERB = re.compile(
 )
 _LEFT_OUT = re.compile(r"\w\s+(?:is|are|was|were|do|does|did|has|have)\W*$", re.IGNORECASE)
 _STUB = re.compile(
-    r"(?:.*(?:\b(?:is|are|was|were|be|do|does|did|has|have|and|but|so)\b|'s)(?: \w+ly)?"
+    r"(?:.*(?:\b(?:is|are|was|were|be|do|does|did|has|have|would|could|should|can|will|and|but|so)\b|'s)(?: \w+ly)?"
     r"|\W*(?:i|it|they|that|the (?:\w+ )?answer))?\W*",
     re.IGNORECASE | re.DOTALL,
 )
 """A subject of which nothing is said any more."""
+_NOT_THAT = re.compile(r"\W*Not (?:[a-z][\w-]* ?)+(?:[,.;]|$)")
+"""`Not a horse.` `Not a Penny More` is a title."""
+_RELATIVE = re.compile(
+    r"(,?) (?:which|who|that|as)(?: (?:is|are|was|were|has|have|had|do|does|did|can|could))?\s*$", re.IGNORECASE
+)
 _GAP = "\N{OBJECT REPLACEMENT CHARACTER}"
 
 
@@ -222,8 +229,11 @@ def _own(sentence: str) -> str:
     """
     if sentence.rstrip("*_ ").endswith(":") or asks(sentence):
         return ""
+    lead, _, rest = sentence.partition(", but ")
+    if rest and _fills(lead):
+        return _own(rest)
     parts = asserted(sentence, _GAP).split(_GAP)
-    if not _VERB.search(sentence) or len(parts) == 1:
+    if len(parts) == 1 or not (_VERB.search(sentence) or _NOT_THAT.match(sentence)):
         return sentence
     left = _joined(parts)
     # `They are wrong: Saturn is.` is whole.
@@ -235,16 +245,15 @@ def _joined(parts: Iterable[str]) -> str:
 
     Empty where the gap is in the midst of a clause.
     """
-    said, *rest = parts
+    said, *rest = (_RELATIVE.sub(r"\1", part) for part in parts)
     for part in (one for one in rest if re.search(r"\w", one)):
-        said = re.sub(r",? (?:which|who|that) (?:is|are|was|were)\s*$", ",", said)
         if re.search(r"\w[^\w]*[,(\u2013\u2014]\s*$", said):
-            said = f"{said.rstrip(' ,(')} {part.lstrip(' ,)')}"
+            said = f"{said.rstrip(' ,(')}{re.sub(r'^[ ,)]+', ' ', part)}"
         elif re.search(r"\w", said) and not re.match(r"\s*(?:[,;:.\u2013\u2014]|-\s|(?:but|instead|rather)\b)", part):
             return ""
         else:
             said = part
-    said = re.sub(r"^\W*(?:but|instead|rather)\b", "", said)
+    said = re.sub(r"^\W*(?:(?:but|instead|rather|since|because)\b\W*)+", "", said)
     return " ".join(said.split()).strip(" ,;:.-\u2013\u2014")
 
 

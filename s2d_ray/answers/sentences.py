@@ -1,6 +1,6 @@
 """What a text asserts: its sentences, without what it denies, repeats, asks, or says that others think.
 
-All that these functions return is `straight`: places in a text are places in the straight text.
+What these functions return is `straight`; a text that is not too long to be read whole keeps its length.
 """
 
 import re
@@ -35,20 +35,20 @@ _AGREES = re.compile(
     rf"\byou(?:'re| are) {_RIGHT} (?:to (?:think|believe|say|guess|assume|suggest)"
     r"|in (?:thinking|believing|saying|guessing|assuming))(?: that)?\b"
     r"|\b(?:you (?:think|believe|said|say|guessed)|your (?:belief|guess|opinion|answer|assumption|suggestion))"
-    r"(?: that| of)?\b(?P<said>(?:(?!\bnot\b|n't\b)[^.;:!?\n]){1,100}?),?"
-    rf" (?:and (?:you(?:'re| are)|that(?:'s| is))|is|was) {_RIGHT}",
+    r"(?: that| of| is)?\b,? ?(?P<said>(?:(?!\bnot\b|n't\b)[^.;:!?\n]){1,100}?),?"
+    rf" (?:and (?:you(?:'re| are)|that(?:'s| is))|which is|is|was) {_RIGHT}",
     re.IGNORECASE,
 )
 """`You're right to think it's Peru`: another's opinion, and the text's own."""
 
 
 def straight(text: str) -> str:
-    """The text as it is read, with straight quotes: its head and tail, what it agrees to and asks back as its own."""
+    """The text as it is read: its head and tail, quotes straight, what it agrees to or asks back as its own words."""
     if len(text) > HEAD + TAIL:
         text = f"{text[: HEAD - 1]}\n{text[-TAIL:]}"
     text = text.translate(_STRAIGHT)
-    text = _TAG.sub(".", text) if "?" in text else text
-    return _AGREES.sub(lambda found: found["said"] or "", text)
+    text = _TAG.sub(lambda tag: f"{'.':<{len(tag.group())}}", text) if "?" in text else text
+    return _AGREES.sub(lambda found: (found["said"] or "").rjust(len(found.group())), text)
 
 
 def sentences(text: str) -> list[str]:
@@ -101,8 +101,8 @@ def without_echo(text: str, asked: str) -> str:
     return text
 
 
-_START = r"(?:^|(?<=[.,;:!?\n])|(?<=\bbut )|(?<=\band ))"
-_REST = r"(?:(?!\bbut\b|\binstead\b|\brather,)[^.,;:!?\n]|\.(?=\w))*"
+_START = r"(?:^|(?<=[.,;:!?\n\u2014])|(?<=\bbut )|(?<=\band ))"
+_REST = r"(?:(?!\bbut\b|\binstead\b|\brather,| [-\u2013] )[^.,;:!?\n\u2014]|\.(?=\w))*"
 """To the end of the clause; a point within a word ends none."""
 _MORE = r"(?=\s+\S)"
 _OTHERS = (
@@ -115,21 +115,26 @@ _OTHERS = (
 _NOT_ONE = (
     rf"{_START}(?:(?!\bbut\b|\band\b)[^.,;:!?\n]){{0,200}}\b(?:is|was|are|would be)(?:"
     r"(?:n't| not) (?:really |actually )?(?:the (?:\w+ )?(?:answer|capital|country|state|one|case)|right|correct|true)"
-    rf"| (?:\w+ly )?(?:wrong|incorrect|false|mistaken))\b{_REST}"
+    rf"| (?:an? )?(?:\w+ly )?(?:wrong|incorrect|false|mistaken))\b{_REST}"
+    rf"|{_START}[^.,;:!?\n]{{0,200}}\b(?:has|have) no\b{_REST}"
 )
-"""`Sydney is not the capital`: the subject is denied."""
+"""`Sydney is not the capital`, `Sydney has no parliament`: the subject is denied."""
 _THAT_ONE = rf"{_START}[^.,;:!?\n]{{0,200}},[^.,;:!?\n]{{0,200}}, (?:is|was) (?:\w+ly )?(?:wrong|incorrect|mistaken)\b"
 """`Your answer, Chile, is wrong.`"""
 _ATTRIBUTED = re.compile(_OTHERS + _REST, re.IGNORECASE)
 _TITLE_OF_WORK = (
     r"(?-i:\bNever (?=[A-Z])|(?<=\b[A-Z][a-z] )Not (?=[A-Z])|(?<=\b[A-Z][a-z]{2} )Not (?=[A-Z])"
-    r"|(?<=\b(?:Do|Ca|Wo))n't (?=[A-Z]))"
+    r"|(?<=\b(?:Do|Ca|Wo))n't (?=[A-Z])|(?<=\bI'm )Not (?=[A-Z]))"
 )
 """`Do Not Go Gentle` and `Never Say Never Again` deny nothing."""
+_NO = (
+    r"(?:(?<=\bis )|(?<=\bare )|(?<=\bwas ))no (?!(?:doubt|question|other|change|because|since|as|if|it|and|the|that|this"
+    r"|he|she|they|we|i|you|after|both|is)\b)[a-z]\w*"
+)
+"""`It is no horse`; `It is no, because …` says no."""
 _NEGATED = re.compile(
     rf"(?!{_TITLE_OF_WORK})(?:n't\b|\bnot\b(?! only| just| surprisingly)|\bnever\b|\bcannot\b|\bneither\b|\bnor\b"
-    r"|\bno longer\b|\banything but\b|\bhardly\b|\bby no means\b"
-    rf"|\bthere (?:is|was|are) no\b(?! doubt| question| other| change)){_MORE}{_REST}",
+    rf"|\bno longer\b|\banything but\b|\bhardly\b|\bby no means\b){_MORE}{_REST}|{_NO}{_REST}",
     re.IGNORECASE,
 )
 _DENIED = (
@@ -183,14 +188,15 @@ def refuses(text: str) -> bool:
     return bool(_REFUSAL.search(straight(text)))
 
 
-_JUDGED = r"that(?:'s| is) (?:wrong|incorrect|not (?:right|correct))\b"
-_AT_START = r"(?:^|(?<=[.!?\n\u2026])|(?<=[.!?\u2026][ \n])|(?<=\n\n))"
+_JUDGED = r"(?:(?:hmm+|no|oh|ah|actually|sorry),? (?:but )?)?that(?:'s| is) (?:wrong|incorrect|not (?:right|correct))\b"
+_AT_START = r"(?:^|(?<=[.!?\n\u2026]))[ \n]{0,20}"
 _AT_CLAUSE = rf"(?:{_AT_START}|(?<=[,;:(\u2013\u2014-])|(?<=[,;:\u2013\u2014-] )|(?<=\b(?:no|oh) )|(?<=\b(?:but|hmm) ))"
 _TAKEN_BACK = re.compile(
-    rf"{_AT_CLAUSE}(?:wait\b(?=\s?[,.:;!?\u2013\u2014\u2026-]|\s(?:no|that's|that is|I|let me|actually|a \w+)\b)"
-    rf"(?:\W{{1,3}}{_JUDGED})?|scratch that\b|correction\b(?=\s?[:,.;!\u2013\u2014-])|let me correct\b|oops\b|hold on\b(?=\s?[,.:;!\u2013\u2014\u2026-])"
-    r"|on second thoughts?\b|I meant?\b|make that\b|my mistake\b)"
-    r"|(?<!if )(?<!unless )\bI (?:made|was|am) (?:a |an )?(?:mistake\w*|error|wrong)\b"
+    rf"{_AT_CLAUSE}(?:wait\b(?=\s?[,.:;!?\u2013-\u2026-]|\s(?:no|that's|that is|I|let me|actually|a \w+)\b)"
+    rf"(?:\W{{1,3}}{_JUDGED})?|scratch that\b|correction\b(?=\s?[:,.;!\u2013\u2014-])|let me correct\b|oops\b"
+    r"|hold on\b(?=\s?[,.:;!\u2013-\u2026-])"
+    r"|on second thoughts?\b|I meant?\b(?! it\b)|make that\b|my mistake\b)"
+    r"|(?<!if )(?<!unless )\bI (?:made|was|am) (?:a |an )?(?:mistake\w*|error|wrong)\b(?! to\b| about\b)"
     rf"|{_AT_START}(?:{_JUDGED}|wrong(?=[.!]))",
     re.IGNORECASE,
 )
