@@ -30,7 +30,9 @@ _RULED_OUT = re.compile(r"[:(\u2013\u2014-]\s*(?:no|wrong|false|incorrect)[\W_]*
 _REFERS = re.compile(r"\b(?:it|its|this|here|the (?:city|answer))\b", re.IGNORECASE)
 _SUBJECT = "\N{WHITE SQUARE}"
 """Stands for a name of the question that holds a known one."""
-_ASKS = {"which", "what", "where", "who", "how", "in", "us"}
+_ASKS = re.compile(
+    r"^\W*(?:which|what|where|who|how|is|are|was|were|do|does|did|can|could|would|name|in|on|of|to)\b|\bUS\b", re.I
+)
 
 
 class _Question(NamedTuple):
@@ -131,14 +133,14 @@ class KnownNames:
     def _without_subjects(self, text: str, asked: str) -> tuple[str, _Question]:
         """The text with `_SUBJECT` for longer names of the question that hold a known one, and the question."""
         subjects, topics = set(), {_SUBJECT}
-        for capitalised in _CAPITALISED.findall(" ".join(filter(asks, sentences(asked)))):
+        for capitalised in _CAPITALISED.findall(" ".join(_ASKS.sub("", one) for one in sentences(asked) if asks(one))):
             topics.add(folded(capitalised))
             for name in self.found(capitalised):
                 if self._names.get(folded(capitalised)) == name:
                     subjects.add(name)
                 else:
                     text = re.sub(rf"(?<!\w){re.escape(capitalised)}(?!\w)", _SUBJECT, text)
-        known = "|".join(map(re.escape, topics - _ASKS))
+        known = "|".join(map(re.escape, topics))
         return text, _Question(subjects, re.compile(rf"(?<!\w)(?:{known})(?!\w)"))
 
 
@@ -253,6 +255,9 @@ def _joined(parts: Iterable[str]) -> str:
             return ""
         else:
             said = part
+    *whole, last = re.split(r"[,;:\u2014]\s?", said)
+    if _STUB.fullmatch(last) and _VERB.search(" ".join(whole)):
+        said = said.removesuffix(last)
     said = re.sub(r"^\W*(?:(?:but|instead|rather|since|because)\b\W*)+", "", said)
     return " ".join(said.split()).strip(" ,;:.-\u2013\u2014")
 

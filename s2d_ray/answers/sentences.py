@@ -128,8 +128,8 @@ _TITLE_OF_WORK = (
 )
 """`Do Not Go Gentle` and `Never Say Never Again` deny nothing."""
 _NO = (
-    r"(?:(?<=\bis )|(?<=\bare )|(?<=\bwas ))no (?!(?:doubt|question|other|change|because|since|as|if|it|and|the|that|this"
-    r"|he|she|they|we|i|you|after|both|is)\b)[a-z]\w*"
+    r"(?:(?<=\bis )|(?<=\bare )|(?<=\bwas ))no (?!(?:doubt|question|other|change|because|since|as|if|it|and|the|that"
+    r"|this|he|she|they|we|i|you|after|both|is)\b)[a-z]\w*"
 )
 """`It is no horse`; `It is no, because …` says no."""
 _NEGATED = re.compile(
