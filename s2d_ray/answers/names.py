@@ -21,8 +21,6 @@ _OR = re.compile(
     r"[\s*_\"'`]*(?:/|,?\s*\b(?:or|and)\b)[\s*_\"'`]*(?:(?:in|the|maybe|perhaps|possibly|it is)\s+)*", re.IGNORECASE
 )
 _CAPITALISED = re.compile(r"[^\W\d_a-z][\w'.-]*(?: [^\W\d_a-z][\w'.-]*)*")
-
-
 _CLAUSE_END = re.compile(r"[,;:]\s|\s[\u2013\u2014-]\s|\b(?:but|and)\b")
 _WHEREAS = re.compile(r"(?<=\w),? (?:whereas|while)\b(?! you| it)", re.IGNORECASE)
 _RULED_OUT = re.compile(r"[:(\u2013\u2014-]\s*(?:no|wrong|false|incorrect)[\W_]*$", re.IGNORECASE)

@@ -105,6 +105,8 @@ _START = r"(?:^|(?<=[.,;:!?\n\u2014])|(?<=\bbut )|(?<=\band ))"
 _REST = r"(?:(?!\bbut\b|\binstead\b|\brather,| [-\u2013] )[^.,;:!?\n\u2014]|\.(?=\w))*"
 """To the end of the clause; a point within a word ends none."""
 _MORE = r"(?=\s+\S)"
+_LIST = r"(?-i:(?:, [A-Z][\w-]*(?: [A-Z][\w-]*)?){1,5},? (?:or|nor) [A-Z][\w-]*)?"
+"""`Not in Peru, Chile or Bolivia`"""
 _OTHERS = (
     r"\b(?:you|they|some|many|most|people|others|the user|the person|the human|one (?:might|could|may))\b"
     r"(?:(?!\bbut\b)[^.,;:!?\n]){0,200}?"
@@ -134,7 +136,8 @@ _NO = (
 """`It is no horse`; `It is no, because …` says no."""
 _NEGATED = re.compile(
     rf"(?!{_TITLE_OF_WORK})(?:n't\b|\bnot\b(?! only| just| surprisingly)|\bnever\b|\bcannot\b|\bneither\b|\bnor\b"
-    rf"|\bno longer\b|\banything but\b|\bhardly\b|\bby no means\b){_MORE}{_REST}|{_NO}{_REST}",
+    rf"|\bno longer\b|\banything but\b|\bhardly\b(?! surprising)|\bby no means\b)"
+    rf"{_MORE}{_REST}{_LIST}{_REST}|{_NO}{_REST}",
     re.IGNORECASE,
 )
 _DENIED = (

@@ -7,7 +7,10 @@ from s2d_ray.answers.sentences import asks, asserted, correction, sentences, str
 
 _NOUNS = ("answer", "verdict", "winner", "judgment", "judgement", "decision", "choice", "pick", "final")
 # `A` is an article too: it is a response only where no word follows it that could be one's noun.
-_ONE = r"(?:(?:the )?(?:response|answer|assistant|option|candidate|reply|model)s?\s+)?[*\"'`(\[]{0,6}(?-i:([AB]))[*\"'`)\]]{0,6}"
+_ONE = (
+    r"(?:(?:the )?(?:response|answer|assistant|option|candidate|reply|model)s?\s+)?"
+    r"[*\"'`(\[]{0,6}(?-i:([AB]))[*\"'`)\]]{0,6}"
+)
 _WHO = _ONE + r"(?!\w|['.]\w)"
 _OTHER = r"(?:response )?(?-i:[AB])\b"
 _BETTER = (
