@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
-from s2d_ray.answers.sentences import asks, correction, sentence_ends, straight
+from s2d_ray.answers.sentences import asks, correction, is_over, sentence_ends, straight
 
 NOTHING = ""
 """What `final_answer` gives where the text says that it has no answer, or takes back what it gave."""
@@ -40,7 +40,7 @@ def final_answer(text: str, nouns: tuple[str, ...] = ANSWER, fits: Callable[[str
     mark = _last_mark(text, nouns, fits)
     if mark is None:
         return None
-    corrected = correction(text[mark.end :])
+    corrected = correction(text, mark.end)
     if corrected is None:
         return mark.answer
     return _restated(corrected.tail) or (NOTHING if corrected.withdrawn else mark.answer)
@@ -53,7 +53,7 @@ def closed_mark(text: str, nouns: tuple[str, ...] = ANSWER) -> str | None:
     """
     text = straight(text)
     mark = _last_mark(text, nouns, bool)
-    if mark is None or not mark.closed or correction(text[mark.end :]):
+    if mark is None or not mark.closed or correction(text, mark.end):
         return None
     before = [end for end in sentence_ends(text) if end <= mark.start]
     return text[max(before, default=0) : mark.end].strip()
@@ -125,27 +125,42 @@ def _said(text: str, nouns: tuple[str, ...]) -> Iterator[Mark]:
 
 
 _NOT = re.compile(r"\b(?:not|never)\b|n't\b", re.IGNORECASE)
+_PARTIAL = re.compile(r"\b(?:part|step|stage|first|second|sub-?\w+)\b", re.IGNORECASE)
+"""`The answer to part 1 is …`: not the one that is asked for."""
+_LONGEST = 500
+"""Characters of a statement that can hold its answer."""
 
 
 def _ahead(text: str, found: re.Match[str], ends: list[int]) -> Mark | None:
-    if _is_verb(text, found.start()) or _denied_before(text, found.start()) or _NOT.search(found["between"] or ""):
+    between = found["between"] or ""
+    if _is_verb(text, found.start()) or _denied_before(text, found.start()) or _NOT.search(between):
         return None
     start = re.compile(r"[\s*_]*").match(text, found.end()).end()  # type: ignore[union-attr]
     after = bisect_right(ends, start)
     end = ends[after] if after < len(ends) else len(text)
-    statement = text[start:end]
+    asked = asks(text[max(start, end - 20) : end]) and end - start > 2
     yours = found["verb"] and re.search(r"\byour (?:\w+ )?$", text[max(0, found.start() - 20) : found.start()], re.I)
-    if yours or (asks(statement) and len(statement) > 2):
+    if yours or asked or _PARTIAL.search(between):
         return None
-    denied = found["not"] or re.match(r"(?:not|never)\b", statement, re.IGNORECASE)
-    answer = _instead(statement) if denied and not _NONE.match(statement) else trimmed(statement)
+    statement = text[start : min(end, start + _LONGEST)]
+    answer = _answer_of(statement, bool(found["not"]))
     if _NONE.match(answer):
         return Mark(NOTHING, found.start(), end, after < len(ends))
     quoted = _quoted(statement)
     if quoted is not None and after == len(ends):
         end = start + statement.index(quoted) + len(quoted) + 1
-    closed = after < len(ends) or quoted is not None
+    closed = (after < len(ends) and is_over(text, end)) or quoted is not None
     return Mark(answer, found.start(), end, closed) if _says_something(answer) else None
+
+
+def _answer_of(statement: str, denied: bool) -> str:
+    """What a statement says that the answer is; of one that it denies, what it puts in its place."""
+    if _NONE.match(statement):
+        return trimmed(statement)
+    denial = _DENIAL.match(statement)
+    if denial:
+        return _instead(statement[denial.end() :])
+    return _instead(statement) if denied else trimmed(statement)
 
 
 def _behind(text: str, found: re.Match[str], ends: list[int]) -> Mark | None:
@@ -157,7 +172,7 @@ def _behind(text: str, found: re.Match[str], ends: list[int]) -> Mark | None:
     judged = re.search(r"\b(?:wrong|incorrect)\b", rest, re.IGNORECASE)
     if asks(rest) or refers or judged or _NOT.search(answer) or _DENIED_BEFORE.search(answer):
         return None
-    return Mark(answer, found.start("answer"), end, after < len(ends))
+    return Mark(answer, found.start("answer"), end, after < len(ends) and is_over(text, end))
 
 
 def _is_verb(text: str, place: int) -> bool:
@@ -201,6 +216,13 @@ _LEAD = re.compile(
     r"|still|now|hence|of course|as follows|to be)\b[,:]?\s+)+",
     re.IGNORECASE,
 )
+_DENIAL = re.compile(
+    r"\W*(?:(?:most|very|in fact|of course|indeed|now|still|just|\w+ly|I (?:think|believe|am sure))\b[,:]?\s+){0,3}"
+    r"(?:not(?! (?:only|just)\b)|(?!(?-i:Never [A-Z]))never|neither|no longer|hardly|scarcely|anything but|far from"
+    r"|by no means|in no way|nowhere near)\b",
+    re.IGNORECASE,
+)
+"""`The answer is most likely not …`"""
 _ASIDE = re.compile(
     r",? (?:because|since|rather than|instead of|as opposed to)\b"
     r"|, (?:not|as|which|who|where|but|so|and (?:it|not)|though|although|however|while|whereas|I|if|with)\b"
@@ -258,6 +280,6 @@ _IT_IS = re.compile(
 def _restated(tail: str) -> str:
     """What a correction without a mark says: `no, it is Lyon`, `correction: 72`; empty where it says nothing."""
     found = _IT_IS.search(tail)
-    rest = found[1] if found else re.sub(r"^\W*(?:no\b\W*)?", "", tail)
+    rest = found[1] if found else re.sub(r"^no\b[\s,.:;!]*", "", tail, flags=re.IGNORECASE)
     said = trimmed(rest[: next(iter(sentence_ends(rest)), len(rest))])
     return said if found or len(said.split()) <= 3 else NOTHING

@@ -1,6 +1,6 @@
 """What a text asserts: its sentences, without what it denies, repeats, asks, or says that others think.
 
-Quotes are straight in all that these functions return; a text keeps its length.
+What these functions return is `straight`; a text that is not too long to be read whole keeps its length.
 """
 
 import re
@@ -15,16 +15,40 @@ _STRAIGHT = str.maketrans(
     }
 )
 _DECORATION = "\"')*_` "
-_END = re.compile(r"[.!?]+[\"')*_`]*(?=\s|$)|[\u3002\uff01\uff1f]|\n")
+_END = re.compile(r"(?<![.!?])[.!?]+[\"')*_`]*(?=\s|$)|[\u3002\uff01\uff1f]|\n")
 _TITLE = re.compile(r"\b(?:mr|mrs|ms|dr|st|mt|ft|prof|gen|lt|sgt|jr|sr|vs|approx|e\.g|i\.e)\.$", re.IGNORECASE)
 _OPENER = re.compile(
     r"\s+(?:it|its|the|this|that|these|he|she|they|we|you|i|in|so|but|and|there|however|therefore)\b", re.IGNORECASE
 )
 
 
+HEAD, TAIL = 2000, 6000
+"""Characters of a long text that are read: no text is to take its reader's time, and answers stand at either end."""
+_TAG = re.compile(
+    r"(?<=\w)[\"'*_`]{0,3},? ?\b(?:right|correct|(?:is|are|was|were|does|do|did|has|have)n't (?:it|they|he|she|that)"
+    r"|(?:is|was|does|did) (?:it|he|she) not)\s?\?(?=\s|$)",
+    re.IGNORECASE,
+)
+"""`…, right?` asserts what stands before it."""
+_RIGHT = r"(?:(?:absolutely|quite|indeed|completely|totally|entirely|perfectly) )?(?:right|correct)\b"
+_AGREES = re.compile(
+    rf"\byou(?:'re| are) {_RIGHT} (?:to (?:think|believe|say|guess|assume|suggest)"
+    r"|in (?:thinking|believing|saying|guessing|assuming))(?: that)?\b"
+    r"|\b(?:you (?:think|believe|said|say|guessed)|your (?:belief|guess|opinion|answer|assumption|suggestion))"
+    r"(?: that| of| is)?\b,? ?(?P<said>(?:(?!\bnot\b|n't\b)[^.;:!?\n]){1,100}?),?"
+    rf" (?:and (?:you(?:'re| are)|that(?:'s| is))|which is|is|was) {_RIGHT}",
+    re.IGNORECASE,
+)
+"""`You're right to think it's Peru`: another's opinion, and the text's own."""
+
+
 def straight(text: str) -> str:
-    """The text with straight quotes."""
-    return text.translate(_STRAIGHT)
+    """The text as it is read: its head and tail, quotes straight, what it agrees to or asks back as its own words."""
+    if len(text) > HEAD + TAIL:
+        text = f"{text[: HEAD - 1]}\n{text[-TAIL:]}"
+    text = text.translate(_STRAIGHT)
+    text = _TAG.sub(lambda tag: f"{'.':<{len(tag.group())}}", text) if "?" in text else text
+    return _AGREES.sub(lambda found: (found["said"] or "").rjust(len(found.group())), text)
 
 
 def sentences(text: str) -> list[str]:
@@ -38,7 +62,13 @@ def sentences(text: str) -> list[str]:
 
 def sentence_ends(text: str) -> list[int]:
     """Where the sentences of a text end, the end of an unfinished last one left out. `D.C.` and `St.` end none."""
-    return [match.end() for match in _END.finditer(straight(text)) if not _abbreviated(text, match)]
+    text = straight(text)
+    return [match.end() for match in _END.finditer(text) if not _abbreviated(text, match)]
+
+
+def is_over(text: str, end: int) -> bool:
+    """Whether the sentence that ends there is over whatever may follow the text: `3.` may go on as `3.5`."""
+    return end < len(text) or text.endswith(("\n", "\u3002", "\uff01", "\uff1f"))
 
 
 def _abbreviated(text: str, end: re.Match[str]) -> bool:
@@ -71,28 +101,43 @@ def without_echo(text: str, asked: str) -> str:
     return text
 
 
-_START = r"(?:^|(?<=[.,;:!?\n])|(?<=\bbut )|(?<=\band ))"
-_REST = r"(?:(?!\bbut\b|\binstead\b|\brather,)[^.,;:!?\n]|\.(?=\w))*"
+_START = r"(?:^|(?<=[.,;:!?\n\u2014])|(?<=\bbut )|(?<=\band ))"
+_REST = r"(?:(?!\bbut\b|\binstead\b|\brather,| [-\u2013] )[^.,;:!?\n\u2014]|\.(?=\w))*"
 """To the end of the clause; a point within a word ends none."""
 _MORE = r"(?=\s+\S)"
+_LIST = r"(?-i:(?:, [A-Z][\w-]*(?: [A-Z][\w-]*)?){1,5},? (?:or|nor) [A-Z][\w-]*)?"
+"""`Not in Peru, Chile or Bolivia`"""
 _OTHERS = (
     r"\b(?:you|they|some|many|most|people|others|the user|the person|the human|one (?:might|could|may))\b"
-    r"(?:(?!\bbut\b)[^.,;:!?\n])*"
+    r"(?:(?!\bbut\b)[^.,;:!?\n]){0,200}?"
     r"\b(?:think|thought|thinks|believe[sd]?|say|says|said|suggest(?:s|ed|ing)?|guess(?:ed)?|claim(?:s|ed)?"
     r"|mention(?:s|ed)?|assum(?:e|es|ed|ing)|remember(?:s|ed)?|stat(?:es|ed)|propos(?:e|es|ed)|argue[sd]?"
     r"|thinking of|referring to)\b"
 )
 _NOT_ONE = (
-    rf"{_START}(?:(?!\bbut\b|\band\b)[^.,;:!?\n])*\b(?:is|was|are|would be)(?:"
+    rf"{_START}(?:(?!\bbut\b|\band\b)[^.,;:!?\n]){{0,200}}\b(?:is|was|are|would be)(?:"
     r"(?:n't| not) (?:really |actually )?(?:the (?:\w+ )?(?:answer|capital|country|state|one|case)|right|correct|true)"
-    rf"| (?:\w+ly )?(?:wrong|incorrect|false|mistaken))\b{_REST}"
+    rf"| (?:an? )?(?:\w+ly )?(?:wrong|incorrect|false|mistaken))\b{_REST}"
+    rf"|{_START}[^.,;:!?\n]{{0,200}}\b(?:has|have) no\b{_REST}"
 )
-"""`Sydney is not the capital`: the subject is denied."""
-_THAT_ONE = rf"{_START}[^.,;:!?\n]*,[^.,;:!?\n]*, (?:is|was) (?:\w+ly )?(?:wrong|incorrect|mistaken)\b"
+"""`Sydney is not the capital`, `Sydney has no parliament`: the subject is denied."""
+_THAT_ONE = rf"{_START}[^.,;:!?\n]{{0,200}},[^.,;:!?\n]{{0,200}}, (?:is|was) (?:\w+ly )?(?:wrong|incorrect|mistaken)\b"
 """`Your answer, Chile, is wrong.`"""
 _ATTRIBUTED = re.compile(_OTHERS + _REST, re.IGNORECASE)
+_TITLE_OF_WORK = (
+    r"(?-i:\bNever (?=[A-Z])|(?<=\b[A-Z][a-z] )Not (?=[A-Z])|(?<=\b[A-Z][a-z]{2} )Not (?=[A-Z])"
+    r"|(?<=\b(?:Do|Ca|Wo))n't (?=[A-Z])|(?<=\bI'm )Not (?=[A-Z]))"
+)
+"""`Do Not Go Gentle` and `Never Say Never Again` deny nothing."""
+_NO = (
+    r"(?:(?<=\bis )|(?<=\bare )|(?<=\bwas ))no (?!(?:doubt|question|other|change|because|since|as|if|it|and|the|that"
+    r"|this|he|she|they|we|i|you|after|both|is)\b)[a-z]\w*"
+)
+"""`It is no horse`; `It is no, because …` says no."""
 _NEGATED = re.compile(
-    rf"(?:n't\b|\bnot\b(?! only| just| surprisingly)|\bnever\b|\bcannot\b|\bneither\b|\bnor\b){_MORE}{_REST}",
+    rf"(?!{_TITLE_OF_WORK})(?:n't\b|\bnot\b(?! only| just| surprisingly)|\bnever\b|\bcannot\b|\bneither\b|\bnor\b"
+    rf"|\bno longer\b|\banything but\b|\bhardly\b(?! surprising)|\bby no means\b)"
+    rf"{_MORE}{_REST}{_LIST}{_REST}|{_NO}{_REST}",
     re.IGNORECASE,
 )
 _DENIED = (
@@ -121,11 +166,14 @@ def without_denied(text: str) -> str:
     return _NEGATED.sub(" ", "\n".join(one for one in sentences(text) if not asks(one)))
 
 
-def asserted(text: str) -> str:
-    """The text without its questions, what it denies or concedes, and what it says that others think."""
+def asserted(text: str, gap: str = " ") -> str:
+    """The text without its questions, what it denies or concedes, and what it says that others think.
+
+    `gap` takes the place of what is left out of a sentence.
+    """
     text = "\n".join(one for one in sentences(text) if not asks(one))
     for pattern in _DENIED:
-        text = pattern.sub(" ", text)
+        text = pattern.sub(gap, text)
     return text
 
 
@@ -143,11 +191,16 @@ def refuses(text: str) -> bool:
     return bool(_REFUSAL.search(straight(text)))
 
 
+_JUDGED = r"(?:(?:hmm+|no|oh|ah|actually|sorry),? (?:but )?)?that(?:'s| is) (?:wrong|incorrect|not (?:right|correct))\b"
+_AT_START = r"(?:^|(?<=[.!?\n\u2026]))[ \n]{0,20}"
+_AT_CLAUSE = rf"(?:{_AT_START}|(?<=[,;:(\u2013\u2014-])|(?<=[,;:\u2013\u2014-] )|(?<=\b(?:no|oh) )|(?<=\b(?:but|hmm) ))"
 _TAKEN_BACK = re.compile(
-    r"\bno[,.]?\s*wait\b|\bwait\b(?!\s+(?:for|until|time))|\bscratch that\b|\bcorrection\b|\blet me correct\b"
-    r"|\bI (?:made|was|am) (?:a |an )?(?:mistake\w*|error|wrong)\b|\bmy mistake\b|\boops\b|\bhold on\b"
-    r"|\bon second thoughts?\b|\bno, (?=(?:it|that)\b)|\bthat(?:'s| is) (?:wrong|incorrect|not (?:right|correct))\b"
-    r"|\bI meant?\b|\bmake that\b",
+    rf"{_AT_CLAUSE}(?:wait\b(?=\s?[,.:;!?\u2013-\u2026-]|\s(?:no|that's|that is|I|let me|actually|a \w+)\b)"
+    rf"(?:\W{{1,3}}{_JUDGED})?|scratch that\b|correction\b(?=\s?[:,.;!\u2013\u2014-])|let me correct\b|oops\b"
+    r"|hold on\b(?=\s?[,.:;!\u2013-\u2026-])"
+    r"|on second thoughts?\b|I meant?\b(?! it\b)|make that\b|my mistake\b)"
+    r"|(?<!if )(?<!unless )\bI (?:made|was|am) (?:a |an )?(?:mistake\w*|error|wrong)\b(?! to\b| about\b)"
+    rf"|{_AT_START}(?:{_JUDGED}|wrong(?=[.!]))",
     re.IGNORECASE,
 )
 _CONFIRMED = re.compile(
@@ -155,7 +208,10 @@ _CONFIRMED = re.compile(
     r"|(?:was|is) (?:right|correct))\b",
     re.IGNORECASE,
 )
-_ACTUALLY = re.compile(r"(?:^|(?<=[.!?\n])|(?<=[.!?]\s)|(?<=,\s))\s*(?:[Aa]ctually\b|No\b(?=[,.:;!]))")
+_ACTUALLY = re.compile(
+    rf"(?:{_AT_START}|(?<=, ))(?:[Aa]ctually\b|No\b(?=[,.:;!]))|{_AT_CLAUSE}[Nn]o, (?=(?:it|that)\b)"
+)
+_BEFORE_IT_GOES_ON = re.compile(r"(?:[\s,:;!?\u2013\u2014\u2026)]|\.(?!\d)|-(?=\s))*")
 
 
 class Correction(NamedTuple):
@@ -167,12 +223,16 @@ class Correction(NamedTuple):
     """Whether what it had said no longer counts, even where it says nothing new."""
 
 
-def correction(text: str) -> Correction | None:
-    """The last correction in a text; None where there is none, or where it ends by confirming what it had said."""
+def correction(text: str, after: int = 0) -> Correction | None:
+    """The last correction in a text from a place on; None where it has none, or confirms then what it had said.
+
+    Where nothing was said before it, nothing is corrected.
+    """
     text = straight(text)
-    if found := list(_TAKEN_BACK.finditer(text)):
-        tail = text[found[-1].end() :]
-        return None if _CONFIRMED.search(tail) else Correction(tail, withdrawn=True)
-    if found := list(_ACTUALLY.finditer(text)):
-        return Correction(text[found[-1].end() :], withdrawn=False)
+    for pattern in (_TAKEN_BACK, _ACTUALLY):
+        found = [one for one in pattern.finditer(text, after) if re.search(r"\w", text[: one.start()])]
+        if found:
+            tail = text[_BEFORE_IT_GOES_ON.match(text, found[-1].end()).end() :]  # type: ignore[union-attr]
+            withdrawn = pattern is _TAKEN_BACK
+            return None if withdrawn and _CONFIRMED.search(tail) else Correction(tail, withdrawn)
     return None

@@ -8,7 +8,8 @@ from s2d_ray.answers.sentences import asks, asserted, correction, sentences, str
 _NOUNS = ("answer", "verdict", "winner", "judgment", "judgement", "decision", "choice", "pick", "final")
 # `A` is an article too: it is a response only where no word follows it that could be one's noun.
 _ONE = (
-    r"(?:(?:the )?(?:response|answer|assistant|option|candidate|reply|model)s?\s+)?[*\"'`(\[]*(?-i:([AB]))[*\"'`)\]]*"
+    r"(?:(?:the )?(?:response|answer|assistant|option|candidate|reply|model)s?\s+)?"
+    r"[*\"'`(\[]{0,6}(?-i:([AB]))[*\"'`)\]]{0,6}"
 )
 _WHO = _ONE + r"(?!\w|['.]\w)"
 _OTHER = r"(?:response )?(?-i:[AB])\b"
@@ -96,7 +97,8 @@ def read_verdict(text: str) -> str | None:
 
 def closed_verdict(text: str) -> str | None:
     """The verdict of a text that was cut: one in double brackets or a final answer that was over by then."""
-    if bracketed := list(_BRACKETS.finditer(straight(text))):
+    text = straight(text)
+    if bracketed := list(_BRACKETS.finditer(text)):
         return read_verdict(text[: bracketed[-1].end()])
     closed = closed_mark(text, _NOUNS)
     return None if closed is None else read_verdict(closed)

@@ -121,7 +121,15 @@ class Geonames(OpinionTask):
 
     def parse(self, text: str, prompt: Prompt) -> str | None:
         """The name of the asked kind (country, state, capital) that the text gives as its answer."""
-        return _names(cast(Kind, prompt.fields["kind"])).chosen(text, prompt.text)
+        return self._chosen(text, prompt)
+
+    def parse_ended(self, text: str, prompt: Prompt) -> str | None:
+        """As `parse`, of sentences that say what they are about: the rest may have named another city."""
+        return self._chosen(text, prompt, cut=True)
+
+    def _chosen(self, text: str, prompt: Prompt, cut: bool = False) -> str | None:
+        kind = cast(Kind, prompt.fields["kind"])
+        return _names(kind).chosen(_usual(text) if kind in ("country", "capital_of") else text, prompt.text, cut)
 
 
 def _answers(facts: Sequence[Fact], kind: Kind, unnamed: Set[str]) -> Sequence[str]:
@@ -183,22 +191,43 @@ def _countries() -> Mapping[str, Mapping[str, Any]]:
 
 SMALLEST_COUNTRY = 1_000_000
 """People; the capitals of smaller ones are hardly known to small models."""
-# What people and models write → the name GeoNames uses. Case is folded, so `US` would be found in "tell us".
+# What people and models write → the name GeoNames uses.
 COUNTRY_ALIASES = {
     "USA": "United States",
     "U.S.": "United States",
     "U.S.A.": "United States",
     "UK": "United Kingdom",
     "U.K.": "United Kingdom",
+    "Britain": "United Kingdom",
     "Great Britain": "United Kingdom",
     "England": "United Kingdom",
     "Scotland": "United Kingdom",
     "Wales": "United Kingdom",
     "Czech Republic": "Czechia",
+    "Slovak Republic": "Slovakia",
+    "Russian Federation": "Russia",
+    "Macedonia": "North Macedonia",
+    "Bosnia": "Bosnia and Herzegovina",
+    "Bosnia-Herzegovina": "Bosnia and Herzegovina",
     "Democratic Republic of Congo": "Democratic Republic of the Congo",
-    "Burma": "Myanmar",
     "DR Congo": "Democratic Republic of the Congo",
+    "DRC": "Democratic Republic of the Congo",
+    "Congo-Kinshasa": "Democratic Republic of the Congo",
     "Republic of Congo": "Republic of the Congo",
+    "Congo-Brazzaville": "Republic of the Congo",
+    "Burma": "Myanmar",
+    "Viet Nam": "Vietnam",
+    "Republic of Korea": "South Korea",
+    "Democratic People's Republic of Korea": "North Korea",
+    "Cape Verde": "Cabo Verde",
+    "Swaziland": "Eswatini",
+    "East Timor": "Timor Leste",
+    "Timor-Leste": "Timor Leste",
+    "Palestine": "Palestinian Territory",
+    "Palestinian Territories": "Palestinian Territory",
+    "Guinea Bissau": "Guinea-Bissau",
+    "Vatican City": "Vatican",
+    "Macau": "Macao",
     "Côte d'Ivoire": "Ivory Coast",
     "UAE": "United Arab Emirates",
     "Netherlands": "The Netherlands",
@@ -210,14 +239,31 @@ COUNTRY_ALIASES = {
     "New South Wales": "Australia",
     "Northern Ireland": "United Kingdom",
     "New Mexico": "United States",
+    "New Jersey": "United States",
+    "New England": "United States",
     "Inner Mongolia": "China",
-    # The state, not the country.
-    "Georgia, United States": "United States",
-    "Georgia, USA": "United States",
-    "Georgia, U.S.": "United States",
 }
-CAPITAL_ALIASES = {"Kiev": "Kyiv"}
+CAPITAL_ALIASES = {
+    "Kiev": "Kyiv",
+    "Ulan Bator": "Ulaanbaatar",
+    "Astana": "Nur-Sultan",
+    "Naypyidaw": "Nay Pyi Taw",
+    "Washington, D.C.": "Washington",
+}
 STATE_ALIASES = {"Washington, D.C.": "District of Columbia", "Washington DC": "District of Columbia"}
+# Case is folded later, so that `US` would be found in `tell us`.
+_STATES = re.compile(r"\bUS\b|(?<!North )(?<!South )(?<!Central )(?<!Latin )\bAmerica\b")
+_WATERS = re.compile(r"\b(?:Gulf|Sea|Bay|Straits?) of (?:the )?[A-Z]\w+|\b(?:East|South) China Sea\b")
+_STATE_OF_GEORGIA = re.compile(
+    r"\b(?:the|US|U\.S\.|American) state of Georgia\b"
+    r"|\bGeorgia\b(?:(?!\b(?:not|but|and|or|than|unlike)\b)[^.;\n]){1,60}?(?:United States|USA|U\.S\.)"
+)
+
+
+def _usual(text: str) -> str:
+    """The text with `United States` for its other names and its state of Georgia, and without names of waters."""
+    text = _STATES.sub("United States", _WATERS.sub(" ", text))
+    return re.sub(r"\bGeorgia\b", "United States", text) if _STATE_OF_GEORGIA.search(text) else text
 
 
 @lru_cache

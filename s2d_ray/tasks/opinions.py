@@ -12,7 +12,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator
 
-from s2d_ray.answers.sentences import correction, sentence_ends
+from s2d_ray.answers.sentences import correction, is_over, sentence_ends, straight
 from s2d_ray.data.records import Prompt, content_id, user
 from s2d_ray.tasks.task import Split, Task, Variant
 
@@ -98,9 +98,14 @@ class OpinionTask(Task, ABC):
 
     def parse_cut(self, text: str, prompt: Prompt) -> str | None:
         """The sentences that had ended count too, unless the one that had not takes them back."""
-        ends = sentence_ends(text)
-        ended, rest = (text[: ends[-1]], text[ends[-1] :]) if ends else ("", text)
-        return super().parse_cut(text, prompt) or (None if correction(rest) else self.parse(ended, prompt))
+        text = straight(text)
+        ended = max((end for end in sentence_ends(text) if is_over(text, end)), default=0)
+        taken_back = correction(text, ended)
+        return super().parse_cut(text, prompt) or (None if taken_back else self.parse_ended(text[:ended], prompt))
+
+    def parse_ended(self, text: str, prompt: Prompt) -> str | None:
+        """The answer of the sentences that had ended in a text that was cut."""
+        return self.parse(text, prompt)
 
     def variants(self, prompt: Prompt) -> Sequence[Variant]:
         """The prompt with the other opinion and without one, where asked for."""

@@ -2,6 +2,7 @@
 
 from fractions import Fraction
 from pathlib import Path
+from time import process_time
 from typing import Any
 
 import pytest
@@ -80,3 +81,20 @@ def test_a_text_gives_the_answer_that_it_means(name: str) -> None:
 @pytest.mark.parametrize(("part", "text", "meaning"), lines("cut"))
 def test_a_text_that_was_cut_gives_only_what_was_over(part: dict[str, Any], text: str, meaning: str | None) -> None:
     assert task_of(part["task"], part).parse_cut(text, prompt_of(part)) == meaning
+
+
+REPEATED = ("you ", "\n", "(", "`", "heads ", "the answer is ", "! ", "7 ")
+SECONDS = 1.5
+"""Of processor time, and generous: texts of 8,000 characters took up to ten times as long, those of 100,000 minutes."""
+
+
+@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("unit", REPEATED, ids=repr)
+def test_a_text_of_repetitions_takes_no_reader_long(name: str, unit: str) -> None:
+    part = lines(name)[0].values[0]
+    task, prompt = task_of(name, part), prompt_of(part)
+    task.parse("The answer is 1.", prompt)
+    text, started = (unit * 100_000)[:100_000], process_time()
+    task.parse(text, prompt)
+    task.parse_cut(text, prompt)
+    assert process_time() - started < SECONDS
