@@ -29,17 +29,18 @@ class PromptFile(Task):
     text_column: str = "prompt"
     """Column with the prompt's text."""
     id_column: str | None = None
-    """Column with a unique id; without one, ids are hashes of the text and repeated prompts are merged."""
+    """Column with a unique id; without one, ids are hashes of the text and repeated prompts are merged. With one, rows
+    of the same text are one group."""
     group_column: str | None = Field(None, exclude_if=lambda column: column is None)
     """Column with what a prompt is about (a person, a conversation, a document): prompts of one group are in the same
-    split, and intervals count groups. An empty value is a group of its own."""
+    split, and intervals count groups. A row with an empty value is in no group."""
     reference_column: str | None = None
     """Column with the right answer, or a list of right answers; used by evaluation only."""
     test_path: Location | None = None
     """Held-out prompts of the same layout, whose groups, or texts, are left out of `path`; without it `test_share` of
     `path` is held out."""
     test_share: float = Field(0.1, gt=0, lt=1)
-    """Share of the prompts held out, chosen by group or, without one, by id."""
+    """Share of the prompts held out, chosen by group or, without one, by text."""
     valid_share: float = Field(0.0, ge=0, lt=1)
     """Share of the prompts of `path` held out to decide whether a further round is run; more than 0 where `rounds`
     is."""
@@ -157,7 +158,9 @@ class PromptFile(Task):
         several = reference if isinstance(reference, list) else [reference]
         references = [str(one) for one in several if one not in (None, "")]
         group = _written(row[self.group_column], self.group_column, file) if self.group_column else ""
-        return LabelledPrompt(Prompt(prompt_id, [user(text)]), references, "all", cluster=group)
+        # Rows with ids of their own may repeat a text: it must not be trained on and tested.
+        about = group or (content_id(text) if self.id_column else "")
+        return LabelledPrompt(Prompt(prompt_id, [user(text)]), references, "all", cluster=about)
 
 
 def _about(item: LabelledPrompt) -> str:
