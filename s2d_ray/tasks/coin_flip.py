@@ -15,6 +15,7 @@ from typing import Literal
 from pydantic import Field, PositiveInt
 
 from s2d_ray.answers.final import final_answer
+from s2d_ray.answers.length import bounded
 from s2d_ray.answers.sentences import asks, correction, refuses, sentences, without_echo, without_others
 from s2d_ray.answers.yes_no import yes_no
 from s2d_ray.data.records import LabelledPrompt, Prompt, content_id, user
@@ -25,15 +26,24 @@ QUESTION = "A coin is heads up. {acts} Is the coin still heads up? (flip means r
 ACTS = {True: "{name} flips the coin.", False: "{name} does not flip the coin."}
 
 SIDE = re.compile(r"\b(heads|tails)\b", re.IGNORECASE)
-DENIED = re.compile(r"(?:\bnot|n't|\bno longer|\bnever|\bneither)\b[^.,;:]*$", re.IGNORECASE)
+DENIED = re.compile(
+    r"(?:\bnot|n't|\bcannot|\bno longer|\bno more|\bnever|\bneither)\b(?:(?!\b(?:but|and)\b)[^.,;:])*$", re.IGNORECASE
+)
 GONE = re.compile(r"(?:[ -]up)? (?:no (?:more|longer)|any ?more)\b", re.IGNORECASE)
-# How the coin was before.
+NEAR = 200
+"""Characters before a side in which its denial stands."""
+_SIDE = r"(?: \w+)? (?:heads|tails)\b(?:[ -]up)?"
+# How the coin was before, or is not.
 BEFORE = re.compile(
-    r"(?:\b(?:start\w*|began|begins|initial\w*|original\w*|at first|first)\b[^.;]*?\b|\bfrom )"
-    r"(?:heads|tails)\b(?:[ -]up)?",
+    r"(?:\b(?:start\w*|began|begins|initial\w*|original\w*|previously|formerly|at first|first)\b[^.;]{0,100}?\b"
+    r"|\bfrom )(?:heads|tails)\b(?:[ -]up)?"
+    rf"|\b(?:had been|used to be){_SIDE}"
+    rf"|(?:\(|\b(?:because|since|as|until|when) )(?:it |the coin )?was{_SIDE}"
+    rf"|\bwas{_SIDE}(?= (?:before|until|at first|initially|originally|earlier|to (?:begin|start)|and (?:was|has been)))"
+    rf"|\b(?:instead of|rather than|as opposed to|contrary to|other than|(?:reverse|opposite|other side) of){_SIDE}",
     re.IGNORECASE,
 )
-OPEN = re.compile(r"\b(?:heads|tails)(?:[ -]up)? or (?:heads|tails)\b|\b(?:if|whether)\b", re.IGNORECASE)
+OPEN = re.compile(r"\b(?:heads|tails)(?:[ -]up)? n?or (?:heads|tails)\b|\b(?:if|whether)\b", re.IGNORECASE)
 
 
 class CoinFlip(Task):
@@ -76,7 +86,7 @@ class CoinFlip(Task):
 
         None where it says one and the coin shows the other, unless it marks its answer.
         """
-        said = without_echo(text, prompt.text)
+        said = without_echo(bounded(text), prompt.text)
         marked = final_answer(said)
         if marked is not None:
             return yes_no(said) or _shown(marked)
@@ -104,9 +114,10 @@ def _sides(sentence: str) -> list[bool]:
         return []
     sentence = BEFORE.sub(" ", sentence)
     found = [
-        (one[1].lower() == "heads", sentence[: one.start()], sentence[one.end() :]) for one in SIDE.finditer(sentence)
+        (one[1].lower() == "heads", sentence[max(0, one.start() - NEAR) : one.start()], one.end())
+        for one in SIDE.finditer(sentence)
     ]
-    return [heads != bool(DENIED.search(before) or GONE.match(after)) for heads, before, after in found]
+    return [heads != bool(DENIED.search(before) or GONE.match(sentence, end)) for heads, before, end in found]
 
 
 def _ask(acts: Sequence[str]) -> Prompt:

@@ -302,9 +302,7 @@ def test_a_row_without_a_group_is_one_of_its_own(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("options", [{}, {"group_column": "talk"}, {"valid_share": 0.2}])
 def test_a_text_is_in_one_split_and_is_one_cluster_whatever_its_ids(tmp_path: Path, options: dict[str, object]) -> None:
-    as_jsonl(
-        tmp_path / "p.jsonl", [{"key": f"{n}", "prompt": f"Question {n % 50}", "talk": None} for n in range(500)]
-    )
+    as_jsonl(tmp_path / "p.jsonl", [{"key": f"{n}", "prompt": f"Question {n % 50}", "talk": None} for n in range(500)])
     made = task(tmp_path / "p.jsonl", id_column="key", test_share=0.3, **options)
     parts = [list(made.items(split, 0)) for split in ("train", "valid", "test")]
     assert sum(map(len, parts)) == 500
