@@ -53,10 +53,11 @@ _FOR = _any_of(
         rf"{_WHO}\s+(?:\w+ly |overall )?(?:wins|won|prevails|outperforms|beats|surpasses|is preferred)\b",
         rf"{_WHO}\s*(?:>+|over)\s*{_OTHER}",
         rf"{_WHO}{_DOES}[^.,;:]{{0,60}}?(?<!not )(?<!no )\b(?:better|best)\b",
-        r"\b(?:prefer|choose|pick|favou?r|lean towards?|go with|select|vote for|goes to|side with)(?:red|s|ed)?\s+"
+        r"\b(?:prefer|choose|pick|favou?r|lean towards?|go with|select|vote for|goes to|give it to|side with)(?:red|s|ed)?\s+"
         + _WHO,
         r"\b(?:choosing|picking|favou?ring|leaning towards?|going with|selecting|voting for|siding with)\s+" + _WHO,
         rf"{_FINDS}{_WHO}\s+higher\b",
+        rf"{_WHO}\s+(?:scores|ranks|rates|(?:deserves|gets|earns|receives|has)\s+an?)\s+{_HOW}higher\b",
         r"\b(?:I(?:'d| would)?\s+(?:say|think|find|believe)(?: it(?:'s| is)| that)?|it(?:'s| is)|so|thus|therefore"
         r"|hence|consequently|but|instead|clearly|definitely|in my (?:opinion|view)|is (?:clear|obvious))"
         rf"[,:]?\s+{_WHO}(?=\W*$|[.,;!]\s|\s+superior)",
@@ -69,6 +70,7 @@ _AGAINST = _any_of(
         rf"{_WHO}\s+loses\b",
         rf"{_WHO}{_DOES}[^.,;:]{{0,60}}?\b(?:worse|worst)\b",
         rf"{_FINDS}{_WHO}\s+lower\b",
+        rf"{_WHO}\s+(?:scores|ranks|rates|(?:deserves|gets|earns|receives|has)\s+an?)\s+{_HOW}lower\b",
     )
 )
 _HINT_FOR, _HINT_AGAINST = _any_of(_praise(_MORE)), _any_of(_praise(_LESS))
@@ -205,7 +207,9 @@ def _of_sentence(sentence: str) -> _Said:
     if lesser := _NOT_AS_GOOD.search(sentence):
         return _Said({_other(lesser)}, set())
     sentence = _IF_ONLY.sub(" ", sentence)
-    return _Said(_plain(asserted(sentence)), _hinted(asserted(_CONCEDING.sub(",", sentence))))
+    conceded = asserted(_CONCEDING.sub(",", sentence))
+    hinted = _hinted(conceded)
+    return _Said(_plain(asserted(sentence)), hinted and hinted | _plain(conceded))
 
 
 def _plain(text: str) -> set[str]:
