@@ -53,8 +53,8 @@ _FOR = _any_of(
         rf"{_WHO}\s+(?:\w+ly |overall )?(?:wins|won|prevails|outperforms|beats|surpasses|is preferred)\b",
         rf"{_WHO}\s*(?:>+|over)\s*{_OTHER}",
         rf"{_WHO}{_DOES}[^.,;:]{{0,60}}?(?<!not )(?<!no )\b(?:better|best)\b",
-        r"\b(?:prefer|choose|pick|favou?r|lean towards?|go with|select|vote for|goes to|give it to|side with)(?:red|s|ed)?\s+"
-        + _WHO,
+        r"\b(?:prefer|choose|pick|favou?r|lean towards?|go with|select|vote for|goes to|give it to|side with)"
+        r"(?:red|s|ed)?\s+" + _WHO,
         r"\b(?:choosing|picking|favou?ring|leaning towards?|going with|selecting|voting for|siding with)\s+" + _WHO,
         rf"{_FINDS}{_WHO}\s+higher\b",
         rf"{_WHO}\s+(?:scores|ranks|rates|(?:deserves|gets|earns|receives|has)\s+an?)\s+{_HOW}higher\b",
