@@ -119,7 +119,7 @@ def of_clusters(share: float, answers: int, clusters: int = CLUSTERS, weight: fl
     """Of clusters with as many answers each, of which that share is rated, as chance has it."""
     each = answers // clusters
     random = np.random.default_rng(answers)
-    return moments(np.full(clusters, weight * each), weight * random.binomial(each, share, clusters))
+    return moments(np.full(clusters, weight * each), np.asarray(weight * random.binomial(each, share, clusters), float))
 
 
 def passes(student: Moments, teacher: Moments, answers: tuple[int, int]) -> list[bool]:
@@ -170,7 +170,7 @@ def test_what_answers_weigh_says_nothing_of_how_often_they_are_rated(share: floa
 
 def test_few_raters_leave_the_ratio_near_one() -> None:
     """What is added for doubt must not itself look like more ratings in the arm that has fewer answers."""
-    student, teacher = moments(np.ones(400), np.arange(400) < 4), of_clusters(0.01, 1_024_000)
+    student, teacher = moments(np.ones(400), (np.arange(400) < 4).astype(float)), of_clusters(0.01, 1_024_000)
     found = check_ratings(student, teacher, (400, 1_024_000))
     assert found.ratio is not None
     assert found.ratio.value == pytest.approx(1, abs=0.05)
