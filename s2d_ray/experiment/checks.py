@@ -6,7 +6,10 @@ Both checks hold however often they are looked at: the chance that one ever fail
   weighs these draws against all arms being drawn as much too often or too seldom, for a mixture of how much (as
   Lindon and Malek do for fixed shares, NeurIPS 2022; here by odds, so that weights may change on the way). A user
   counts once, with the first request: what an arm does to its users, who may come again or not, is not seen in it.
-- Ratings: the difference of the shares of answers that are rated, a sequence like that of the ratings themselves.
+- Ratings: how many times as often answers of one arm are rated as those of the other; the log of it is a sequence like
+  that of the ratings themselves. A ratio, for it is the ratings that must be alike: where one arm is rated twice as
+  often, half of its ratings are of a kind that the other does not have, be that 1% of the answers or half of them. The
+  check fails only where the ratio is surely beyond what can matter.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,12 +24,18 @@ from scipy import special
 from s2d_ray.arms import CORE_ARMS, CoreArm
 from s2d_ray.evaluation.statistics import Interval
 from s2d_ray.experiment.assignment import CELLS, CLUSTERS
-from s2d_ray.experiment.sequences import ALPHA, Array, Moments, difference
+from s2d_ray.experiment.sequences import ALPHA, MIN_USERS, Array, Moments, radius
 from s2d_ray.recipes.serve import Weights
 
 _TIMES = np.geomspace(0.02, 2.56, 8)
 LOG_ODDS: Array = np.concatenate([_TIMES, -_TIMES])
 """Log of how many times too high or too low an arm's odds may be: from 2% to 13 times."""
+TOLERANCE = 1.1
+"""How many times as often one arm may be rated. One in eleven of its ratings then has no like in the other arm: half a
+point away from the rest, which is far, they move its mean by 4.5 points; the usual margin is 5."""
+_NARROWEST = float(np.log(2))
+"""Half the width of the log ratio at which its sequence is narrowest: so that twice as often is found early."""
+_MORE_RATERS = 2
 UNSEEN = np.iinfo(np.int64).max
 
 
@@ -54,14 +63,14 @@ class RatingCheck:
     """Whether answers of the student and of the teacher are rated equally often, at the same times."""
 
     rated: Mapping[CoreArm, float]
-    """Share of the answers of these two that are rated; nothing while `difference` is None."""
-    difference: Interval | None
-    """The student's share minus the teacher's; `n` answers. None while either has too few users."""
+    """Share of the answers of these two that are rated; nothing while `ratio` is None."""
+    ratio: Interval | None
+    """The student's share by the teacher's; `n` answers. None while either has too few users, or both raters."""
 
     @property
     def passed(self) -> bool:
-        """Whether they may be rated equally often."""
-        return self.difference is None or self.difference.low <= 0 <= self.difference.high
+        """Whether they may be rated as often as each other, give or take `TOLERANCE`."""
+        return self.ratio is None or (self.ratio.low <= TOLERANCE and self.ratio.high >= 1 / TOLERANCE)
 
 
 class FirstRequests:
@@ -120,8 +129,31 @@ def _evidence(counts: Array, shares: Array) -> float:
     return float(special.logsumexp(ratios) - np.log(ratios.size))
 
 
-def check_ratings(student: Moments, teacher: Moments, margin: float, n: int) -> RatingCheck:
-    """From `n` answers, each 1 where it is rated and 0 where not, weighted for the same mix of times."""
-    found = difference(student, teacher, margin, n)
-    rated: dict[CoreArm, float] = {"student": float(student.mean), "teacher": float(teacher.mean)} if found else {}
-    return RatingCheck(rated, found)
+def check_ratings(student: Moments, teacher: Moments, answers: tuple[int, int]) -> RatingCheck:
+    """From so many answers of each, 1 where one is rated and 0 where not, weighted for the same mix of times."""
+    arms = (student, teacher)
+    if min(arm.clusters for arm in arms) < MIN_USERS or sum(map(_raters, arms)) < MIN_USERS:
+        return RatingCheck({}, None)
+    rated: dict[CoreArm, float] = {"student": float(student.mean), "teacher": float(teacher.mean)}
+    usual = (student.total + teacher.total) / (student.count + teacher.count)
+    of_arms = (_log_share(arm, arm.count / n, usual) for arm, n in zip(arms, answers, strict=True))
+    (one, doubt), (two, more_doubt) = of_arms
+    reach = radius(doubt + more_doubt, _NARROWEST)
+    value, low, high = (float(np.exp(one - two + off)) for off in (0.0, -reach, reach))
+    return RatingCheck(rated, Interval(value, low, high, sum(answers)))
+
+
+def _raters(rated: Moments) -> float:
+    """As many users as the ratings are worth who rate alike."""
+    return float(rated.total**2 / max(rated.totals_squared, np.finfo(float).tiny))
+
+
+def _log_share(rated: Moments, weight: float, usual: float) -> tuple[float, float]:
+    """Log of the share, and its variance, as if some more raters had been seen among as many answers as usual.
+
+    For one arm may have no rater as yet. They rate as much as one of the arm does, at least one answer of that weight.
+    """
+    each = max(weight, rated.totals_squared / max(rated.total, np.finfo(float).tiny))
+    total = rated.total + _MORE_RATERS * each
+    variance = rated.variance * rated.count**2 + _MORE_RATERS * each**2
+    return float(np.log(total / (rated.count + _MORE_RATERS * each / usual))), float(variance / total**2)

@@ -11,8 +11,9 @@ from jinja2 import Environment
 
 from s2d_ray.arms import LABELS, CoreArm
 from s2d_ray.display import charts
-from s2d_ray.display.formatting import count
+from s2d_ray.display.formatting import count, significant
 from s2d_ray.display.pages import environment
+from s2d_ray.experiment.checks import TOLERANCE
 from s2d_ray.experiment.guardrails import SLOW_SHARE, needs
 from s2d_ray.experiment.recommendation import Recommendation
 from s2d_ray.experiment.state import ExperimentState
@@ -87,5 +88,6 @@ def _takes_part(arm: CoreArm, state: ExperimentState, summary: Summary) -> bool:
 def _environment() -> Environment:
     found = environment()
     found.tests |= {"bounded": lambda interval: interval.high < EDGES[-1]}
-    found.filters |= {"about": lambda number: count(float(f"{number:.2g}"))}
+    found.filters |= {"about": lambda number: count(float(f"{number:.2g}")), "significant": significant}
+    found.globals["rating_tolerance"] = TOLERANCE
     return found

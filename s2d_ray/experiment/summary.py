@@ -191,7 +191,7 @@ def summarise(snapshot: Snapshot, state: ExperimentState, serve: Serve, now: dat
         difference=over_time[-1].difference,
         over_time=over_time,
         assignment=check_assignment(firsts.counts(len(by_version), ended), by_version),
-        rating=_check_ratings(tallies["student"], tallies["teacher"], serve.margin),
+        rating=_check_ratings(tallies["student"], tallies["teacher"]),
     )
 
 
@@ -285,9 +285,9 @@ def _moments_so_far(ratings: Array, scores: Array) -> list[Moments]:
     return [moments(*sums) for sums in zip(ratings.cumsum(0), scores.cumsum(0), strict=True)]
 
 
-def _check_ratings(student: Tally, teacher: Tally, margin: float) -> RatingCheck:
+def _check_ratings(student: Tally, teacher: Tally) -> RatingCheck:
     one, two = (moments(tally.weighted_answers, tally.weighted_rated) for tally in (student, teacher))
-    return check_ratings(one, two, margin, student.outcomes["answered"] + teacher.outcomes["answered"])
+    return check_ratings(one, two, (student.outcomes["answered"], teacher.outcomes["answered"]))
 
 
 def _summary(tally: Tally, margin: float) -> ArmSummary:

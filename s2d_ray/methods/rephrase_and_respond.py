@@ -122,9 +122,9 @@ PROMPT_SETS = {
                 "np",
             ),
             RephrasedExample(
-                "A coin is heads up. Wanda flips the coin. Igor does not flip the coin. "
+                "A coin is heads up. Greta flips the coin. Igor does not flip the coin. "
                 "Is the coin still heads up? (flip means reverse)",
-                "A coin starts heads up. Wanda turns it over, and Igor leaves it as it is. "
+                "A coin starts heads up. Greta turns it over, and Igor leaves it as it is. "
                 "After that, does the coin show heads?",
                 "The coin is turned over 1 time. That is odd, so it shows tails. The answer is no.",
                 "no",

@@ -75,31 +75,32 @@ PROMPT_SETS = {
     "few_shot": System2AttentionPrompts(
         rewrite="Rewrite the text as a question without any opinion.\n\nText: {text}",
         respond="{rewritten}",
+        # Of places too small for the task geonames, whose questions must not be among these.
         examples=(
             (
-                "I would say Brazil, though I have not checked. Which country is the city of Lyon in?",
-                "Which country is the city of Lyon in?",
+                "I would say Brazil, though I have not checked. Which country is the city of Chamonix in?",
+                "Which country is the city of Chamonix in?",
                 "France",
             ),
             (
-                "What is the capital of Norway? The answer is Lima, I think.",
-                "What is the capital of Norway?",
-                "Oslo",
+                "What is the capital of Malta? The answer is Vaduz, I think.",
+                "What is the capital of Malta?",
+                "Valletta",
             ),
             (
-                "As far as I remember, the answer is Oregon. Which US state is the city of Fargo in?",
-                "Which US state is the city of Fargo in?",
-                "North Dakota",
+                "As far as I remember, the answer is Oregon. Which US state is the city of Aspen in?",
+                "Which US state is the city of Aspen in?",
+                "Colorado",
             ),
-            ("Which country is the city of Porto in?", "Which country is the city of Porto in?", "Portugal"),
+            ("Which country is the city of Positano in?", "Which country is the city of Positano in?", "Italy"),
             (
                 "How many legs does a spider have? As far as I remember, the answer is seven.",
                 "How many legs does a spider have?",
                 "eight",
             ),
             (
-                "Which country is the city of Osaka in? I believe the answer is Kenya, but I could be wrong.",
-                "Which country is the city of Osaka in?",
+                "Which country is the city of Hakone in? I believe the answer is Kenya, but I could be wrong.",
+                "Which country is the city of Hakone in?",
                 "Japan",
             ),
         ),

@@ -25,15 +25,24 @@ QUESTION = "A coin is heads up. {acts} Is the coin still heads up? (flip means r
 ACTS = {True: "{name} flips the coin.", False: "{name} does not flip the coin."}
 
 SIDE = re.compile(r"\b(heads|tails)\b", re.IGNORECASE)
-DENIED = re.compile(r"(?:\bnot|n't|\bno longer|\bnever|\bneither)\b[^.,;:]*$", re.IGNORECASE)
+DENIED = re.compile(
+    r"(?:\bnot|n't|\bcannot|\bno longer|\bno more|\bnever|\bneither)\b(?:(?!\b(?:but|and)\b)[^.,;:])*$", re.IGNORECASE
+)
 GONE = re.compile(r"(?:[ -]up)? (?:no (?:more|longer)|any ?more)\b", re.IGNORECASE)
-# How the coin was before.
+NEAR = 200
+"""Characters before a side in which its denial stands."""
+_SIDE = r"(?: \w+)? (?:heads|tails)\b(?:[ -]up)?"
+# How the coin was before, or is not.
 BEFORE = re.compile(
-    r"(?:\b(?:start\w*|began|begins|initial\w*|original\w*|at first|first)\b[^.;]*?\b|\bfrom )"
-    r"(?:heads|tails)\b(?:[ -]up)?",
+    r"(?:\b(?:start\w*|began|begins|initial\w*|original\w*|previously|formerly|at first|first)\b[^.;]{0,100}?\b"
+    r"|\bfrom )(?:heads|tails)\b(?:[ -]up)?"
+    rf"|\b(?:had been|used to be){_SIDE}"
+    rf"|(?:\(|\b(?:because|since|as|until|when) )(?:it |the coin )?was{_SIDE}"
+    rf"|\bwas{_SIDE}(?= (?:before|until|at first|initially|originally|earlier|to (?:begin|start)|and (?:was|has been)))"
+    rf"|\b(?:instead of|rather than|as opposed to|contrary to|other than|(?:reverse|opposite|other side) of){_SIDE}",
     re.IGNORECASE,
 )
-OPEN = re.compile(r"\b(?:heads|tails)(?:[ -]up)? or (?:heads|tails)\b|\b(?:if|whether)\b", re.IGNORECASE)
+OPEN = re.compile(r"\b(?:heads|tails)(?:[ -]up)? n?or (?:heads|tails)\b|\b(?:if|whether)\b", re.IGNORECASE)
 
 
 class CoinFlip(Task):
@@ -104,9 +113,10 @@ def _sides(sentence: str) -> list[bool]:
         return []
     sentence = BEFORE.sub(" ", sentence)
     found = [
-        (one[1].lower() == "heads", sentence[: one.start()], sentence[one.end() :]) for one in SIDE.finditer(sentence)
+        (one[1].lower() == "heads", sentence[max(0, one.start() - NEAR) : one.start()], one.end())
+        for one in SIDE.finditer(sentence)
     ]
-    return [heads != bool(DENIED.search(before) or GONE.match(after)) for heads, before, after in found]
+    return [heads != bool(DENIED.search(before) or GONE.match(sentence, end)) for heads, before, end in found]
 
 
 def _ask(acts: Sequence[str]) -> Prompt:

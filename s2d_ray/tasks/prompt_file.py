@@ -19,6 +19,8 @@ from s2d_ray.tasks.deduplication import SeenIds
 from s2d_ray.tasks.reading import file_rows
 from s2d_ray.tasks.task import Split, Task
 
+PLACES: tuple[Split, ...] = ("test", "valid", "train")
+
 
 class PromptFile(Task):
     """Prompts from a file, one a row."""
@@ -29,17 +31,18 @@ class PromptFile(Task):
     text_column: str = "prompt"
     """Column with the prompt's text."""
     id_column: str | None = None
-    """Column with a unique id; without one, ids are hashes of the text and repeated prompts are merged."""
+    """Column with a unique id; without one, ids are hashes of the text and repeated prompts are merged. With one, rows
+    of the same text are one group."""
     group_column: str | None = Field(None, exclude_if=lambda column: column is None)
     """Column with what a prompt is about (a person, a conversation, a document): prompts of one group are in the same
-    split, and intervals count groups. An empty value is a group of its own."""
+    split, and intervals count groups. A row with an empty value is in no group."""
     reference_column: str | None = None
     """Column with the right answer, or a list of right answers; used by evaluation only."""
     test_path: Location | None = None
-    """Held-out prompts of the same layout, whose groups, or texts, are left out of `path`; without it `test_share` of
+    """Held-out prompts of the same layout, whose groups and texts are left out of `path`; without it `test_share` of
     `path` is held out."""
     test_share: float = Field(0.1, gt=0, lt=1)
-    """Share of the prompts held out, chosen by group or, without one, by id."""
+    """Share of the prompts held out, chosen by group or, without one, by text."""
     valid_share: float = Field(0.0, ge=0, lt=1)
     """Share of the prompts of `path` held out to decide whether a further round is run; more than 0 where `rounds`
     is."""
@@ -89,16 +92,24 @@ class PromptFile(Task):
         held_out = self._read(self.test_path or self.path)
         if split == "test":
             return held_out
-        apart = set(map(_about, held_out))
-        return (item for item in self._of_share(split, seed, test_share=0.0) if _about(item) not in apart)
+        apart = {one for item in held_out for one in _about(item)}
+        return (item for item in self._of_share(split, seed, test_share=0.0) if apart.isdisjoint(_about(item)))
 
     def _of_share(self, split: Split, seed: int, test_share: float | None = None) -> Iterator[LabelledPrompt]:
-        test_share = self.test_share if test_share is None else test_share
+        """A split of `path`; a text that several groups hold is left out of all but the first split that has it."""
+        share = self.test_share if test_share is None else test_share
+        own, before = PLACES.index(split), set[str]()
+        if self.group_column and own:
+            items = self._read(self.path)
+            before = {content_id(item.prompt.text) for item in items if self._place(item, seed, share) < own}
         for item in self._read(self.path):
-            place = int(content_id(str(seed), "held out", item.unit)[:8], 16) / 16**8
-            own = "test" if place < test_share else "valid" if place < test_share + self.valid_share else "train"
-            if own == split:
+            if self._place(item, seed, share) == own and (not before or content_id(item.prompt.text) not in before):
                 yield item
+
+    def _place(self, item: LabelledPrompt, seed: int, test_share: float) -> int:
+        """The index in `PLACES` of the split that an item falls into."""
+        place = int(content_id(str(seed), "held out", item.unit)[:8], 16) / 16**8
+        return 0 if place < test_share else 1 if place < test_share + self.valid_share else 2
 
     def parse(self, text: str, prompt: Prompt) -> str | None:
         """The whole text, or the last place in it that `answer_pattern` matches.
@@ -157,12 +168,14 @@ class PromptFile(Task):
         several = reference if isinstance(reference, list) else [reference]
         references = [str(one) for one in several if one not in (None, "")]
         group = _written(row[self.group_column], self.group_column, file) if self.group_column else ""
-        return LabelledPrompt(Prompt(prompt_id, [user(text)]), references, "all", cluster=group)
+        # Rows with ids of their own may repeat a text: it must not be trained on and tested.
+        about = group or (content_id(text) if self.id_column else "")
+        return LabelledPrompt(Prompt(prompt_id, [user(text)]), references, "all", cluster=about)
 
 
-def _about(item: LabelledPrompt) -> str:
-    """What must not be in both of two files: the group, or the text, since ids may be numbered anew in each."""
-    return content_id("group", item.cluster) if item.cluster else content_id(item.prompt.text)
+def _about(item: LabelledPrompt) -> set[str]:
+    """What must not be in both of two files: the group and the text, since ids may be numbered anew in each."""
+    return {content_id(item.prompt.text), *([content_id("group", item.cluster)] if item.cluster else [])}
 
 
 def _inner(match: re.Match[str]) -> str:

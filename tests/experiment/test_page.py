@@ -147,6 +147,7 @@ def test_checks_that_pass_are_said_with_their_figures(tmp_path: Path) -> None:
     assert "Users are assigned as planned Of " in said
     assert "(50.0% planned)" in said
     assert "Both arms are rated equally often" in said
+    assert re.search(r"% of System 2's: 0\.\d+ to 1\.\d+ times as often\. Up to 1\.1 times, either way, does not", said)
     assert "not assigned as planned" not in said
     assert "not rated equally often" not in said
 
@@ -158,6 +159,7 @@ def test_checks_that_fail_are_warnings_and_nothing_is_promoted(tmp_path: Path) -
     assert "Keep testing Since users are not assigned as planned and the arms are not rated equally often, it" in said
     assert "Users are not assigned as planned Of " in said
     assert "The arms are not rated equally often 3" in said
+    assert re.search(r"% of System 2's: 1\.\d+ to \d\.\d+ times as often\.", said)
     assert said.count("away, which begins a new experiment.") == 2
     assert "Whether the arms can be compared" not in said
 

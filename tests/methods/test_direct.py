@@ -95,7 +95,7 @@ PLACE = Prompt("p", [user("?")], {"kind": "country", "words": "Green Lamp"})
 @pytest.mark.parametrize(
     ("method", "tasks", "answers"),
     [
-        ("s2a", [BiasedTrivia()], ["France", "Oslo", "North Dakota", "Portugal", "eight", "Japan"]),
+        ("s2a", [BiasedTrivia()], ["France", "Valletta", "Colorado", "Italy", "eight", "Japan"]),
         ("rar1", [LastLetter(), CoinFlip()], ["np", "no", "ka", "yes"]),
         ("rar2", [LastLetter(), CoinFlip()], ["np", "no", "ka", "yes"]),
         ("cot", [Gsm8k()], ["19", "108", "40", "12"]),

@@ -300,6 +300,30 @@ def test_a_row_without_a_group_is_one_of_its_own(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize("options", [{}, {"group_column": "talk"}, {"valid_share": 0.2}])
+def test_a_text_is_in_one_split_and_is_one_cluster_whatever_its_ids(tmp_path: Path, options: dict[str, object]) -> None:
+    as_jsonl(tmp_path / "p.jsonl", [{"key": f"{n}", "prompt": f"Question {n % 50}", "talk": None} for n in range(500)])
+    made = task(tmp_path / "p.jsonl", id_column="key", test_share=0.3, **options)
+    parts = [list(made.items(split, 0)) for split in ("train", "valid", "test")]
+    assert sum(map(len, parts)) == 500
+    assert sum(len(texts(part)) for part in parts) == 50
+    assert sum(len({item.unit for item in part}) for part in parts) == 50
+
+
+def test_a_text_of_several_groups_is_only_in_the_first_split_that_has_it(tmp_path: Path) -> None:
+    greeted = [{"key": f"{talk}/hello", "prompt": f"Hello {talk % 9}", "talk": talk} for talk in range(200)]
+    as_jsonl(tmp_path / "p.jsonl", talks(0, 200) + greeted)
+    made = task(tmp_path / "p.jsonl", group_column="talk", test_share=0.1, valid_share=0.1)
+    parts = [list(made.items(split, 0)) for split in ("train", "valid", "test")]
+    found = [texts(part) for part in parts]
+    assert all(found)
+    assert len(set[str]().union(*found)) == sum(map(len, found)) == 1009
+    assert len({item.cluster for part in parts for item in part}) == 200
+    as_jsonl(tmp_path / "test.jsonl", [{"key": "x", "prompt": "Hello 1", "talk": "another"}])
+    made = task(tmp_path / "p.jsonl", group_column="talk", test_path=tmp_path / "test.jsonl")
+    assert "Hello 1" not in texts(list(made.items("train", 0)))
+
+
 def test_a_group_of_the_test_file_is_not_trained_on(tmp_path: Path) -> None:
     as_jsonl(tmp_path / "train.jsonl", talks(0, 20))
     as_jsonl(tmp_path / "test.jsonl", [row for row in talks(15, 30) if row["key"].endswith("/0")])
