@@ -7,7 +7,8 @@ import re
 import unicodedata
 from collections.abc import Callable, Mapping
 
-from s2d_ray.answers.numbers import answering_number, plain
+from s2d_ray.answers.number_answers import answering_number
+from s2d_ray.answers.numbers import plain
 
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b(?=\s+\S)")
 _NUMERAL = r"-?(?:\d[\d.,/]*|[a-z]|∞|infinity|inf)"
