@@ -20,7 +20,7 @@ _IN_WORDS = (
 )
 _NUMERAL = re.compile(rf"\d|[\u00bc-\u00be\u2150-\u215e]|\b{_IN_WORDS}\b", re.IGNORECASE)
 """An answer in words is one, but cannot be read."""
-_TWICE = re.compile(rf"\b{_IN_WORDS}(?:[ -]{_IN_WORDS})*(?: \w+)? \(([$€£¥₹]?\d[\d,.]*)\)", re.IGNORECASE)
+_TWICE = re.compile(rf"\b{_IN_WORDS}(?:[ -]{_IN_WORDS}){{0,5}}(?: \w+)? \(([$€£¥₹]?\d[\d,.]*)\)", re.IGNORECASE)
 """`twelve (12)`."""
 _OF_A_PART = re.compile(
     r"\banswers?(?=\s+(?:to|for|of)\s+(?:the\s+)?"
@@ -59,7 +59,7 @@ def without_parts(text: str) -> str:
 
 
 _NOTE = re.compile(
-    r"^\W*(?:explanation\b.*\Z|(?:note|n\.?b|p\.?s|remark|disclaimer|assumptions?)\b.*?(?=\n\s*\n|\Z))",
+    r"^[^\w\n]*(?:explanation\b.*\Z|(?:note|n\.?b|p\.?s|remark|disclaimer|assumptions?)\b.*?(?=\n\s*\n|\Z))",
     re.IGNORECASE | re.MULTILINE | re.DOTALL,
 )
 
@@ -92,7 +92,7 @@ _CHECKS = re.compile(
 )
 _OPENER = 3
 """Words that a text may begin with before it gives its number: `Sure, here it is:`."""
-_HEAD_ENDS = re.compile(r"\s*[(;\u2014]|:(?=\s)|,? (?:because|since|as)\b|\s-\s(?!\$?\d)", re.IGNORECASE)
+_HEAD_ENDS = re.compile(r"\s*[;\u2014]|\s\(|:(?=\s)|,? (?:because|since|as)\b|\s-\s(?!\$?\d)", re.IGNORECASE)
 
 
 def _given_first(said: list[str]) -> Number | None:

@@ -79,7 +79,7 @@ _NUMBER = re.compile(
 )
 
 LONGEST = 1000
-"""Characters of a number at most: no text is to take its reader's time."""
+"""Characters of a number, with its unit, at most: no text is to take its reader's time."""
 
 
 class Number(NamedTuple):
@@ -182,6 +182,8 @@ def with_unit(answer: str) -> tuple[Number, str] | None:
 
     Letters (`2x`) and multiples (`3 dozen`) are no units. `$` and dollars are none either: they go without saying.
     """
+    if len(answer) > LONGEST:
+        return None
     text = re.sub(r"^[\s*_`\"']+|[\s*_`\"'.,;:$]+$", "", plain(answer))
     found = numbers(text)
     if len(found) != 1 or found[0].start:
@@ -201,7 +203,7 @@ def value_of(answer: str) -> Fraction | None:
 
 
 _TERM = re.compile(r"(?:[\d\s.+*/^(){}-]|\\sqrt(?=\{)|\\[dt]?frac(?=\{)|\\(?:cdot|times|div|left|right)\b){1,100}")
-_UNCLEAR = re.compile(r"\d\s+\d|[\d)}]\s*\(|\)\s*\d|^\s*[\d.]+-[\d.]+\s*$")
+_UNCLEAR = re.compile(r"\d\s+\d|[\d)}]\s*\(|\)\s*\d|^\s*[\d.]+\s*-\s*[\d.]+\s*$")
 """A mixed number or two, a factor or two, a difference or a range."""
 _ENDLESS = re.compile(r"\^.*\^|\^\D?-?\d{3}|\^\{?\(|\d{20}")
 """A power of a power would take its reader's time too."""

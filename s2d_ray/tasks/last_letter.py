@@ -30,7 +30,11 @@ STRING = re.compile(
     re.MULTILINE,
 )
 SINGLE = re.compile(r"[^\W\d_](?:[\s,.+·_/&\"'`*-]+(?:and\s+)?[^\W\d_])+")
-LETTER = r"(?<![\w'])(?!a (?!(?:and|from|of|in|for|followed|then)\b)\w)[\"'`*]*([^\W\d_])[\"'`*]*(?!\w)(?: (?:from|of|in|for) [\"'`*]*\w+[\"'`*]*)?"
+_MARKS = r"[\"'`*]{0,3}"
+LETTER = (
+    r"(?<![\w'])(?!a (?!(?:and|from|of|in|for|followed|then)\b)\w)"  # `a` may be the article
+    rf"{_MARKS}([^\W\d_]){_MARKS}(?!\w)(?: (?:from|of|in|for) {_MARKS}\w+{_MARKS})?"
+)
 LETTERS = re.compile(rf"{LETTER}(?:(?:,?\s+and(?: then)?|\s?,(?: then)?|,?\s+followed by|\s?[+&])\s*{LETTER})+")
 """Letters one by one: `r and b`, `"r" from Edgar, "b" from Bob`."""
 LED_IN = re.compile(r"\W*(?:(?:so|thus|therefore|hence|then)\b[\s,:]*)?", re.IGNORECASE)
@@ -116,7 +120,7 @@ def _letters(text: str, count: int) -> str | None:
 
 
 def _last_string(text: str, count: int) -> str | None:
-    """The last string of `count` letters; one in brackets, which explain what stands before them, only without another."""
+    """The last string of `count` letters; one in brackets, which explain what is before them, only without another."""
     outside = re.sub(r"\([^()]*\)", " ", text)
     return next((found[-1] for one in (outside, text) if (found := _strings(one, count))), None)
 

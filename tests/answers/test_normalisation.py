@@ -166,6 +166,7 @@ def test_equal(name: str, one: str, other: str) -> None:
         ("number", "3\u20135", "5"),
         ("number", "3\u20135", "-2"),
         ("number", "5 6", "11"),
+        ("number", "5 - 6", "-1"),
         ("number", "√2", "2"),
         ("number", "\\sqrt{2}", "2"),
         ("number", "\\sqrt 16", "6"),
