@@ -60,7 +60,7 @@ _LEAD = re.compile(
     r"[\s,:]*)+",
     re.IGNORECASE,
 )
-_RESULT_OF = re.compile(r"^(?:[\w\s]{0,30}|[\d\s.+*/()^-]{1,100})=(?=[^=]+$)")
+_RESULT_OF = re.compile(r"^(?:\s*[^\W\d_]{1,30}\s*|[\d\s.+*/()^-]{1,100})=(?=[^=]+$)")
 
 
 def _composed(text: str) -> str:
@@ -74,7 +74,7 @@ _THOUSANDS = re.compile(r"(?<![\d.,\[({])\d{1,3}(?:,\d{3})+(?![\d,])|(?<![\d.,\[
 _SPACES = (
     (re.compile(r"(?<=\d) (?=%)"), ""),
     (re.compile(r"([$€£¥₹]\d+)\.0+(?![\d.])"), r"\1"),
-    (re.compile(r"^- (?=[\d.$€£√(]|[^\W\d_](?![^\W\d_]))"), "-"),
+    (re.compile(r"^[-\u2014] ?(?=[\d.$€£√(]|[^\W\d_](?![^\W\d_]))"), "-"),
     (re.compile(r" ?([=<>≤≥≠≈]) ?"), r"\1"),
     (re.compile(r"(?<![^\W\d_][^\W\d_]) ([*/+-]) (?![^\W\d_]{2})"), r"\1"),
 )
@@ -102,7 +102,8 @@ def _of_token(token: str) -> str:
     """What counts of a part of a text without spaces: all of a formula, the letters and digits of a word."""
     token = "".join(char for char in token if char in _SIGNS or not unicodedata.category(char).startswith("P"))
     opened = re.match(r"[\"'`*_#]*", token).group()  # type: ignore[union-attr]
-    bare = token[len(opened) :].rstrip('"`.,;:?' + opened).removesuffix("**")
+    bare = token[len(opened) :].rstrip("`.,;:?" + opened).removesuffix("**")
+    bare = re.sub(r"(?<!\d)\"[.,;:?]*$", "", bare)  # 5" are inches
     if re.fullmatch(r"\(\w+\)|\[+[a-z]\]+", bare) or _unbalanced(bare):
         bare = bare.strip("()[]{}")
     # `D.C.`, `it's` and the 1970's.
@@ -112,7 +113,8 @@ def _of_token(token: str) -> str:
     return bare if formula else _without_punctuation(token)
 
 
-_SIGNS = frozenset(string.punctuation + "\u2030")
+_SIGNS = frozenset(string.punctuation + "\u2030\u2033\u2016\u2308\u2309\u230a\u230b\u27e8\u27e9")
+"""ASCII; per mille, double primes, norms, floors and ceilings, angle brackets."""
 _KEPT = re.compile(r"((?<!\w)-(?=\.?\d)|(?<!\w)\.(?=\d)|(?<=\d)[^\w\s](?=\d)|(?<=\d)%)")
 """What counts of the punctuation of a word with digits."""
 
