@@ -7,6 +7,7 @@ Items are generated. No word of one split occurs in another, so that answers can
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 from typing import Literal
@@ -15,7 +16,7 @@ from pydantic import Field, PositiveInt
 
 from s2d_ray.answers.final import final_answer
 from s2d_ray.answers.lengths import readable
-from s2d_ray.answers.sentences import correction, sentences, without_denied, without_echo
+from s2d_ray.answers.sentences import correction, sentence_ends, without_denied, without_echo
 from s2d_ray.data.records import LabelledPrompt, Prompt, content_id, user
 from s2d_ray.errors import UserError
 from s2d_ray.tasks.task import Split, Task, Variant
@@ -129,10 +130,8 @@ def _strings(text: str, count: int) -> list[str]:
     """Every string of `count` letters that is set off from the words around it, in the order of their ends."""
     found = [(match.end(), match[1] or match[2]) for match in STRING.finditer(text)]
     found += [(match.end(), "".join(re.findall(LETTER, match.group()))) for match in LETTERS.finditer(text)]
-    end = 0
-    for sentence in sentences(text):
-        end = text.index(sentence, end) + len(sentence)
-        alone = sentence[LED_IN.match(sentence).end() :].strip(PUNCTUATION)  # type: ignore[union-attr]
+    for start, end in pairwise([0, *sentence_ends(text), len(text)]):
+        alone = text[LED_IN.match(text, start, end).end() : end].strip(PUNCTUATION)  # type: ignore[union-attr]
         if alone.isalpha() and not NO_ANSWER.fullmatch(alone.lower()):
             found.append((end, alone))
     read = [(place, letters) for place, one in found if (letters := _letters(one, count)) and len(letters) == count]
