@@ -6,6 +6,8 @@ What these functions return is `straight`; a text that is not too long to be rea
 import re
 from typing import NamedTuple
 
+from s2d_ray.answers.lengths import readable
+
 _STRAIGHT = str.maketrans(
     {
         "\N{LEFT SINGLE QUOTATION MARK}": "'",
@@ -22,8 +24,6 @@ _OPENER = re.compile(
 )
 
 
-HEAD, TAIL = 2000, 6000
-"""Characters of a long text that are read: no text is to take its reader's time, and answers stand at either end."""
 _TAG = re.compile(
     r"(?<=\w)[\"'*_`]{0,3},? ?\b(?:right|correct|(?:is|are|was|were|does|do|did|has|have)n't (?:it|they|he|she|that)"
     r"|(?:is|was|does|did) (?:it|he|she) not)\s?\?(?=\s|$)",
@@ -44,9 +44,7 @@ _AGREES = re.compile(
 
 def straight(text: str) -> str:
     """The text as it is read: its head and tail, quotes straight, what it agrees to or asks back as its own words."""
-    if len(text) > HEAD + TAIL:
-        text = f"{text[: HEAD - 1]}\n{text[-TAIL:]}"
-    text = text.translate(_STRAIGHT)
+    text = readable(text).translate(_STRAIGHT)
     text = _TAG.sub(lambda tag: f"{'.':<{len(tag.group())}}", text) if "?" in text else text
     return _AGREES.sub(lambda found: (found["said"] or "").rjust(len(found.group())), text)
 

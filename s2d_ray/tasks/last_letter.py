@@ -7,6 +7,7 @@ Items are generated. No word of one split occurs in another, so that answers can
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 from typing import Literal
@@ -14,7 +15,8 @@ from typing import Literal
 from pydantic import Field, PositiveInt
 
 from s2d_ray.answers.final import final_answer
-from s2d_ray.answers.sentences import correction, without_denied, without_echo
+from s2d_ray.answers.lengths import readable
+from s2d_ray.answers.sentences import correction, sentence_ends, without_denied, without_echo
 from s2d_ray.data.records import LabelledPrompt, Prompt, content_id, user
 from s2d_ray.errors import UserError
 from s2d_ray.tasks.task import Split, Task, Variant
@@ -24,12 +26,24 @@ QUESTION = 'Take the last letters of the words in "{words}" and concatenate them
 
 STRING = re.compile(
     r"(?:(?<!\w)[\"'`]|\*\*|(?<!\w)\*)([^\W\d_](?:[\s,.+-]?[^\W\d_])*)[.,]?(?=[\"'`*])"
-    r"|(?:\b(?:is|are|get|gives?|spells?|forms?|makes?|becomes?|yields?)[ \t]+|:[ \t]+|(?:=|→|->)[ \t]*)"
+    r"|(?:(?:\b(?:is|are|get|gives?|spells?|forms?|makes?|becomes?|yields?)|'s)[ \t]+|:[ \t]+|(?:=>?|→|⇒|->)[ \t]*)"
     r"([^\W\d_](?:[^\W\d_]*|(?:[ -][^\W\d_])+))[\W_]*$",
     re.MULTILINE,
 )
 SINGLE = re.compile(r"[^\W\d_](?:[\s,.+·_/&\"'`*-]+(?:and\s+)?[^\W\d_])+")
-NO_ANSWER = re.compile(r"(?:yes|no|none|unknown|sure|ok|okay|nothing|sorry|tie|idk)")
+_MARKS = r"[\"'`*]{0,3}"
+LETTER = (
+    r"(?<![\w'])(?!a (?!(?:and|from|of|in|for|followed|then)\b)\w)"  # `a` may be the article
+    rf"{_MARKS}([^\W\d_]){_MARKS}(?!\w)(?: (?:from|of|in|for) {_MARKS}\w+{_MARKS})?"
+)
+LETTERS = re.compile(rf"{LETTER}(?:(?:,?\s+and(?: then)?|\s?,(?: then)?|,?\s+followed by|\s?[+&])\s*{LETTER})+")
+"""Letters one by one: `r and b`, `"r" from Edgar, "b" from Bob`."""
+LED_IN = re.compile(r"\W*(?:(?:so|thus|therefore|hence|then)\b[\s,:]*)?", re.IGNORECASE)
+PUNCTUATION = " .,!\n\t*_`\"'()[]"
+NO_ANSWER = re.compile(
+    r"(?:yes|no|none|unknown|sure|ok|okay|nothing|sorry|tie|idk|so|thus|well|hi|hello|oh|ah|hm+|note|here|done|right"
+    r"|step|first|then|great|true|false)"
+)
 
 
 class LastLetter(Task):
@@ -74,14 +88,18 @@ class LastLetter(Task):
     def parse(self, text: str, prompt: Prompt) -> str | None:
         """The letters of the final answer that the text marks; the whole text if it is one string of letters.
 
-        Else the last string of as many letters as there are words: in quotes, code or bold, or after `is`, `:` or `=`
-        at a line's end. Letters that are set apart (`r b`, `r-b`) are one string.
+        Else the last string of as many letters as there are words: in quotes, code or bold, alone in a sentence, one
+        by one, or after `is`, `:` or `=` at a line's end. Letters that are set apart (`r b`, `r-b`) are one string.
+        A marked answer that is one letter of several, or one of the words, is only begun there.
         """
-        count = len(prompt.fields["words"].split())
-        said = without_echo(text, prompt.text)
+        words = prompt.fields["words"].casefold().split()
+        count = len(words)
+        said = readable(without_echo(text, prompt.text))
         marked = final_answer(said)
         if marked is not None:
-            return _letters(marked, count) or _last_string(marked, count)
+            letters = _letters(marked, count) or _last_string(marked, count)
+            begun = letters is None or (len(letters) != count and (len(letters) == 1 or letters in words))
+            return _last_string(without_denied(said), count) if marked and begun else letters
         corrected = correction(said)
         if corrected is not None and ((later := _last_string(corrected.tail, count)) or corrected.withdrawn):
             return later
@@ -95,7 +113,7 @@ class LastLetter(Task):
 
 def _letters(text: str, count: int) -> str | None:
     """The letters that are all of a text: one string of any length, or `count` single ones set apart."""
-    bare = text.strip(" .,!\n\t*_`\"'()[]").lower()
+    bare = text.strip(PUNCTUATION).lower()
     if bare.isalpha() and (len(bare) == count or not NO_ANSWER.fullmatch(bare)):
         return bare
     letters = re.sub(r"\band\b|[\W_]", "", bare) if SINGLE.fullmatch(bare) else ""
@@ -103,9 +121,21 @@ def _letters(text: str, count: int) -> str | None:
 
 
 def _last_string(text: str, count: int) -> str | None:
-    found = [next(filter(None, match)) for match in STRING.findall(text)]
-    fitting = [letters for one in found if (letters := _letters(one, count)) and len(letters) == count]
-    return fitting[-1] if fitting else None
+    """The last string of `count` letters; one in brackets, which explain what is before them, only without another."""
+    outside = re.sub(r"\([^()]*\)", " ", text)
+    return next((found[-1] for one in (outside, text) if (found := _strings(one, count))), None)
+
+
+def _strings(text: str, count: int) -> list[str]:
+    """Every string of `count` letters that is set off from the words around it, in the order of their ends."""
+    found = [(match.end(), match[1] or match[2]) for match in STRING.finditer(text)]
+    found += [(match.end(), "".join(re.findall(LETTER, match.group()))) for match in LETTERS.finditer(text)]
+    for start, end in pairwise([0, *sentence_ends(text), len(text)]):
+        alone = text[LED_IN.match(text, start, end).end() : end].strip(PUNCTUATION)  # type: ignore[union-attr]
+        if alone.isalpha() and not NO_ANSWER.fullmatch(alone.lower()):
+            found.append((end, alone))
+    read = [(place, letters) for place, one in found if (letters := _letters(one, count)) and len(letters) == count]
+    return [letters for _, letters in sorted(read)]
 
 
 def _ask(words: Sequence[str]) -> Prompt:

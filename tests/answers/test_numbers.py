@@ -30,6 +30,9 @@ from s2d_ray.answers.numbers import numbers, value_of
         ("50%, €1.50 and 3 apples", ["50", "3/2", "3"]),
         ("12345678901 and 12345678902", ["12345678901", "12345678902"]),
         ("10:30, 1.2.3, 12/25/2020, H2O, A4, 1st, x²", []),
+        ("3 hundred, 5 hundred thousand, 2 lakh and 3千万", ["300", "500000", "200000", "30000000"]),
+        ("-5, minus 5: minus 5, negative 5 is 10 minus 5", ["-5", "5", "-5", "-5", "10", "5"]),
+        ("第2步\uff0c她赚18美元", ["18"]),
         ("7/0", []),
         ("none", []),
     ],
@@ -54,7 +57,21 @@ def test_separators_of_thousands_change_nothing(value: int, separator: str) -> N
 
 @pytest.mark.parametrize(
     ("term", "value"),
-    [("2^{10}", 1024), ("\\sqrt{16}", 4), ("6 \\div 2", 3), ("48 + 24", 72), ("9^{9^{9}}", None), ("9^{999}", None)],
+    [
+        ("2^{10}", 1024),
+        ("\\sqrt{16}", 4),
+        ("6 \\div 2", 3),
+        ("48 + 24", 72),
+        ("9^{9^{9}}", None),
+        ("9^{999}", None),
+        ("5 6", None),
+        ("2(3)", None),
+        ("3-5", None),
+        ("16 - 3", None),
+        ("16 - 3 - 4", 9),
+        ("2\\pi", None),
+        ("5!", None),
+    ],
 )
 def test_a_term_has_a_value_where_it_takes_no_time(term: str, value: int | None) -> None:
     assert value_of(term) == value

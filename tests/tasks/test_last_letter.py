@@ -51,7 +51,7 @@ def test_unsuitable_words_are_refused(text: str, message: str, tmp_path: Path) -
         ('The words in "Edgar Bob" end in r and b. The answer is: **rb**', "rb"),
         ('"Edgar" ends in "r", "Bob" in "b". Together: rb', "rb"),
         ('Is it "rd"? No, it is "rb".', "rb"),
-        ('The letters are "r" and "b".', None),
+        ('The letters are "r" and "b".', "rb"),
         ("I cannot say.", None),
         ("", None),
     ],
