@@ -201,6 +201,8 @@ class EngineActor:
         self._job, self._meter = job, Meter(meter)
         self._turns = Turns()
         self._functions = [turn.build() for turn in job.passes]
+        models = list(dict.fromkeys(turn.model for turn in job.passes))
+        self._models = [models.index(turn.model) for turn in job.passes]
         self._engine: _Metered | None = None
         self._watch: asyncio.Task[None] | None = None
 
@@ -210,9 +212,7 @@ class EngineActor:
         self._watch = self._watch or asyncio.create_task(self._leave_in_time())
         parts: list[Shard] = batch.to_pylist()
         for part in parts:
-            # Ray repeats the calls of an actor that ended, those too of which it had not yet heard that they are done.
-            if not await asyncio.to_thread(is_done, self._job.passes[part["turn"]].rows.target, part):
-                await self._make(part)
+            await self._make(part)
         self._meter.flush()
         yield batch.select(["name"])
 
@@ -228,9 +228,13 @@ class EngineActor:
 
     async def _make(self, part: Shard) -> None:
         turn = part["turn"]
-        # One part after the other, so that none is read before the engine has room for its rows.
-        async with self._turns.turn((turn, part["name"])) as begun:
-            over = self._job.passes[turn]
+        over = self._job.passes[turn]
+        # One part after the other, so that none is read before the engine has room for its rows. In line at once: what
+        # is awaited before may come back in another order.
+        async with self._turns.turn((self._models[turn], f"{turn:04} {part['name']}")) as begun:
+            # Ray repeats the calls of an actor that ended, those too of which it had not yet heard that they are done.
+            if await asyncio.to_thread(is_done, over.rows.target, part):
+                return
             await self._hold(over.model)
             await self._backpressure.room()
             answers: list[asyncio.Task[list[Row]]] = []
