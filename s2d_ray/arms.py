@@ -52,6 +52,11 @@ def training_of(arm: str) -> tuple[str, int]:
     return name, int(number or 1)
 
 
+def repeats_another(arm: str) -> bool:
+    """Whether it is a further training of an arm, which reports are not about."""
+    return training_of(arm)[1] > 1
+
+
 def label(arm: str) -> str:
     """How a person reads an arm."""
     name, number = training_of(arm)

@@ -125,7 +125,11 @@ def _said(text: str, nouns: tuple[str, ...]) -> Iterator[Mark]:
 
 
 _NOT = re.compile(r"\b(?:not|never)\b|n't\b", re.IGNORECASE)
-_PARTIAL = re.compile(r"\b(?:part|step|stage|first|second|sub-?\w+)\b", re.IGNORECASE)
+_PARTIAL = re.compile(
+    r"\b(?:part|step|stage|first|second|sub-?\w+)\b"
+    r"|^\s+(?:to|for|of)\s+(?:the\s+)?(?:third|next|previous|question\s+(?:\d|one|two|three|[a-d])\b)",
+    re.IGNORECASE,
+)
 """`The answer to part 1 is …`: not the one that is asked for."""
 _LONGEST = 500
 """Characters of a statement that can hold its answer."""

@@ -22,11 +22,6 @@ _NUMERAL = re.compile(rf"\d|[\u00bc-\u00be\u2150-\u215e]|\b{_IN_WORDS}\b", re.IG
 """An answer in words is one, but cannot be read."""
 _TWICE = re.compile(rf"\b{_IN_WORDS}(?:[ -]{_IN_WORDS}){{0,5}}(?: \w+)? \(([$€£¥₹]?\d[\d,.]*)\)", re.IGNORECASE)
 """`twelve (12)`."""
-_OF_A_PART = re.compile(
-    r"\banswers?(?=\s+(?:to|for|of)\s+(?:the\s+)?"
-    r"(?:first|second|third|next|previous|part|step|sub\w*|question\s+(?:\d|one|two|three|[a-d])\b))",
-    re.IGNORECASE,
-)
 
 
 def answering_number(text: str) -> Number | None:
@@ -36,7 +31,7 @@ def answering_number(text: str) -> Number | None:
     the last sentence that concludes; the one that the text gives first, before all words; that of the last sentence
     with a number.
     """
-    text = without_parts(_TWICE.sub(r"\1", readable(text)))
+    text = _TWICE.sub(r"\1", readable(text))
     marked = final_answer(text, fits=_NUMERAL.search)
     if marked is not None:
         return _of_statement(marked) or _of_term(marked)
@@ -51,11 +46,6 @@ def answering_number(text: str) -> Number | None:
     sums = [one for one in said[concluding[0] :] if "=" in one or _CONCLUDES.search(one)] if concluding else []
     given = None if any(map(_standing, sums)) else _given_first(said)
     return given or _of_first(sums[::-1] + said[::-1])
-
-
-def without_parts(text: str) -> str:
-    """The text with what it calls the answer to a part of the question (`The answer to part one is 48.`) unmarked."""
-    return _OF_A_PART.sub("result", text)
 
 
 _NOTE = re.compile(

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from s2d_ray.evaluation.metrics import ALL, Answer, subsets_of
+from s2d_ray.evaluation.metrics import Answer, of_subset, subsets_of
 from s2d_ray.tasks.task import Task
 
 
@@ -33,7 +33,7 @@ def constant(answers: Iterable[Answer], task: Task) -> Constant | None:
     labelled = [answer for answer in answers if answer.references]
     if not task.classes or not labelled:
         return None
-    parts = {subset: [a for a in labelled if subset in (ALL, a.subset)] for subset in subsets_of(labelled)}
+    parts = {subset: of_subset(labelled, subset) for subset in subsets_of(labelled)}
     return Constant(1 / len(task.classes), {subset: _best(part, task) for subset, part in parts.items()})
 
 

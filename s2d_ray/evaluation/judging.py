@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from s2d_ray.arms import training_of
+from s2d_ray.arms import repeats_another
 from s2d_ray.curation.rule import parse_samples
 from s2d_ray.curation.votes import majority_vote
 from s2d_ray.data.records import LABELLED, PROMPTS, Row, candidates_from_row
@@ -105,7 +105,7 @@ def pairs(rows: Iterable[Row], again: Mapping[PromptKey, str], task: Task) -> li
     found = []
     for key, by_arm in texts.items():
         # Of several trainings the first alone is judged.
-        first_ones = {arm: text for arm, text in by_arm.items() if training_of(arm)[1] == 1}
+        first_ones = {arm: text for arm, text in by_arm.items() if not repeats_another(arm)}
         said = first_ones | {AGAIN: again.get(key, "")}
         wanted = [(arm, "teacher") for arm in said if arm != "teacher"] + [("student", "base")]
         for first, second in wanted:

@@ -213,7 +213,7 @@ def compare(answers: Sequence[Answer], first: str, second: str, task: Task) -> d
     units = {a.key: a.unit for a in answers}
     results: dict[str, Paired] = {}
     for subset in subsets_of(answers):
-        part = [a for a in answers if subset in (ALL, a.subset)]
+        part = of_subset(answers, subset)
         ours, theirs = (marks([a for a in part if a.arm == arm], task, teacher)[1] for arm in (first, second))
         both = [key for key in ours if key in theirs]
         if both:
@@ -245,6 +245,11 @@ def compare_changes(answers: Sequence[Answer], first: str, second: str, task: Ta
     if not both:
         return None
     return paired([ours[q] for q in both], [theirs[q] for q in both], [units[q] for q in both])
+
+
+def of_subset(answers: Iterable[Answer], subset: str) -> list[Answer]:
+    """Those of one subset; for `all` all of them."""
+    return [answer for answer in answers if subset in (ALL, answer.subset)]
 
 
 def subsets_of(answers: Iterable[Answer]) -> list[str]:
@@ -291,10 +296,7 @@ def _score_arm(answers: Sequence[Answer], task: Task, teacher: Mapping[PromptKey
 
 
 def _score_subsets(answers: Sequence[Answer], task: Task, teacher: Mapping[PromptKey, str | None]) -> dict[str, Score]:
-    return {
-        subset: _score([a for a in answers if subset in (ALL, a.subset)], task, teacher)
-        for subset in subsets_of(answers)
-    }
+    return {subset: _score(of_subset(answers, subset), task, teacher) for subset in subsets_of(answers)}
 
 
 def _score(answers: Sequence[Answer], task: Task, teacher: Mapping[PromptKey, str | None]) -> Score:

@@ -23,7 +23,7 @@ from s2d_ray.data.work import TimeSpent
 from s2d_ray.evaluation.metrics import Precision, precision
 from s2d_ray.recipes.recipe import Recipe
 from s2d_ray.report.ledger import Ledger, balance, step_tokens
-from s2d_ray.report.schema import LossPoint, PromptCounts, TrainingFigures
+from s2d_ray.report.sections import LossPoint, PromptCounts, TrainingFigures
 from s2d_ray.tasks.task import Task
 
 CURVE_POINTS = 400

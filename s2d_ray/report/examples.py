@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain, zip_longest
 
-from s2d_ray.arms import in_order, training_of
+from s2d_ray.arms import in_order, repeats_another
 from s2d_ray.data.records import Row, candidates_from_row, content_id
 from s2d_ray.evaluation.metrics import Answer, PromptKey, answer_of, marks
-from s2d_ray.report.schema import ArmAnswer, Example, ExampleMessage, StepText
+from s2d_ray.report.sections import ArmAnswer, Example, ExampleMessage, StepText
 from s2d_ray.tasks.task import Task
 
 
@@ -25,7 +25,7 @@ def examples(rows: Iterable[Row], answers: Sequence[Answer], chosen: Sequence[Pr
     found: dict[PromptKey, dict[str, Row]] = {key: {} for key in chosen}
     for row in rows:
         key = (row["subset"], row["prompt_id"])
-        if key in found and training_of(row["arm"])[1] == 1:
+        if key in found and not repeats_another(row["arm"]):
             found[key][row["arm"]] = row
     answered = {
         key: {arm: _arm_answer(by_arm[arm], right.get((arm, key)), task) for arm in in_order(by_arm)}

@@ -16,6 +16,7 @@ from s2d_ray.evaluation.metrics import (
     answer_of,
     compare,
     compare_changes,
+    of_subset,
     score_arms,
     subsets_of,
 )
@@ -25,7 +26,7 @@ from s2d_ray.recipes.recipe import Recipe
 from s2d_ray.recipes.sections import Evaluate
 from s2d_ray.recipes.serve import Cascade
 from s2d_ray.report.published import reported_for
-from s2d_ray.report.schema import CalibratedCascade, PaperFigure, PaperResults
+from s2d_ray.report.sections import CalibratedCascade, PaperFigure, PaperResults
 from s2d_ray.tasks.task import Task
 
 COMPARED = (
@@ -84,9 +85,9 @@ def adjusted(comparisons: Comparisons, subset: str | None) -> Comparisons:
     }
 
 
-def validation_gain(rows: Iterable[Row], task: Task, settings: Evaluate) -> Paired | None:
+def validation_gain(rows: Iterable[Row], task: Task, recipe: Recipe) -> Paired | None:
     """The student minus the base on the prompts that decide about a further round, from rows of schema `ANSWERS`."""
-    answers = _at_stake([answer_of(row, task) for row in rows], deciding(task, settings))
+    answers = _at_stake([answer_of(row, task) for row in rows], deciding(task, recipe.evaluate))
     if "student" not in {answer.arm for answer in answers}:
         return None
     return compare(answers, "student", "base", task)[ALL]
@@ -120,7 +121,7 @@ def conclude(
         against = score_arms(at_stake, task, ("base", "teacher"))["base"].subsets[ALL].scored_against
         return untrained(untrained_why, gain, against, settings.margin)
     spared = [name for name in subsets_of(answers) if decides and name not in (*decides, ALL)]
-    others = {name: _against_standard(_of(answers, name), name, task, by_judge) for name in spared}
+    others = {name: _against_standard(of_subset(answers, name), name, task, by_judge) for name in spared}
     evidence = _evidence(at_stake, task, by_judge)
     # A question's forms may be in several subsets.
     changes = _changes(answers, task, as_consistent_as)
@@ -138,7 +139,7 @@ def conclude_by_subset(
     subsets = subsets_of(answers)
     if len(subsets) <= 2 or "student" not in {answer.arm for answer in answers}:
         return {}
-    return {name: conclude_on(_of(answers, name)) for name in subsets}
+    return {name: conclude_on(of_subset(answers, name)) for name in subsets}
 
 
 def deciding(task: Task, settings: Evaluate) -> Sequence[str]:
@@ -149,10 +150,6 @@ def deciding(task: Task, settings: Evaluate) -> Sequence[str]:
 def _at_stake(answers: Sequence[Answer], decides: Sequence[str]) -> list[Answer]:
     """The answers on which the verdict is decided."""
     return [answer for answer in answers if not decides or answer.subset in decides]
-
-
-def _of(answers: Sequence[Answer], subset: str) -> list[Answer]:
-    return [answer for answer in answers if subset in (ALL, answer.subset)]
 
 
 def _against_standard(answers: Sequence[Answer], subset: str, task: Task, by_judge: Judgements | None) -> Paired:
@@ -178,11 +175,10 @@ def _evidence(answers: Sequence[Answer], task: Task, by_judge: Judgements | None
         student_vs_teacher=_compared(answers, "student", "teacher", task, by_judge),
         student_vs_base=_compared(answers, "student", "base", task, by_judge),
         teacher_vs_base=_compared(answers, "teacher", "base", task, by_judge),
-        changes=_changes(answers, task),
     )
 
 
-def _changes(answers: Sequence[Answer], task: Task, teacher: str = "teacher") -> Changes | None:
+def _changes(answers: Sequence[Answer], task: Task, teacher: str) -> Changes | None:
     difference = compare_changes(answers, "student", teacher, task)
     if difference is None:
         return None

@@ -14,7 +14,8 @@ from s2d_ray.display.pages import environment
 from s2d_ray.evaluation.metrics import ALL
 from s2d_ray.evaluation.verdict import OPEN
 from s2d_ray.report.figures import headline
-from s2d_ray.report.schema import CalibratedCascade, Overview, Report
+from s2d_ray.report.schema import Overview, Report
+from s2d_ray.report.sections import CalibratedCascade
 from s2d_ray.tasks.general import SOURCE as GENERAL_SOURCE
 
 POINTS = 12

@@ -5,17 +5,17 @@ from dataclasses import replace
 
 import numpy as np
 
-from s2d_ray.arms import training_of
+from s2d_ray.arms import repeats_another, training_of
 from s2d_ray.evaluation.metrics import ALL, Answer, ArmScores, score_arms
 from s2d_ray.evaluation.verdict import Verdict
 from s2d_ray.report.figures import compare_arms
-from s2d_ray.report.schema import Repeats, Spread
+from s2d_ray.report.sections import Repeats, Spread
 from s2d_ray.tasks.task import Task
 
 
 def first_trainings(answers: Sequence[Answer]) -> list[Answer]:
     """Those of the arms as the report is about them."""
-    return [answer for answer in answers if training_of(answer.arm)[1] == 1]
+    return [answer for answer in answers if not repeats_another(answer.arm)]
 
 
 def repeats(

@@ -3,15 +3,18 @@
 report.json is complete; the other two are drawn from the same model and know nothing else.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from typing import NamedTuple
 
 from s2d_ray.arms import CORE_ARMS
 from s2d_ray.data.files import read_rows, write_json, write_text
 from s2d_ray.data.folders import RunFolders
 from s2d_ray.data.manifests import EvaluationManifest
 from s2d_ray.evaluation.constant import constant
-from s2d_ray.evaluation.metrics import answer_of, majorities, score_arms, subsets_of
+from s2d_ray.evaluation.judging import Judged, Judgements, rescored
+from s2d_ray.evaluation.metrics import Answer, answer_of, majorities, score_arms, subsets_of
 from s2d_ray.evaluation.verdict import USEFUL
 from s2d_ray.recipes.recipe import Recipe
 from s2d_ray.report import account, beside, figures
@@ -36,26 +39,39 @@ def write_report(recipe: Recipe, task: Task, folders: RunFolders) -> Report:
     return report
 
 
+class _Scored(NamedTuple):
+    """The arms by what says that an answer is right: references, System 2's answers, or a judge."""
+
+    arms: figures.Scores
+    comparisons: figures.Comparisons
+    judged: Judged | None
+    by_judge: Judgements | None
+    """The judge's verdicts, where these decide."""
+
+
+def _score(
+    recipe: Recipe, task: Task, folders: RunFolders, answers: Sequence[Answer], needed: Sequence[str]
+) -> _Scored:
+    arms = score_arms(answers, task, needed)
+    primary = figures.primary(figures.deciding(task, recipe.evaluate))
+    rows = beside.judge_verdicts(recipe, folders)
+    judged = beside.judged_of(recipe, rows)
+    by_judge = beside.judge_decides(arms, rows) if judged else None
+    if judged and by_judge:
+        return _Scored(rescored(arms, by_judge), figures.adjusted(judged.comparisons, primary), judged, by_judge)
+    return _Scored(arms, figures.compare_arms(arms, answers, task, primary), judged, None)
+
+
 def make_report(recipe: Recipe, task: Task, folders: RunFolders) -> Report:
     """The report of a finished run. Raises as `write_report`."""
     of_all_trainings = [answer_of(row, task) for row in read_rows(folders.evaluation)]
     answers = first_trainings(of_all_trainings)
     evaluated = account.manifest(folders.evaluation, EvaluationManifest)
     untrained = account.untrained_arms(account.branches_of(folders, recipe.evaluate.controls))
-    arms = score_arms(answers, task, [arm for arm in CORE_ARMS if arm not in untrained])
-    branches = {
-        arm: own
-        for arm, own in account.branches_of(folders, controls=True).items()
-        if arm == "student" or arm in arms or arm in untrained
-    }
-    decides = figures.deciding(task, recipe.evaluate)
-    primary = figures.primary(decides)
-    comparisons = figures.compare_arms(arms, answers, task, primary)
-    verdicts_of_judge = beside.judge_verdicts(recipe, folders)
-    judged = beside.judged_of(recipe, verdicts_of_judge)
-    by_judge = beside.judge_decides(arms, verdicts_of_judge) if judged else None
-    if judged and by_judge:
-        arms, comparisons = beside.as_judged(arms, by_judge), figures.adjusted(judged.comparisons, primary)
+    needed = [arm for arm in CORE_ARMS if arm not in untrained]
+    arms, comparisons, judged, by_judge = _score(recipe, task, folders, answers, needed)
+    branches = account.branches_of(folders, controls=True)
+    branches = {arm: own for arm, own in branches.items() if arm == "student" or arm in arms or arm in untrained}
     general, benchmarks = beside.general_of(recipe, folders), beside.benchmarks_of(recipe, folders)
     lost = beside.lost_of(recipe, general, benchmarks)
     conclude = partial(
@@ -74,12 +90,9 @@ def make_report(recipe: Recipe, task: Task, folders: RunFolders) -> Report:
     by_samples = {} if by_judge else majorities(answers, recipe.evaluate.samples, task)
     of_one = recipe.evaluate.model_copy(update={"decides": ()})
     # Few tokens for wrong answers are no savings.
-    useful = verdict.verdict in USEFUL
+    student_tokens = arms["student"].tokens_per_answer if verdict.verdict in USEFUL else None
     rule = recipe.serve.cascade if "student" in arms else None
     chosen = choose(answers, recipe.evaluate.examples)
-    validation = None
-    if recipe.rounds > 1:
-        validation = figures.validation_gain(read_rows(folders.validation), task, recipe.evaluate)
     return Report(
         recipe=recipe.name,
         description=recipe.description,
@@ -87,7 +100,7 @@ def make_report(recipe: Recipe, task: Task, folders: RunFolders) -> Report:
         method=recipe.method.name,
         metric=figures.metric_of(arms, task),
         verdict=verdict,
-        decides=tuple(decides),
+        decides=tuple(figures.deciding(task, recipe.evaluate)),
         verdict_by_subset=figures.conclude_by_subset(answers, partial(conclude, settings=of_one)),
         lost=lost,
         general=general,
@@ -103,14 +116,12 @@ def make_report(recipe: Recipe, task: Task, folders: RunFolders) -> Report:
         cascade=figures.calibrated(rule, read_rows(folders.evaluation), task) if rule else None,
         comparisons=comparisons,
         repeats=again,
-        validation=validation,
+        validation=figures.validation_gain(read_rows(folders.validation), task, recipe) if recipe.rounds > 1 else None,
         notes=(*figures.notes(arms, subsets_of(answers), untrained), *beside.judge_notes(arms, judged)),
         prompts=account.outcomes(folders),
         vote_shares=account.vote_shares(folders),
         precision=account.target_precision(recipe, task, folders),
-        ledger=account.ledger_of(
-            recipe, folders, arms["teacher"].tokens_per_answer, arms["student"].tokens_per_answer if useful else None
-        ),
+        ledger=account.ledger_of(recipe, folders, arms["teacher"].tokens_per_answer, student_tokens),
         training={arm: account.training_of(own) for arm, own in branches.items() if arm in arms},
         seconds=account.stage_seconds(evaluated.seconds, branches, recipe.evaluate.seeds),
         examples=tuple(examples(read_rows(folders.evaluation), () if by_judge else answers, chosen, task)),

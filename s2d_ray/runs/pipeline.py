@@ -88,27 +88,23 @@ def evaluate(plan: Plan) -> None:
     from s2d_ray.stages.evaluate import evaluate as run
 
     trained = [(Model.local(t.arm, t.model.path), {t.arm: direct}) for t in plan.trainings if t.made_model]
+    student = next((model for model, arms in trained if "student" in arms), None)
     for part in plan.parts:
         models = [(plan.base, part.base_arms), *trained]
-        beside = _general_work(plan), _judge_work(part)
+        beside = _general_work(plan, student), _judge_work(part)
         run(part.recipe, part.task, models, part.evaluation, part.label("evaluate"), "test", *beside)
         if part.validation:
             pair = [(plan.base, part.validated), *((m, arms) for m, arms in trained if "student" in arms)]
             run(part.recipe, part.task, pair, part.validation, part.label("validate"), "valid")
     if plan.benchmarks:
-        run_benchmarks(plan.recipe, plan.base, _student(plan), plan.benchmarks)
+        run_benchmarks(plan.recipe, plan.base, student, plan.benchmarks)
 
 
-def _student(plan: Plan) -> Model | None:
-    first = plan.trainings[0]
-    return Model.local(first.arm, first.model.path) if first.made_model else None
-
-
-def _general_work(plan: Plan) -> Any:
+def _general_work(plan: Plan, student: Model | None) -> Any:
     from s2d_ray.stages.general import GeneralWork
 
     corpora = [part.corpus.path for part in plan.parts]
-    return GeneralWork(plan.recipe, plan.base, _student(plan), corpora, plan.general) if plan.general else None
+    return GeneralWork(plan.recipe, plan.base, student, corpora, plan.general) if plan.general else None
 
 
 def _judge_work(part: PlannedPart) -> Any:

@@ -13,10 +13,11 @@ from s2d_ray.data.files import read_rows
 from s2d_ray.data.manifests import CandidatesManifest, DistilledManifest
 from s2d_ray.data.records import DECISIONS, Row, candidates_from_row
 from s2d_ray.data.shards import forget_checkpoint
-from s2d_ray.inference.engine import CompletionEngine, EngineDied
+from s2d_ray.inference.engine import CompletionEngine
 from s2d_ray.inference.method_runs import Recorder
 from s2d_ray.models import Model
 from s2d_ray.recipes.recipe import Recipe
+from s2d_ray.stages.boundary import Failed, or_failed
 from s2d_ray.stages.row_jobs import Pass, RowFunction, RowJob, Rows, process_rows
 from s2d_ray.tasks.task import Task
 
@@ -65,12 +66,9 @@ def _curate_row(recipe: Recipe, task: Task, rules: Sequence[Rule]) -> RowFunctio
         candidates = candidates_from_row(row)
         seed = (str(recipe.seed), candidates.prompt.prompt_id, "curation")
         generate = Recorder(engine, recipe.generate.sampling, seed) if engine else None
-        try:
-            decision = await curate_prompt(candidates, rules, task, generate)
-        except EngineDied:
-            raise
-        except Exception as error:  # A bad row, or a bug in the user's task or rule, is data.
-            failed = replace(candidates, samples=(), error=f"{type(error).__name__}: {error}")
+        decision = await or_failed(curate_prompt(candidates, rules, task, generate))
+        if isinstance(decision, Failed):
+            failed = replace(candidates, samples=(), error=decision.reason)
             decision = await curate_prompt(failed, rules, task, None)
         return [decision | {"calls": [asdict(step) for step in generate.steps] if generate else []}]
 

@@ -16,14 +16,23 @@ import pyarrow as pa
 from s2d_ray.data.artifacts import Artifact
 from s2d_ray.data.files import write_table
 from s2d_ray.data.manifests import EvaluationManifest
-from s2d_ray.data.records import ANSWERS, LABELLED, Row, labelled_from_row, labelled_to_row, sample_to_row
+from s2d_ray.data.records import (
+    ANSWERS,
+    LABELLED,
+    LabelledPrompt,
+    Row,
+    labelled_from_row,
+    labelled_to_row,
+    sample_to_row,
+)
 from s2d_ray.data.shards import forget_checkpoint
-from s2d_ray.inference.engine import CompletionEngine, EngineDied
+from s2d_ray.inference.engine import CompletionEngine
 from s2d_ray.inference.method_runs import run_on_all_forms
 from s2d_ray.methods.method import Method
 from s2d_ray.models import Model
 from s2d_ray.recipes.recipe import Recipe
 from s2d_ray.recipes.sections import Sampling
+from s2d_ray.stages.boundary import Failed, or_failed
 from s2d_ray.stages.general import GeneralWork
 from s2d_ray.stages.judge import JudgeWork
 from s2d_ray.stages.row_jobs import Pass, RowFunction, RowJob, Rows, process_rows
@@ -48,11 +57,11 @@ def evaluate(
 
     With them the general set's, and what a judge then makes of the answers, where these are asked for.
     """
-    start = time.monotonic()
-    # Last of all, so that the time is counted as evaluation's.
-    beside = [*(general.passes() if general else ()), *(_again(recipe, task, models, evaluation, judging))]
+    start, items = time.monotonic(), held_out(recipe, task, split)
+    beside = [*(general.passes() if general else ()), *_again(recipe, task, items, models, judging)]
+    # Opened last of all, so that the time is counted as evaluation's.
     done = evaluation.open()
-    own = [] if done else _passes(recipe, task, models, evaluation.path, split)
+    own = [] if done else _passes(recipe, task, items, models, evaluation.path)
     places = {model.folder: place for place, (model, _) in enumerate(models)}
     passes = sorted([*own, *beside], key=lambda each: places[each.model])
     loads = 0
@@ -70,15 +79,16 @@ def evaluate(
         general.finish(loads, seconds)
     if not done:
         names = tuple(chain.from_iterable(arms for _, arms in models))
-        rows = len(held_out(recipe, task, split))
-        evaluation.finish(EvaluationManifest(rows=rows, arms=names, model_loads=loads, seconds=seconds))
+        evaluation.finish(EvaluationManifest(rows=len(items), arms=names, model_loads=loads, seconds=seconds))
         forget_checkpoint(evaluation.path)
     if judging:
         judging.judge(recipe, task, evaluation, f"{label}: judge")
 
 
-def _passes(recipe: Recipe, task: Task, models: Sequence[tuple[Model, Arms]], folder: Path, split: Split) -> list[Pass]:
-    rows = held_out_rows(recipe, task, folder, folder / "_held_out", split)
+def _passes(
+    recipe: Recipe, task: Task, items: Sequence[LabelledPrompt], models: Sequence[tuple[Model, Arms]], folder: Path
+) -> list[Pass]:
+    rows = _rows(recipe, items, folder)
     settings = recipe.evaluate
     return [
         Pass(rows, model.folder, partial(_answer_row, task, arms, settings.sampling, settings.samples, recipe.seed))
@@ -89,8 +99,8 @@ def _passes(recipe: Recipe, task: Task, models: Sequence[tuple[Model, Arms]], fo
 def _again(
     recipe: Recipe,
     task: Task,
+    items: Sequence[LabelledPrompt],
     models: Sequence[tuple[Model, Arms]],
-    evaluation: Artifact[EvaluationManifest],
     judging: JudgeWork | None,
 ) -> list[Pass]:
     """A judge is also shown two answers of System 2: a second one, where evaluation draws one alone.
@@ -100,14 +110,14 @@ def _again(
     if judging is None or judging.artifact.open() or recipe.evaluate.samples > 1:
         return []
     base, arms = models[0]
-    rows = held_out_rows(recipe, task, judging.again, judging.again / "_held_out", "test")
+    rows = _rows(recipe, items, judging.again)
     teacher = {"teacher": arms["teacher"]}
     return [Pass(rows, base.folder, partial(_answer_row, task, teacher, recipe.generate.sampling, 1, recipe.seed + 1))]
 
 
-def held_out_rows(recipe: Recipe, task: Task, target: Path, source: Path, split: Split) -> Rows:
-    """The held-out prompts of a split, written to `source`, and their answers' folder."""
-    items = held_out(recipe, task, split)
+def _rows(recipe: Recipe, items: Sequence[LabelledPrompt], target: Path) -> Rows:
+    """The held-out prompts, written beside where their answers go."""
+    source = target / "_held_out"
     source.mkdir(parents=True, exist_ok=True)
     table = pa.Table.from_pylist([labelled_to_row(item) for item in items], schema=LABELLED)
     write_table(source / "part-0.parquet", table)
@@ -122,14 +132,12 @@ def _answer_row(task: Task, arms: Arms, sampling: Sampling, samples: int, seed: 
         prompt = labelled_from_row(row).prompt
         answers: list[Row] = []
         for arm, method in arms.items():
+            found = await or_failed(run_on_all_forms(method, task, prompt, engine, sampling, samples, seed))
             given: Row = {"arm": arm, "samples": [], "error": ""}
-            try:
-                found = await run_on_all_forms(method, task, prompt, engine, sampling, samples, seed)
+            if isinstance(found, Failed):
+                given["error"] = found.reason  # It counts as not answered.
+            else:
                 given["samples"] = [sample_to_row(sample) for sample in found]
-            except EngineDied:
-                raise
-            except Exception as error:  # A bad row is data here too: it counts as not answered.
-                given["error"] = f"{type(error).__name__}: {error}"
             answers.append(row | given)
         return answers
 

@@ -14,11 +14,12 @@ from s2d_ray.data.manifests import GeneralManifest
 from s2d_ray.data.records import Message, Row, assistant, prompt_from_row
 from s2d_ray.data.shards import forget_checkpoint
 from s2d_ray.evaluation.general import AFTER, BEFORE, ITEMS, MEASURED
-from s2d_ray.inference.engine import EngineDied, RunningEngine
+from s2d_ray.inference.engine import RunningEngine
 from s2d_ray.models import Model
 from s2d_ray.recipes.general import General
 from s2d_ray.recipes.recipe import AnyRecipe
 from s2d_ray.recipes.sections import Sampling
+from s2d_ray.stages.boundary import Failed, or_failed
 from s2d_ray.stages.row_jobs import Pass, RowFunction, Rows
 from s2d_ray.tasks.general import general_items, known
 
@@ -84,13 +85,10 @@ def measuring(arm: str, settings: General, seed: int) -> RowFunction:
     async def measure(row: Row, engine: RunningEngine) -> list[Row]:
         messages = prompt_from_row(row | {"fields": ()}).messages
         given: Row = {"arm": arm, "text": "", "tokens": None, "log_likelihood": None, "cut": False, "error": ""}
-        try:
-            given |= await (_scored(messages, row["reply"], engine) if row["reply"] else answered(messages, engine))
-        except EngineDied:
-            raise
-        except Exception as error:  # An item that is too long for the engine is left out.
-            given["error"] = f"{type(error).__name__}: {error}"
-        return [row | given]
+        work = _scored(messages, row["reply"], engine) if row["reply"] else answered(messages, engine)
+        found = await or_failed(work)
+        # An item that is too long for the engine is left out.
+        return [row | given | ({"error": found.reason} if isinstance(found, Failed) else found)]
 
     async def answered(messages: Sequence[Message], engine: RunningEngine) -> Row:
         [said] = await engine.complete(messages, greedy, 1, seed)

@@ -12,11 +12,12 @@ from s2d_ray.data.manifests import CandidatesManifest, CorpusManifest
 from s2d_ray.data.records import CANDIDATES, Candidates, Row, candidates_to_row, kind_of, prompt_from_row
 from s2d_ray.data.shards import forget_checkpoint
 from s2d_ray.errors import UserError
-from s2d_ray.inference.engine import CompletionEngine, EngineDied, EngineError
+from s2d_ray.inference.engine import CompletionEngine
 from s2d_ray.inference.method_runs import run_on_all_forms
 from s2d_ray.methods.method import Method
 from s2d_ray.models import Model
 from s2d_ray.recipes.recipe import Recipe
+from s2d_ray.stages.boundary import Failed, or_failed
 from s2d_ray.stages.row_jobs import Pass, RowFunction, RowJob, Rows, process_rows
 from s2d_ray.tasks.task import Task
 
@@ -86,16 +87,11 @@ def _answer_row(recipe: Recipe, task: Task, method: Method) -> RowFunction:
         prompt = prompt_from_row(row)
         if not prompt.text.strip():
             return [candidates_to_row(Candidates(prompt, [], "the prompt is empty"))]
-        try:
-            samples = await run_on_all_forms(
-                method, task, prompt, engine, settings.sampling, settings.samples, recipe.seed
-            )
-        except EngineDied:
-            raise
-        except EngineError as error:
-            return [candidates_to_row(Candidates(prompt, [], str(error)))]
-        except Exception as error:  # The one boundary: a bad row, or a bug in the user's method, is data.
-            return [candidates_to_row(Candidates(prompt, [], f"{type(error).__name__}: {error}"))]
-        return [candidates_to_row(Candidates(prompt, samples))]
+        work = run_on_all_forms(method, task, prompt, engine, settings.sampling, settings.samples, recipe.seed)
+        match await or_failed(work):
+            case Failed(reason):
+                return [candidates_to_row(Candidates(prompt, [], reason))]
+            case samples:
+                return [candidates_to_row(Candidates(prompt, samples))]
 
     return answer

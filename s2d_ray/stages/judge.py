@@ -15,12 +15,13 @@ from s2d_ray.data.records import Row, Sample, candidates_from_row, prompt_from_r
 from s2d_ray.data.shards import forget_checkpoint
 from s2d_ray.evaluation.judging import JUDGEMENTS, PAIRS, final_text, pairs
 from s2d_ray.evaluation.metrics import PromptKey
-from s2d_ray.inference.engine import CompletionEngine, EngineDied
+from s2d_ray.inference.engine import CompletionEngine
 from s2d_ray.inference.pairwise import PairwiseJudge
 from s2d_ray.methods.method import Method
 from s2d_ray.models import Model
 from s2d_ray.recipes.recipe import Recipe
 from s2d_ray.recipes.sections import Judging
+from s2d_ray.stages.boundary import Failed, or_failed
 from s2d_ray.stages.row_jobs import Pass, RowFunction, RowJob, Rows, process_rows
 from s2d_ray.tasks.task import Task
 
@@ -95,14 +96,12 @@ def _judge_row(settings: Judging, method: Method, seed: int) -> RowFunction:
             # Nothing to ask: the same, or one that gave no answer, which is worse than any.
             verdict = "tie" if bool(first) == bool(second) else "A" if first else "B"
             return [_kept(row) | given | {"asked": False, "verdict": verdict, "verdict_swapped": verdict}]
-        try:
-            judge = PairwiseJudge(method, engine, settings.sampling)
-            verdicts = await judge.both_orders(prompt_from_row(row), first, second, seed)
-            given |= dict(zip(("verdict", "verdict_swapped"), verdicts, strict=True))
-        except EngineDied:
-            raise
-        except Exception as error:  # A pair that cannot be judged, or a bug in the user's method, is data: a tie.
-            given["error"] = f"{type(error).__name__}: {error}"
+        judge = PairwiseJudge(method, engine, settings.sampling)
+        found = await or_failed(judge.both_orders(prompt_from_row(row), first, second, seed))
+        if isinstance(found, Failed):  # A pair that cannot be judged is a tie.
+            given["error"] = found.reason
+        else:
+            given |= dict(zip(("verdict", "verdict_swapped"), found, strict=True))
         return [_kept(row) | given]
 
     return decide

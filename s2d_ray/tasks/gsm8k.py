@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 from s2d_ray.answers.normalisation import caseless
-from s2d_ray.answers.number_answers import answering_number, without_parts
+from s2d_ray.answers.number_answers import answering_number
 from s2d_ray.answers.numbers import value_of
 from s2d_ray.data.records import LabelledPrompt, Prompt, Row, content_id, user
 from s2d_ray.errors import UserError
@@ -57,7 +57,7 @@ class Gsm8k(RowTask):
         """A number behind `####` counts too where its line had ended."""
         ended = text.rpartition("\n")[0]
         marked = re.search(r"^####", ended, re.MULTILINE)
-        return self.parse(ended, prompt) if marked else super().parse_cut(without_parts(text), prompt)
+        return self.parse(ended, prompt) if marked else super().parse_cut(text, prompt)
 
     def key(self, answer: str) -> str:
         """The number's exact value, so that 0.5, .50 and 1/2 are equal; the text itself where it is no number."""
