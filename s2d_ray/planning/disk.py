@@ -2,7 +2,7 @@
 
 from s2d_ray.planning.memory import trained_parameters
 from s2d_ray.planning.shapes import Shape
-from s2d_ray.recipes.recipe import AnyRecipe
+from s2d_ray.recipes.recipe import AnyRecipe, trainings_of
 
 MODEL_BYTES = 2
 """Per parameter of a model that is stored: bf16."""
@@ -12,7 +12,7 @@ CHECKPOINT_BYTES = 12
 
 def distilled_models(recipe: AnyRecipe) -> int:
     """That a round trains: the distilled one, and those of the two controls, each as often as there are seeds."""
-    evaluate = next(iter(recipe.recipes().values())).evaluate
+    evaluate = trainings_of(recipe)
     return evaluate.seeds * (3 if evaluate.controls else 1)
 
 

@@ -8,7 +8,7 @@ from s2d_ray.errors import UserError
 from s2d_ray.planning.network import training_step
 from s2d_ray.planning.shapes import Shape
 from s2d_ray.planning.sizing import Gpu, Node, generating_seconds, generation_speed
-from s2d_ray.recipes.recipe import AnyRecipe
+from s2d_ray.recipes.recipe import AnyRecipe, trainings_of
 from s2d_ray.report.ledger import Tokens
 from s2d_ray.training.schedule import total_steps
 
@@ -106,7 +106,7 @@ def _training(
     step = training_step(shape, settings, tokens_per_pair, gpu.teraflops, node)
     method = branches[0].method if len(branches) == 1 else named("all parts", branches[0].arm)
     workers = settings.max_workers
-    seeds = next(iter(recipe.recipes().values())).evaluate.seeds
+    seeds = trainings_of(recipe).seeds
     return Phase("train", method, workers, seeds * workers * steps * step.seconds, step.network_share)
 
 

@@ -134,6 +134,11 @@ class Mixture(Settings):
 AnyRecipe = Recipe | Mixture
 
 
+def trainings_of(recipe: AnyRecipe) -> Evaluate:
+    """The section that says which arms are trained and how often, which all parts of a mixture have alike."""
+    return next(iter(recipe.recipes().values())).evaluate
+
+
 def smaller(*limits: int | None) -> int | None:
     """The smallest of the limits that are set; None where none is."""
     return min((limit for limit in limits if limit is not None), default=None)

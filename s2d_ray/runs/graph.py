@@ -29,7 +29,7 @@ from s2d_ray.data.records import LabelledPrompt
 from s2d_ray.methods.direct import direct
 from s2d_ray.methods.method import Method
 from s2d_ray.models import Model
-from s2d_ray.recipes.recipe import AnyRecipe, Mixture, Recipe
+from s2d_ray.recipes.recipe import AnyRecipe, Mixture, Recipe, trainings_of
 from s2d_ray.recipes.strict import Named
 from s2d_ray.runs.beside import benchmarks, general, judged
 from s2d_ray.runs.inputs import candidates_inputs, distilled_inputs, evaluation_inputs, model_inputs
@@ -216,7 +216,7 @@ def _plan(
     student, *controls = (dict(zip(branches, own, strict=True)) for own in zip(*branches.values(), strict=True))
     trainings = [
         training
-        for repeat in range(1, seeds_of(recipe) + 1)
+        for repeat in range(1, trainings_of(recipe).seeds + 1)
         for training in (
             plan_training(recipe, folders, base, student, number=repeat),
             *(plan_training(recipe, folders, base, control, student, repeat) for control in controls),
@@ -305,11 +305,6 @@ def plan_branches(
         branch("student_of_base", votes, direct, *rules, own_answers),
         branch("student_uncurated", raw, part.method, [Unfiltered()], [UNFILTERED], answers),
     ]
-
-
-def seeds_of(recipe: AnyRecipe) -> int:
-    """Trainings of each arm; the same for all parts of a mixture."""
-    return next(iter(recipe.recipes().values())).evaluate.seeds
 
 
 def plan_training(
