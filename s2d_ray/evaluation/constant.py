@@ -1,9 +1,10 @@
 """What knowing nothing scores where there are few possible answers: one answer to every prompt, or any at random."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from s2d_ray.evaluation.metrics import Answer, of_subset, subsets_of
+from s2d_ray.evaluation.metrics import ALL, Answer, marks, of_subset, subsets_of
+from s2d_ray.evaluation.statistics import Paired, paired
 from s2d_ray.tasks.task import Task
 
 
@@ -35,6 +36,18 @@ def constant(answers: Iterable[Answer], task: Task) -> Constant | None:
         return None
     parts = {subset: of_subset(labelled, subset) for subset in subsets_of(labelled)}
     return Constant(1 / len(task.classes), {subset: _best(part, task) for subset, part in parts.items()})
+
+
+def above_constant(answers: Sequence[Answer], task: Task) -> tuple[ConstantAnswer, Paired] | None:
+    """One answer to all of these prompts, and one arm's answers minus it. None as `constant`."""
+    found = constant(answers, task)
+    if found is None:
+        return None
+    best = found.subsets[ALL]
+    labelled = [answer for answer in answers if answer.references]
+    right = marks(labelled, task, {})[1]
+    always = [task.correct(best.answer, answer.references) for answer in labelled]
+    return best, paired([right[answer.key] for answer in labelled], always, [answer.unit for answer in labelled])
 
 
 def _best(part: list[Answer], task: Task) -> ConstantAnswer:

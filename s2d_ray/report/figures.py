@@ -7,6 +7,7 @@ from s2d_ray.arms import CONTROLS, further_arm, is_further, label
 from s2d_ray.data.records import Row
 from s2d_ray.display.formatting import percent
 from s2d_ray.evaluation.cascade import calibrate, curve, trials
+from s2d_ray.evaluation.constant import above_constant
 from s2d_ray.evaluation.judging import Judgements, compare_judged, of_prompts, rescored
 from s2d_ray.evaluation.metrics import (
     ALL,
@@ -21,7 +22,7 @@ from s2d_ray.evaluation.metrics import (
     subsets_of,
 )
 from s2d_ray.evaluation.statistics import Paired, holm
-from s2d_ray.evaluation.verdict import Changes, Evidence, Verdict, judge, untrained
+from s2d_ray.evaluation.verdict import Changes, Evidence, Verdict, is_gain, judge, untrained
 from s2d_ray.recipes.recipe import Recipe
 from s2d_ray.recipes.sections import Evaluate
 from s2d_ray.recipes.serve import Cascade
@@ -125,7 +126,9 @@ def conclude(
     evidence = _evidence(at_stake, task, by_judge)
     # A question's forms may be in several subsets.
     changes = _changes(answers, task, as_consistent_as)
-    evidence = replace(evidence, changes=changes, others=others, lost=lost)
+    evidence = replace(
+        evidence, changes=changes, others=others, lost=(*_no_better_than_constant(at_stake, task), *lost)
+    )
     return judge(evidence, settings.margin, " and ".join(decides))
 
 
@@ -176,6 +179,14 @@ def _evidence(answers: Sequence[Answer], task: Task, by_judge: Judgements | None
         student_vs_base=_compared(answers, "student", "base", task, by_judge),
         teacher_vs_base=_compared(answers, "teacher", "base", task, by_judge),
     )
+
+
+def _no_better_than_constant(answers: Sequence[Answer], task: Task) -> list[str]:
+    """A clause where the student may have understood nothing: one answer to all is as good."""
+    found = above_constant([answer for answer in answers if answer.arm == "student"], task)
+    if found is None or is_gain(found[1]):
+        return []
+    return [f"is not better than always answering “{found[0].answer}” ({percent(found[0].accuracy)}%)"]
 
 
 def _changes(answers: Sequence[Answer], task: Task, teacher: str) -> Changes | None:

@@ -1,6 +1,7 @@
 """What the verdict is decided on: which prompts, and against which arm."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,25 @@ def test_what_the_prompt_says_itself_is_held_against_system_2_and_all_else_again
     assert "gets worse on plain (\N{MINUS SIGN}15.0 points)" in found.reason
     unlike_system_2 = answers("right", base=380, teacher=300, student=230)
     assert verdict([*BIASED, *unlike_system_2, *PLAIN], Opinions()) == "partly"
+
+
+class YesOrNo(Toy):
+    """Every right answer is yes."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return ("yes", "no")
+
+
+def test_a_student_that_may_as_well_always_say_the_same_does_not_replace_system_2() -> None:
+    found = answers(base=40, teacher=360, student=360)
+    assert verdict(found) == "distils", "where answers are not of few kinds"
+    of_few = conclude(found, YesOrNo(), Evaluate(), None)
+    assert of_few.verdict == "partly"
+    assert "is not better than always answering “yes” (100.0%)" in of_few.reason
+    half_no = [replace(a, references=["no"]) if int(a.prompt_id.split()[1]) >= 200 else a for a in found]
+    skilled = [replace(a, answer=a.references[0]) if a.arm != "base" else a for a in half_no]
+    assert verdict(skilled, YesOrNo()) == "distils"
 
 
 def test_subsets_that_there_are_not_cannot_decide() -> None:
