@@ -34,6 +34,7 @@ class Recorder:
         stop: Sequence[str] = (),
         max_tokens: int | None = None,
         template: TemplateArguments | None = None,
+        thinking: bool | None = None,
         thinking_tokens: int | None = None,
         final: bool = False,
     ) -> list[Completion]:
@@ -44,6 +45,7 @@ class Recorder:
                 "stop": (*self.sampling.stop, *stop),
                 "max_tokens": min(self.sampling.max_tokens, max_tokens or self.sampling.max_tokens),
                 "template": {**self.sampling.template, **(template or {})},
+                "thinking": self.sampling.thinking if thinking is None else thinking,
                 "thinking_tokens": self.sampling.thinking_tokens if thinking_tokens is None else thinking_tokens,
             }
         )

@@ -37,6 +37,9 @@ class Sampling(Strict):
     """Texts that end a call when generated; they are not part of the answer."""
     template: dict[str, Any] = Field(default_factory=dict[str, Any], exclude_if=not_)
     """What the chat template is told in this call, before what the recipe's `template` says."""
+    thinking: bool | None = Field(None, exclude_if=is_none)
+    """Whether a model that can think does, by the switch of its chat template; unset: it does not, unless the template
+    is told otherwise."""
     thinking_tokens: int | None = Field(None, ge=0, exclude_if=is_none)
     """Tokens of a thought at most, after which it is ended by force; `max_tokens` counts them too. Unset: no limit of
     its own."""
