@@ -84,6 +84,8 @@ class Completion:
     completion_tokens: int
     mean_logprob: float | None = None
     """Of the generated tokens; None where the engine was not asked for it."""
+    thought: str = ""
+    """What the model thought before the text, where it thinks; its tokens are among `completion_tokens`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,8 @@ class Step:
     seconds: float
     mean_logprob: float | None = None
     """Of the generated tokens; None where the engine was not asked for it."""
+    thought: str = ""
+    """What the model thought before the text; shown to a person, never part of an answer, a key or a target."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +145,7 @@ _step = pa.struct(
         ("completion_tokens", pa.int32()),
         ("seconds", pa.float32()),
         ("mean_logprob", pa.float32()),
+        ("thought", pa.string()),
     ]
 )
 CALL_COUNTS = ("name", "prompt_tokens", "cached_tokens", "completion_tokens")

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from s2d_ray.data.records import Completion, Message, Prompt, Sample, Step, content_id
 from s2d_ray.inference.engine import CompletionEngine
 from s2d_ray.methods.method import MalformedOutput, Method
+from s2d_ray.recipes.chat import TemplateArguments
 from s2d_ray.recipes.sections import Sampling
 from s2d_ray.tasks.task import Task
 
@@ -32,6 +33,10 @@ class Recorder:
         n: int = 1,
         stop: Sequence[str] = (),
         max_tokens: int | None = None,
+        template: TemplateArguments | None = None,
+        thinking: bool | None = None,
+        thinking_tokens: int | None = None,
+        final: bool = False,
     ) -> list[Completion]:
         seed = int(content_id(*self.seed_parts, step, str(self._calls[step]))[:8], 16)
         self._calls[step] += 1
@@ -39,6 +44,9 @@ class Recorder:
             update={
                 "stop": (*self.sampling.stop, *stop),
                 "max_tokens": min(self.sampling.max_tokens, max_tokens or self.sampling.max_tokens),
+                "template": {**self.sampling.template, **(template or {})},
+                "thinking": self.sampling.thinking if thinking is None else thinking,
+                "thinking_tokens": self.sampling.thinking_tokens if thinking_tokens is None else thinking_tokens,
             }
         )
         start = time.monotonic()
@@ -57,6 +65,7 @@ class Recorder:
                     completion_tokens=c.completion_tokens,
                     seconds=seconds,
                     mean_logprob=c.mean_logprob,
+                    thought=c.thought,
                 )
             )
         return completions

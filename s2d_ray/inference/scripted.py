@@ -18,6 +18,7 @@ from random import Random
 from s2d_ray.data.records import Completion, Message
 from s2d_ray.imports import import_object
 from s2d_ray.inference.engine import Activity
+from s2d_ray.recipes.chat import DEFAULT_CHAT, Chat
 from s2d_ray.recipes.sections import Engine, Sampling
 
 Script = Callable[..., str | Awaitable[str]]
@@ -31,10 +32,10 @@ class ScriptedEngine:
 
     alive = True
 
-    def __init__(self, config: Engine, model: Path | None = None) -> None:
+    def __init__(self, config: Engine, model: Path | None = None, chat: Chat = DEFAULT_CHAT) -> None:
         self._script: Script = import_object(config.script)
         self._tells_model = "model" in inspect.signature(self._script).parameters
-        self._holds = model
+        self._holds, self._chat = model, chat
         self._token_seconds = config.token_seconds
         self._places = asyncio.Semaphore(config.max_sequences)
         self._running = self._in_flight = 0

@@ -16,6 +16,7 @@ from s2d_ray.data.records import Completion, Message
 from s2d_ray.devices import has_cuda_build
 from s2d_ray.inference.engine import Activity, EngineDied, EngineError
 from s2d_ray.inference.parent_death import own_engine
+from s2d_ray.recipes.chat import DEFAULT_CHAT, Chat
 from s2d_ray.recipes.sections import Engine, Sampling
 
 LIVENESS_SECONDS = 5.0
@@ -32,10 +33,16 @@ class VllmEngine:
     """One copy of the model. Construct it inside a running event loop; it owns an engine process."""
 
     def __init__(
-        self, config: Engine, model: Path, trust_remote_code: bool = False, adapter: Path | None = None
+        self,
+        config: Engine,
+        model: Path,
+        trust_remote_code: bool = False,
+        adapter: Path | None = None,
+        chat: Chat = DEFAULT_CHAT,
     ) -> None:
         own_engine()
         self._config, self._trust_remote_code, self._adapter = config, trust_remote_code, adapter
+        self._chat = chat
         self._lora: Any = None
         self._request_ids = count()
         self._start(model)

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from s2d_ray.data.records import Completion, Message, Prompt
+from s2d_ray.recipes.chat import TemplateArguments
 from s2d_ray.recipes.strict import Strict
 
 
@@ -14,7 +15,10 @@ class GenerateFunction(Protocol):
     """One model call, with the recipe's sampling where the step does not say otherwise.
 
     `step` names the call in the trace. `n` completions are drawn; `stop` texts are added to the recipe's;
-    `max_tokens` lowers, never raises, the recipe's limit.
+    `max_tokens` lowers, never raises, the recipe's limit. `template` is what the model's chat template is told in
+    this call, `thinking` whether the model thinks first where it can, and `thinking_tokens` how long at most. `final`
+    says that the text is the method's answer, with nothing else in it: where the recipe gives answers a form, such a
+    call is held to it.
     """
 
     async def __call__(
@@ -25,6 +29,10 @@ class GenerateFunction(Protocol):
         n: int = 1,
         stop: Sequence[str] = (),
         max_tokens: int | None = None,
+        template: TemplateArguments | None = None,
+        thinking: bool | None = None,
+        thinking_tokens: int | None = None,
+        final: bool = False,
     ) -> list[Completion]: ...
 
 

@@ -5,15 +5,17 @@ method or rule; here they are a name and its options.
 """
 
 from collections.abc import Mapping
+from operator import not_
 from typing import Annotated, Any, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
 from s2d_ray.data.storage import NameOrLocation
 from s2d_ray.errors import UserError
+from s2d_ray.recipes.chat import Chat
 from s2d_ray.recipes.sections import Curate, Engine, Evaluate, Generate, Train
 from s2d_ray.recipes.serve import Serve
-from s2d_ray.recipes.strict import Named, Strict, parse
+from s2d_ray.recipes.strict import Named, Strict, is_none, parse
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 """Of a recipe or a part: it becomes a folder's name."""
@@ -32,6 +34,14 @@ class Settings(Strict):
     """Branch, tag or commit on the hub; unset takes the default branch. A run keeps the commit that it began with."""
     trust_remote_code: bool = False
     """Run Python code that the model's folder brings. Only for sources that you trust."""
+    chat_template: str | None = Field(None, exclude_if=is_none)
+    """A chat template in place of the model's own: a `.jinja` file, beside the recipe's, or its text."""
+    template: dict[str, Any] = Field(default_factory=dict[str, Any], exclude_if=not_)
+    """What the chat template is told in every call, such as `enable_thinking: false`; a method may say otherwise for
+    its own calls. Where the template has a switch for thinking, and nothing is said of it, it is off."""
+    reasoning: str | None = Field(None, exclude_if=is_none)
+    """vLLM's reasoning parser that tells a thought from the answer, such as `deepseek_r1`; unset: chosen by the marks
+    that the chat template has; `none` for none."""
     seed: int = Field(0, ge=0)
     limit: int | None = Field(None, ge=1)
     """Unlabelled prompts at most, and held-out prompts per subset; unset uses all. In a mixture, of each part."""
@@ -46,6 +56,11 @@ class Settings(Strict):
     train: Train = Train()
     evaluate: Evaluate = Evaluate()
     serve: Serve = Serve()
+
+    @property
+    def chat(self) -> Chat:
+        """How chats are put to the model."""
+        return Chat(template=self.chat_template, arguments=self.template, reasoning=self.reasoning)
 
     @property
     def answering_engine(self) -> Engine:

@@ -1,13 +1,14 @@
 """The sections of a recipe that its stages read: engine, generation, curation, training, evaluation."""
 
 from collections.abc import Mapping
+from operator import not_
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from s2d_ray.data.storage import NameOrLocation
 from s2d_ray.recipes.general import General
-from s2d_ray.recipes.strict import Named, Strict
+from s2d_ray.recipes.strict import Named, Strict, is_none
 
 PLACED_OTHERWISE = {
     "data_parallel_size": "engine.max_engines, which are engines of their own",
@@ -34,6 +35,14 @@ class Sampling(Strict):
     """Tokens at most in one call; a method may ask for fewer in a step."""
     stop: tuple[str, ...] = ()
     """Texts that end a call when generated; they are not part of the answer."""
+    template: dict[str, Any] = Field(default_factory=dict[str, Any], exclude_if=not_)
+    """What the chat template is told in this call, before what the recipe's `template` says."""
+    thinking: bool | None = Field(None, exclude_if=is_none)
+    """Whether a model that can think does, by the switch of its chat template; unset: it does not, unless the template
+    is told otherwise."""
+    thinking_tokens: int | None = Field(None, ge=0, exclude_if=is_none)
+    """Tokens of a thought at most, after which it is ended by force; `max_tokens` counts them too. Unset: no limit of
+    its own."""
 
 
 class Engine(Strict):

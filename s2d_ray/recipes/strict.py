@@ -57,6 +57,11 @@ class Named(BaseModel):
         return dict(self.model_extra or {})
 
 
+def is_none(value: object) -> bool:
+    """For `exclude_if` of a setting that came when results had been made already: unset, they are still known again."""
+    return value is None
+
+
 def parse(model: type[M], raw: Mapping[str, Any], where: str) -> M:
     """`raw` checked against `model`. Raises UserError, one line, naming the field and what is wrong."""
     try:

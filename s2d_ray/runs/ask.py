@@ -98,7 +98,7 @@ async def replies_of(part: ResolvedPart, prompt: Prompt, arms: Sequence[Arm]) ->
     Raises EngineDied where the engine does not start or ends on the way, and UserError where a method fails.
     """
     recipe, replies, loaded = part.recipe, list[Reply](), arms[0].model
-    engine = await _ready(start_engine(recipe.engine, loaded.folder, recipe.trust_remote_code))
+    engine = await _ready(start_engine(recipe.engine, loaded.folder, recipe.trust_remote_code, chat=recipe.chat))
     try:
         # One after the other: no arm's seconds hold another's calls.
         for arm in arms:

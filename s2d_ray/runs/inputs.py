@@ -36,6 +36,7 @@ def engine_inputs(recipe: AnyRecipe) -> Json:
         "dtype": engine.dtype,
         "max_model_len": engine.max_model_len,
         "script": engine.script if engine.kind == "scripted" else None,
+        **_chat_inputs(recipe),
     }
 
 
@@ -68,6 +69,7 @@ def model_inputs(recipe: AnyRecipe, base: Model, distilled: Mapping[str, str], s
     return {
         "model": {"name": base.name, "identity": base.identity},
         "train": _train_inputs(recipe.train),
+        **_chat_inputs(recipe),
         # Models of an earlier version were trained on the mean over all target tokens.
         "loss": "mean over examples",
         "seed": seed,
@@ -91,6 +93,12 @@ def evaluation_inputs(
         **engine_inputs(recipe),
         **({"logprobs": True} if recipe.answering_engine.logprobs else {}),
     }
+
+
+def _chat_inputs(recipe: AnyRecipe) -> Json:
+    """Results of before a recipe could say anything of its chats are those of one that says nothing."""
+    said = recipe.chat.model_dump(mode="json", exclude_defaults=True)
+    return {"chat": said} if said else {}
 
 
 def _train_inputs(train: Train) -> Json:

@@ -129,7 +129,9 @@ class EngineReplica:
     # Ray Serve awaits it: an engine belongs to the event loop that it is started in.
     async def __init__(self, served: Served, model: Path, adapter: Path | None = None) -> None:  # type: ignore[misc]
         recipe = served.recipe
-        self._engine = await start_engine(recipe.answering_engine, model, recipe.trust_remote_code, adapter)
+        self._engine = await start_engine(
+            recipe.answering_engine, model, recipe.trust_remote_code, adapter, recipe.chat
+        )
         self._engines: Mapping[bool, RunningEngine] = {False: self._engine}
         if adapter is not None:
             self._engines = {False: self._engine, True: self._engine.adapted()}

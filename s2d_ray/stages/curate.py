@@ -45,6 +45,7 @@ def curate(
         passes=[Pass(rows, model.folder, partial(_curate_row, recipe, task, rules))],
         engine=recipe.engine if needs_engine else None,
         trust_remote_code=recipe.trust_remote_code,
+        chat=recipe.chat,
         concurrent_rows=recipe.generate.concurrent_rows,
     )
     process_rows(job, label)

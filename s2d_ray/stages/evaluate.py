@@ -71,6 +71,7 @@ def evaluate(
             passes=passes,
             engine=recipe.answering_engine,
             trust_remote_code=recipe.trust_remote_code,
+            chat=recipe.chat,
             concurrent_rows=recipe.generate.concurrent_rows,
         )
         loads = process_rows(job, label).loads

@@ -44,6 +44,7 @@ def generate(
         passes=[Pass(rows, model.folder, partial(_answer_row, recipe, task, method))],
         engine=recipe.engine,
         trust_remote_code=recipe.trust_remote_code,
+        chat=recipe.chat,
         concurrent_rows=settings.concurrent_rows,
     )
     processed = process_rows(job, label)

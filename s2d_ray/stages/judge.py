@@ -19,6 +19,7 @@ from s2d_ray.inference.engine import CompletionEngine
 from s2d_ray.inference.pairwise import PairwiseJudge
 from s2d_ray.methods.method import Method
 from s2d_ray.models import Model
+from s2d_ray.recipes.chat import DEFAULT_CHAT
 from s2d_ray.recipes.recipe import Recipe
 from s2d_ray.recipes.sections import Judging
 from s2d_ray.stages.boundary import Failed, or_failed
@@ -60,6 +61,8 @@ class JudgeWork:
             ],
             engine=recipe.engine,
             trust_remote_code=recipe.trust_remote_code,
+            # What the recipe says of its own model says nothing about another.
+            chat=recipe.chat if self.settings.model == "base" else DEFAULT_CHAT,
             concurrent_rows=recipe.generate.concurrent_rows,
         )
         process_rows(job, label)

@@ -25,6 +25,7 @@ from s2d_ray.data.shards import Remaining, Shard, commit_part, is_done, read_par
 from s2d_ray.inference.backpressure import Backpressure
 from s2d_ray.inference.engine import Activity, EngineDied, RunningEngine
 from s2d_ray.inference.start import start_engine
+from s2d_ray.recipes.chat import DEFAULT_CHAT, Chat
 from s2d_ray.recipes.sections import Engine, Sampling
 from s2d_ray.stages.placement import engine_places, require_engine
 from s2d_ray.stages.progress import Meter, reading, shown
@@ -80,6 +81,8 @@ class RowJob:
     trust_remote_code: bool
     concurrent_rows: int | None
     """Rows in flight per engine at most; None for twice the engine's sequences."""
+    chat: Chat = DEFAULT_CHAT
+    """How chats are put to the models."""
 
     @property
     def max_rows(self) -> int:
@@ -256,7 +259,7 @@ class EngineActor:
     async def _start(self, model: Path) -> "_Metered":
         job = self._job
         assert job.engine is not None
-        engine = await start_engine(job.engine, model, job.trust_remote_code)
+        engine = await start_engine(job.engine, model, job.trust_remote_code, chat=job.chat)
         self._backpressure = Backpressure(engine, job.max_rows, job.engine.max_sequences)
         self._meter.add(ready=1, loads=1)
         self._meter.flush()

@@ -10,6 +10,7 @@ from datasets import Dataset, concatenate_datasets, config, load_dataset
 
 from s2d_ray.data.records import content_id
 from s2d_ray.data.storage import alone
+from s2d_ray.recipes.chat import DEFAULT_CHAT, Chat
 from s2d_ray.recipes.sections import Train
 from s2d_ray.training.encoding import encode, encoding_id
 
@@ -38,6 +39,8 @@ class TrainJob:
     output: Path
     steps: int | None = None
     """Of the optimizer; None: as many as the recipe's passes over the pairs make."""
+    chat: Chat = DEFAULT_CHAT
+    """How the pairs' prompts are put to the model, and will be in serving."""
 
 
 def load_pairs(job: TrainJob, tokenizer: Any) -> Dataset:

@@ -26,6 +26,7 @@ from s2d_ray.data.records import Completion, Message, Prompt, Step, user
 from s2d_ray.inference.engine import EngineDied, EngineError
 from s2d_ray.inference.scripted import ScriptedEngine
 from s2d_ray.methods.method import GenerateFunction
+from s2d_ray.recipes.chat import Chat
 from s2d_ray.recipes.load import load_single_recipe
 from s2d_ray.recipes.sections import Engine, Sampling
 from s2d_ray.runs.ask import Reply
@@ -192,7 +193,7 @@ def test_an_engine_that_dies_is_one_line_that_names_the_log(base: Path, tmp_path
 def test_an_engine_that_does_not_start_is_one_line(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interrupted: bool
 ) -> None:
-    async def start(*_: object) -> None:
+    async def start(*_: object, **more: object) -> None:
         if interrupted:  # Ctrl-C ends the engine's own processes, which then looks like a failed start.
             os.kill(os.getpid(), signal.SIGINT)
         raise RuntimeError("Engine core initialization failed.\nSee above.")
@@ -298,7 +299,7 @@ def test_each_arm_is_asked_on_its_model_and_the_engine_is_closed(
 ) -> None:
     log: list[str] = []
 
-    async def start(config: Engine, model: Path, _: bool) -> LoggedEngine:
+    async def start(config: Engine, model: Path, _: bool, chat: Chat) -> LoggedEngine:
         return LoggedEngine(config, model, log)
 
     monkeypatch.setattr("s2d_ray.runs.ask.start_engine", start)
