@@ -30,7 +30,6 @@ class ShippedMethod(NamedTuple):
 
 METHODS: Mapping[str, ShippedMethod] = {
     "direct": ShippedMethod(direct.direct, options=direct.DirectOptions),
-    "think": ShippedMethod(thinking.think, options=thinking.ThinkOptions),
     "cot": ShippedMethod(chain_of_thought.chain_of_thought, chain_of_thought.PROMPT_SETS),
     "rar1": ShippedMethod(rephrase_and_respond.rephrase_and_respond, rephrase_and_respond.PROMPT_SETS),
     "rar2": ShippedMethod(rephrase_and_respond.two_step_rephrase_and_respond, rephrase_and_respond.PROMPT_SETS),
@@ -40,6 +39,7 @@ METHODS: Mapping[str, ShippedMethod] = {
         branch_solve_merge.PROMPT_SETS,
         branch_solve_merge.BranchSolveMergeOptions,
     ),
+    "think": ShippedMethod(thinking.think, options=thinking.ThinkOptions),
 }
 
 

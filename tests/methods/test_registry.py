@@ -10,12 +10,12 @@ from s2d_ray.recipes.strict import Named
 
 PROMPT_SETS = {
     "direct": [],
-    "think": [],
     "cot": ["zero_shot", "few_shot"],
     "rar1": ["paper", "few_shot_cot"],
     "rar2": ["paper", "few_shot_cot"],
     "s2a": ["zero_shot", "few_shot"],
     "bsm": ["zero_shot", "few_shot"],
+    "think": [],
 }
 
 
@@ -48,7 +48,7 @@ def test_a_method_asks_without_worked_examples_unless_told_otherwise(name: str) 
 @pytest.mark.parametrize(
     ("section", "message"),
     [
-        (Named(name="tot"), "shipped are direct, think, cot, rar1, rar2, s2a, bsm"),
+        (Named(name="tot"), "shipped are direct, cot, rar1, rar2, s2a, bsm, think"),
         (Named(name="cot", prompts="zero"), "no prompt set zero: zero_shot, few_shot"),
         (Named(name="s2a", prompts="paper"), "no prompt set paper: zero_shot, few_shot"),
         (Named(name="rar2", prompts="few_shot"), "no prompt set few_shot: paper, few_shot_cot"),

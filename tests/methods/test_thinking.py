@@ -7,11 +7,14 @@ from typing import Any
 import pytest
 
 from s2d_ray.data.records import Completion, Message, Prompt, Sample, user
+from s2d_ray.errors import UserError
 from s2d_ray.inference.method_runs import Recorder, run_method
 from s2d_ray.methods.method import GenerateFunction
 from s2d_ray.methods.registry import METHODS, load_method
+from s2d_ray.recipes.load import load_single_recipe
 from s2d_ray.recipes.sections import Sampling
 from s2d_ray.recipes.strict import Named
+from s2d_ray.runs.resolved import base_arms
 from tests.hybrid_engine import HybridEngine
 
 PAIR = {"question": "Which one?", "response_a": "This one.", "response_b": "That one."}
@@ -141,3 +144,29 @@ async def test_what_a_call_says_itself_goes_before_the_methods_options() -> None
     await load_method(Named(name="think", thinking_tokens=7))(PROMPT, generate)
     await load_method(Named(name="direct", thinking=False))(PROMPT, generate)
     assert [(one.get("thinking"), one.get("thinking_tokens")) for one in seen] == [(True, 7), (False, None)]
+
+
+@pytest.mark.parametrize("section", ["generate", "evaluate", "evaluate.judge"])
+@pytest.mark.parametrize(
+    ("override", "key"),
+    [("thinking=true", "thinking"), ("thinking_tokens=9", "thinking_tokens"), ("template.effort=low", "template")],
+)
+def test_thinking_is_said_of_a_method_and_not_of_all_that_a_stage_samples(
+    section: str, override: str, key: str
+) -> None:
+    judge = ["evaluate.judge.method=bsm"] if section.endswith("judge") else []
+    with pytest.raises(UserError, match=f"{section}.sampling.* {key} is said of a method, as method.{key}"):
+        load_single_recipe("s2a-geonames", [*judge, f"{section}.sampling.{override}"])
+
+
+def test_system_1_does_not_think_whatever_the_method_does() -> None:
+    options = ["method.thinking=true", "method.thinking_tokens=9", "method.template.effort=high"]
+    arms = base_arms(load_single_recipe("s2a-geonames", options))
+    assert arms["teacher"].options["template"] == {"effort": "high"}
+    assert arms["base"].options == {}
+    assert arms["base_few_shot"].options == {"examples_of": "s2a", "prompts": "few_shot"}
+
+
+def test_a_judge_of_one_order_thinks_as_that_of_both_does() -> None:
+    options = ["evaluate.method.both_orders=true", "method.thinking=true"]
+    assert base_arms(load_single_recipe("bsm-judge-small", options))["teacher_bsm"].options["thinking"] is True
