@@ -18,9 +18,9 @@ class GenerateFunction(Protocol):
 
     `step` names the call in the trace. `n` completions are drawn; `stop` texts are added to the recipe's;
     `max_tokens` lowers, never raises, the recipe's limit. `template` is what the model's chat template is told in
-    this call, `thinking` whether the model thinks first where it can, and `thinking_tokens` how long at most. `final`
-    says that the text is the method's answer, with nothing else in it: where the recipe gives answers a form, such a
-    call is held to it.
+    this call, `thinking` whether the model thinks first where it can, and `thinking_tokens` how long at most; a step's
+    `stop` and `max_tokens` are on what is said after. `final` says that the text is the method's answer, with nothing
+    else in it: where the recipe gives answers a form, such a call is held to it.
     """
 
     async def __call__(
