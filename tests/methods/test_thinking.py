@@ -45,7 +45,7 @@ async def test_the_model_thinks_once_and_its_text_is_the_answer() -> None:
 
 async def test_the_budget_and_the_templates_words_are_those_of_the_recipe() -> None:
     engine = HybridEngine(hybrid)
-    said = {"thinking_tokens": 40, "template": {"reasoning_effort": "high"}}
+    said: dict[str, Any] = {"thinking_tokens": 40, "template": {"reasoning_effort": "high"}}
     await run(Named(name="think", **said), engine, template={"place": "here"})
     [call] = engine.calls
     assert call.sampling.thinking_tokens == 40
