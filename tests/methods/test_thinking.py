@@ -1,21 +1,29 @@
 """The model's own reasoning mode as System 2, and every other method with that mode on."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
 
-from s2d_ray.data.records import Completion, Message, Prompt, Sample, user
+from s2d_ray.curation.majority import Majority
+from s2d_ray.curation.rule import Rule, curate_prompt
+from s2d_ray.curation.universal import Universal
+from s2d_ray.data.records import Candidates, Completion, Message, Prompt, Sample, user
 from s2d_ray.errors import UserError
 from s2d_ray.inference.method_runs import Recorder, run_method
+from s2d_ray.inference.scripted import ScriptedEngine
+from s2d_ray.methods.direct import direct
 from s2d_ray.methods.method import GenerateFunction
 from s2d_ray.methods.registry import METHODS, load_method
 from s2d_ray.recipes.load import load_single_recipe
-from s2d_ray.recipes.sections import Sampling
+from s2d_ray.recipes.sections import Engine, Sampling
 from s2d_ray.recipes.strict import Named
 from s2d_ray.runs.resolved import base_arms
+from s2d_ray.tasks.prompt_file import PromptFile
 from tests.hybrid_engine import HybridEngine
+from tests.scripts import THOUGHT
 
 PAIR = {"question": "Which one?", "response_a": "This one.", "response_b": "That one."}
 PROMPT = Prompt("p", [user("I say Spain. Which country is Lyon in?")], PAIR)
@@ -170,3 +178,18 @@ def test_system_1_does_not_think_whatever_the_method_does() -> None:
 def test_a_judge_of_one_order_thinks_as_that_of_both_does() -> None:
     options = ["evaluate.method.both_orders=true", "method.thinking=true"]
     assert base_arms(load_single_recipe("bsm-judge-small", options))["teacher_bsm"].options["thinking"] is True
+
+
+@pytest.mark.parametrize("rule", [Majority(), Universal()])
+async def test_a_target_and_the_votes_for_it_are_without_the_thoughts_before_them(rule: Rule) -> None:
+    """Samples whose thoughts differ agree where their answers do; a rule that asks the model shows it none."""
+    task, engine = PromptFile(path=Path("any.jsonl")), ScriptedEngine(Engine(script="tests.scripts:hybrid"))
+    drawn = await run_method(load_method(Named(name="think")), PROMPT, engine, Sampling(), samples=6, seed=0)
+    assert len({sample.steps[0].thought for sample in drawn}) == 6
+    assert all(THOUGHT in sample.steps[0].thought and sample.tokens == 4 for sample in drawn)
+    row = await curate_prompt(Candidates(PROMPT, drawn), [rule], task, Recorder(engine, Sampling(), ("seed",)))
+    assert (row["status"], set(row["votes"])) == ("kept", {"answer True", "answer False"})
+    assert row["target"] in row["votes"]
+    assert THOUGHT not in str(row)
+    [plain] = await run_method(direct, PROMPT, engine, Sampling(), samples=1, seed=0)
+    assert (plain.text.startswith("guess"), plain.steps[0].thought) == (True, "")

@@ -15,7 +15,7 @@ from s2d_ray.runs.resolved import resolve
 from tests.scripts import THOUGHT
 from tests.stages.runs import write_corpus, write_recipe
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.long]
 
 
 @pytest.fixture(scope="module")
