@@ -24,6 +24,22 @@ def oracle(messages: Sequence[Message], random: Random) -> str:
     return "unsure" if random.random() < 0.2 else f"answer {len(text) % 7}"
 
 
+THOUGHT = "UNHEARD"
+"""What `hybrid` thinks, and must never be shown again."""
+
+
+def hybrid(messages: Sequence[Message], random: Random, thinking: bool) -> str:
+    """Guesses, or thinks first and finds one of two answers; judges by place, and never what shows it a thought."""
+    asked = " ".join(message["content"] for message in messages)
+    if THOUGHT in asked or "think>" in asked:
+        return "I was shown a thought."
+    if "Response" in asked:
+        return "The most consistent response is Response 1" if "Response 1" in asked else "A"
+    if not thinking:
+        return f"guess {len(asked) % 7}"
+    return f"<think>{THOUGHT} {random.random()}</think>\n\nanswer {random.random() < 0.7}"
+
+
 def slow_oracle(messages: Sequence[Message], random: Random) -> str:
     """As `oracle`, slowly enough to be killed on the way."""
     time.sleep(0.01)

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -21,6 +22,10 @@ Words = Annotated[
         help="What to ask, in quotes (a held-out prompt without it), and recipe keys to override, dotted.",
     ),
 ]
+Chat = Annotated[
+    Path | None,
+    typer.Option(help="JSON file of a chat, a list of {role, content}; it ends with the question, or goes before it."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the replies as JSON.")]
 
 
@@ -30,14 +35,21 @@ def add_to(app: typer.Typer) -> None:
 
 
 def ask_command(
-    recipe: RecipeName, words: Words = None, root: Root = DEFAULT_ROOT, json_: Json = False, debug: Debug = False
+    recipe: RecipeName,
+    words: Words = None,
+    chat: Chat = None,
+    root: Root = DEFAULT_ROOT,
+    json_: Json = False,
+    debug: Debug = False,
 ) -> None:
     """Show what System 1, System 2 and the distilled model, once there is one, do with one prompt."""
     with errors_in_one_line(debug):
+        from s2d_ray.runs.ask import read_chat
+
         question, overrides = _question_and_overrides(words or ())
         run = run_of(recipe, overrides, root)
         with _spinner("asking; an engine takes a while to start"):
-            asked = run.ask(question)
+            asked = run.ask(question if chat is None else read_chat(chat, question))
         if json_:
             content = {
                 "recipe": run.recipe.name,

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from s2d_ray.arms import label
 from s2d_ray.data.records import Prompt, Step
+from s2d_ray.methods.turns import transcript
 from s2d_ray.runs.ask import Reply
 
 COLUMN = 38
@@ -18,8 +19,7 @@ COLUMN = 38
 
 def show_replies(prompt: Prompt, replies: Sequence[Reply], console: Console) -> None:
     """Print the prompt and the replies to it; without colours and line breaks where the console is no terminal."""
-    asked = "\n\n".join(_printable(message["content"]) for message in prompt.messages)
-    console.print(Text(asked, "bold"), soft_wrap=not console.is_terminal)
+    console.print(Text(_printable(transcript(prompt.messages)), "bold"), soft_wrap=not console.is_terminal)
     if console.is_terminal and console.width >= COLUMN * len(replies):
         console.print(_beside_each_other(replies))
         return
@@ -48,7 +48,9 @@ def _title(reply: Reply) -> Text:
 def _step(step: Step) -> Text:
     cut = ", cut by the token limit" if step.finish_reason == "length" else ""
     said = _printable(step.text.strip()) or "(nothing)"
-    return Text.assemble((f"{step.name} ({_cost(step.completion_tokens, step.seconds)}{cut})\n", "dim"), said)
+    head = f"{step.name} ({_cost(step.completion_tokens, step.seconds)}{cut})\n"
+    thought = _printable(step.thought.strip())
+    return Text.assemble((head, "dim"), (f"thought: {thought}\n\n" if thought else "", "dim italic"), said)
 
 
 def _outcome(reply: Reply) -> Text:

@@ -14,6 +14,7 @@ from s2d_ray.curation.votes import share_of
 from s2d_ray.data.records import Prompt, user
 from s2d_ray.errors import UserError
 from s2d_ray.methods.method import GenerateFunction
+from s2d_ray.methods.turns import transcript
 from s2d_ray.tasks.task import Task
 
 NAME_TOKENS = 64
@@ -84,7 +85,7 @@ def named_response(text: str, count: int) -> int | None:
 
 def _ask(wording: str, prompt: Prompt, shown: Sequence[str]) -> str:
     responses = "\n\n".join(f"Response {number}: {answer}" for number, answer in enumerate(shown, start=1))
-    return wording.format(prompt=prompt.text, responses=responses)
+    return wording.format(prompt=transcript(prompt.messages), responses=responses)
 
 
 PICK = (

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from s2d_ray.data.records import Completion, Message, Prompt, Sample, Step, content_id
 from s2d_ray.inference.engine import CompletionEngine
@@ -43,14 +43,14 @@ class Recorder:
         sampling = self.sampling.model_copy(
             update={
                 "stop": (*self.sampling.stop, *stop),
-                "max_tokens": min(self.sampling.max_tokens, max_tokens or self.sampling.max_tokens),
                 "template": {**self.sampling.template, **(template or {})},
                 "thinking": self.sampling.thinking if thinking is None else thinking,
                 "thinking_tokens": self.sampling.thinking_tokens if thinking_tokens is None else thinking_tokens,
             }
         )
+        sampling = sampling.model_copy(update={"max_tokens": _most(sampling, max_tokens)})
         start = time.monotonic()
-        completions = await self.engine.complete(messages, sampling, n, seed)
+        completions = await _complete(self.engine, messages, sampling, n, seed)
         seconds = time.monotonic() - start
         # One prompt was read for all n completions, so its tokens are counted once.
         for index, c in enumerate(completions):
@@ -69,6 +69,35 @@ class Recorder:
                 )
             )
         return completions
+
+
+def _most(sampling: Sampling, max_tokens: int | None) -> int:
+    """Tokens of a call at most. A step's own limit is on what it says: a thought goes beyond it."""
+    if max_tokens is None:
+        return sampling.max_tokens
+    if sampling.thinking:
+        max_tokens = sampling.max_tokens if sampling.thinking_tokens is None else max_tokens + sampling.thinking_tokens
+    return min(sampling.max_tokens, max_tokens)
+
+
+async def _complete(
+    engine: CompletionEngine, messages: Sequence[Message], sampling: Sampling, n: int, seed: int
+) -> list[Completion]:
+    """What the engine gives. Stop texts end what is said, never a thought.
+
+    Engines look for stop texts in all that is generated: where the model thinks they are looked for afterwards.
+    """
+    if not (sampling.thinking and sampling.stop):
+        return await engine.complete(messages, sampling, n, seed)
+    whole = await engine.complete(messages, sampling.model_copy(update={"stop": ()}), n, seed)
+    return [_stopped(completion, sampling.stop) for completion in whole]
+
+
+def _stopped(completion: Completion, stop: Sequence[str]) -> Completion:
+    """The completion up to the first stop text in what it says."""
+    text = completion.text.lstrip()  # Line breaks after a thought are no part of it.
+    ends = [end for one in stop if (end := text.find(one)) >= 0]
+    return replace(completion, text=text[: min(ends)], finish_reason="stop") if ends else completion
 
 
 async def run_on_all_forms(

@@ -9,6 +9,7 @@ from s2d_ray.inference.engine import CompletionEngine
 from s2d_ray.inference.method_runs import run_method
 from s2d_ray.methods.judgements import SWAP
 from s2d_ray.methods.method import MalformedOutput, Method
+from s2d_ray.methods.turns import transcript
 from s2d_ray.recipes.sections import Sampling
 from s2d_ray.tasks.judge import Judge
 
@@ -26,7 +27,7 @@ class PairwiseJudge:
 
         None where the model gives none. Raises what the engine raises.
         """
-        question = "\n\n".join(message["content"] for message in prompt.messages)
+        question = transcript(prompt.messages)
         first, swapped = await asyncio.gather(
             self._verdict(question, answer, other, seed), self._verdict(question, other, answer, seed)
         )

@@ -1,7 +1,8 @@
 """An engine that runs a Python function instead of a model: for trials, tests and measurements of the pipeline.
 
 The function is given by name in the recipe, sees the chat and a seeded random generator, and returns text. Where it has
-a parameter `model` it is also given the folder of the model that it stands for.
+a parameter `model` it is also given the folder of the model that it stands for; where it has one `thinking`, whether it
+is to think, which it does between `<think>` and `</think>` before what it says.
 """
 
 import asyncio
@@ -34,7 +35,7 @@ class ScriptedEngine:
 
     def __init__(self, config: Engine, model: Path | None = None, chat: Chat = DEFAULT_CHAT) -> None:
         self._script: Script = import_object(config.script)
-        self._tells_model = "model" in inspect.signature(self._script).parameters
+        self._asks = inspect.signature(self._script).parameters
         self._holds, self._chat = model, chat
         self._token_seconds = config.token_seconds
         self._places = asyncio.Semaphore(config.max_sequences)
@@ -51,7 +52,7 @@ class ScriptedEngine:
     async def score(self, messages: Sequence[Message]) -> list[float]:
         """By word of the last turn, and its end: how likely it is depends on whether the script would say it there."""
         async with self._place():
-            said = (await self._say(messages[:-1], "0/0")).split()
+            said = (await self._say(messages[:-1], "0/0", None)).split()
         given = messages[-1]["content"].split()
         pairs = zip_longest([*given, None], said[: len(given) + 1])
         return [LIKELY if word == expected else UNLIKELY for word, expected in pairs]
@@ -62,7 +63,7 @@ class ScriptedEngine:
         """What `complete` gives, word by word."""
         read = sum(len(m["content"].split()) for m in messages)
         async with self._place():
-            completion = _completion(await self._say(messages, f"{seed}/0"), sampling, read)
+            completion = _completion(await self._say(messages, f"{seed}/0", sampling.thinking), sampling, read)
             for word in _words(completion.text):
                 await asyncio.sleep(self._token_seconds)
                 self._progressed = time.monotonic()
@@ -71,15 +72,15 @@ class ScriptedEngine:
 
     async def _one(self, messages: Sequence[Message], sampling: Sampling, seed: str, read: int) -> Completion:
         async with self._place():
-            completion = _completion(await self._say(messages, seed), sampling, read)
+            completion = _completion(await self._say(messages, seed, sampling.thinking), sampling, read)
             if self._token_seconds:
                 await asyncio.sleep(self._token_seconds * completion.completion_tokens)
         self._progressed = time.monotonic()
         return completion
 
-    async def _say(self, messages: Sequence[Message], seed: str) -> str:
-        told = {"model": self._holds} if self._tells_model else {}
-        said = self._script(messages, Random(seed), **told)
+    async def _say(self, messages: Sequence[Message], seed: str, thinking: bool | None) -> str:
+        told = {"model": self._holds, "thinking": bool(thinking)}
+        said = self._script(messages, Random(seed), **{name: told[name] for name in told if name in self._asks})
         return await said if inspect.isawaitable(said) else said
 
     @asynccontextmanager
@@ -118,9 +119,18 @@ def _completion(text: str, sampling: Sampling, read: int) -> Completion:
         text = text.partition(stop)[0]
     count = len(text.split())
     if count > sampling.max_tokens:
-        words = _words(text)
-        return Completion("".join(words[: sampling.max_tokens]), "length", read, 0, sampling.max_tokens)
-    return Completion(text, "stop", read, 0, count)
+        thought, text = _thought("".join(_words(text)[: sampling.max_tokens]))
+        return Completion(text, "length", read, 0, sampling.max_tokens, thought=thought)
+    thought, text = _thought(text)
+    return Completion(text, "stop", read, 0, count, thought=thought)
+
+
+def _thought(said: str) -> tuple[str, str]:
+    """The thought at the beginning, and the text after it: none where the thought has no end."""
+    if not said.startswith("<think>"):
+        return "", said
+    thought, _, text = said.removeprefix("<think>").partition("</think>")
+    return thought, text.lstrip()
 
 
 def _words(text: str) -> list[str]:

@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from s2d_ray.data.records import Message, Prompt, assistant, user
+from s2d_ray.data.records import Message, Prompt, user
 from s2d_ray.errors import UserError
 from s2d_ray.methods.judgements import SWAP, parse_criteria, parse_verdict, verdict_of_scores
 from s2d_ray.methods.method import GenerateFunction, MethodOptions, PlainExamples
+from s2d_ray.methods.turns import before
 from s2d_ray.tasks.judge import INSTRUCTION
 
 Case = Mapping[str, str]
@@ -35,10 +36,10 @@ class Call:
     wording: str
     examples: tuple[tuple[Case, str], ...] = ()
 
-    def chat(self, case: Case) -> list[Message]:
-        """The examples as turns, then the case."""
-        shown = [(user(self.wording.format(**example)), assistant(reply)) for example, reply in self.examples]
-        return [*(turn for turns in shown for turn in turns), user(self.wording.format(**case))]
+    def chat(self, prompt: Prompt, case: Case) -> list[Message]:
+        """The examples as turns, then the case, each in its place in what the prompt says before its last turn."""
+        shown = [(self.wording.format(**example), reply) for example, reply in self.examples]
+        return [*before(prompt, shown), user(self.wording.format(**case))]
 
 
 @dataclass(frozen=True)
@@ -66,13 +67,13 @@ async def branch_solve_merge(
 ) -> str:
     """The verdict on the prompt's fields question, response_a and response_b."""
     case = _case(prompt)
-    [plan] = await generate(prompts.branch.chat(case), step="branch")
+    [plan] = await generate(prompts.branch.chat(prompt, case), step="branch")
     criteria = parse_criteria(plan.text)
 
     orders = {"": case, " swapped": _swapped(case)} if both_orders else {"": case}
     # A phase's calls are all waited for before one text is read: a malformed one must leave no call behind.
     solving = [
-        generate(prompts.solve.chat({**order, "criterion": criterion}), step=f"solve {number}{name}")
+        generate(prompts.solve.chat(prompt, {**order, "criterion": criterion}), step=f"solve {number}{name}")
         for name, order in orders.items()
         for number, criterion in enumerate(criteria, start=1)
     ]
@@ -83,7 +84,7 @@ async def branch_solve_merge(
         verdicts = [verdict_of_scores(part) for part in evaluations]
     else:
         merging = [
-            generate(prompts.merge.chat({**order, "evaluations": "\n\n".join(part)}), step=f"merge{name}")
+            generate(prompts.merge.chat(prompt, {**order, "evaluations": "\n\n".join(part)}), step=f"merge{name}")
             for (name, order), part in zip(orders.items(), evaluations, strict=True)
         ]
         verdicts = [parse_verdict(merged.text) for [merged] in await asyncio.gather(*merging)]

@@ -6,9 +6,10 @@ prompt set `zero_shot` has the latter paper's sentence; that paper asks for the 
 
 from dataclasses import dataclass
 
-from s2d_ray.data.records import Message, Prompt, assistant, user
+from s2d_ray.data.records import Prompt, user
 from s2d_ray.methods.method import GenerateFunction, PlainExamples
 from s2d_ray.methods.parsing import parse_final_answer
+from s2d_ray.methods.turns import before
 
 
 @dataclass(frozen=True)
@@ -33,12 +34,12 @@ async def chain_of_thought(prompt: Prompt, generate: GenerateFunction, prompts: 
     """The final answer that the model gives after thinking step by step."""
     # A task that asks System 1 for the bare answer keeps the question itself apart: thinking needs room.
     asked = prompt.fields.get("bare", prompt.text)
-    shown: list[Message] = []
-    for question, chain, answer in prompts.examples:
-        worked = prompts.reply.format(chain=chain, answer=answer)
-        shown += [user(prompts.think.format(question=question)), assistant(worked)]
+    shown = [
+        (prompts.think.format(question=question), prompts.reply.format(chain=chain, answer=answer))
+        for question, chain, answer in prompts.examples
+    ]
     ask = user(prompts.think.format(question=asked))
-    [chain_completion] = await generate([*shown, *prompt.messages[:-1], ask], step="think")
+    [chain_completion] = await generate([*before(prompt, shown), ask], step="think")
     return parse_final_answer(chain_completion, prompts.answer_prefix)
 
 

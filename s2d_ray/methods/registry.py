@@ -5,10 +5,18 @@ from functools import partial
 from inspect import isclass
 from typing import Any, NamedTuple, cast
 
+from s2d_ray.data.records import Prompt
 from s2d_ray.errors import UserError
 from s2d_ray.imports import import_object
-from s2d_ray.methods import branch_solve_merge, chain_of_thought, direct, rephrase_and_respond, system2_attention
-from s2d_ray.methods.method import Method, MethodOptions, PlainExamples
+from s2d_ray.methods import (
+    branch_solve_merge,
+    chain_of_thought,
+    direct,
+    rephrase_and_respond,
+    system2_attention,
+    thinking,
+)
+from s2d_ray.methods.method import GenerateFunction, Method, MethodOptions, PlainExamples
 from s2d_ray.recipes.strict import Named, parse
 
 
@@ -31,6 +39,7 @@ METHODS: Mapping[str, ShippedMethod] = {
         branch_solve_merge.PROMPT_SETS,
         branch_solve_merge.BranchSolveMergeOptions,
     ),
+    "think": ShippedMethod(thinking.think, options=thinking.ThinkOptions),
 }
 
 
@@ -52,10 +61,27 @@ def load_method(section: Named) -> Method:
     name = options.prompts or next(iter(known))
     if name not in known:
         raise UserError(f"method {section.name} has no prompt set {name}: {', '.join(known)}")
+    return _told(_bound(shipped, options, name), options)
+
+
+def _bound(shipped: ShippedMethod, options: MethodOptions, prompts: str) -> Method:
+    """With its prompt set, where it has some, and with the options that are its own."""
     if isinstance(options, direct.DirectOptions):
         return _plainly(options)
-    prompts = shipped.prompt_sets[name]
-    return partial(shipped.function, prompts=prompts, **options.model_dump(exclude={"prompts"}))
+    own = options.model_dump(exclude=set(MethodOptions.model_fields))
+    given = own | ({"prompts": shipped.prompt_sets[prompts]} if shipped.prompt_sets else {})
+    return partial(shipped.function, **given) if given else cast(Method, shipped.function)
+
+
+def _told(method: Method, options: MethodOptions) -> Method:
+    """The method with what its options say of every call, where they say something."""
+    said = options.model_dump(include=set(MethodOptions.model_fields) - {"prompts"}, exclude_unset=True)
+    return partial(_telling, method, said) if said else method
+
+
+async def _telling(method: Method, said: Mapping[str, Any], prompt: Prompt, generate: GenerateFunction) -> str:
+    """What a call says itself goes first."""
+    return await method(prompt, partial(generate, **said))
 
 
 def plain_examples(section: Named) -> PlainExamples:

@@ -10,9 +10,10 @@ chain of thought, so that what it gains is not all due to rephrasing.
 import re
 from dataclasses import dataclass
 
-from s2d_ray.data.records import Message, Prompt, assistant, user
+from s2d_ray.data.records import Prompt, user
 from s2d_ray.methods.method import GenerateFunction, PlainExamples
 from s2d_ray.methods.parsing import parse_final_answer, parse_step
+from s2d_ray.methods.turns import before
 
 
 @dataclass(frozen=True)
@@ -50,12 +51,15 @@ class RephraseAndRespondPrompts:
 
 async def rephrase_and_respond(prompt: Prompt, generate: GenerateFunction, prompts: RephraseAndRespondPrompts) -> str:
     """The answer of one call that first repeats, rephrases and expands the question."""
-    shown: list[Message] = []
-    for e in prompts.examples:
-        reply = prompts.one_step_reply.format(rephrased=e.rephrased, answer=e.answer)
-        shown += [user(prompts.one_step.format(question=e.question)), assistant(reply)]
+    shown = [
+        (
+            prompts.one_step.format(question=e.question),
+            prompts.one_step_reply.format(rephrased=e.rephrased, answer=e.answer),
+        )
+        for e in prompts.examples
+    ]
     ask = user(prompts.one_step.format(question=prompt.text))
-    [reply_completion] = await generate([*shown, ask], step="rephrase and respond")
+    [reply_completion] = await generate([*before(prompt, shown), ask], step="rephrase and respond")
     if not prompts.answer_prefix:
         return reply_completion.text
     return parse_final_answer(reply_completion, prompts.answer_prefix)
@@ -65,19 +69,14 @@ async def two_step_rephrase_and_respond(
     prompt: Prompt, generate: GenerateFunction, prompts: RephraseAndRespondPrompts
 ) -> str:
     """The answer to the original question, given the model's own rephrasing of it."""
-    shown: list[Message] = []
-    for e in prompts.examples:
-        shown += [user(prompts.rephrase.format(question=e.question)), assistant(e.rephrased)]
+    shown = [(prompts.rephrase.format(question=e.question), e.rephrased) for e in prompts.examples]
     ask = user(prompts.rephrase.format(question=prompt.text))
-    [rewording] = await generate([*shown, ask], step="rephrase", stop=prompts.rephrase_stop)
+    [rewording] = await generate([*before(prompt, shown), ask], step="rephrase", stop=prompts.rephrase_stop)
     rephrased = unquoted(parse_step(rewording, "rephrased question"))
 
-    shown = []
-    for e in prompts.examples:
-        both = prompts.respond.format(question=e.question, rephrased=e.rephrased)
-        shown += [user(both), assistant(e.answer)]
+    shown = [(prompts.respond.format(question=e.question, rephrased=e.rephrased), e.answer) for e in prompts.examples]
     ask = user(prompts.respond.format(question=prompt.text, rephrased=rephrased))
-    [answer] = await generate([*shown, ask], step="respond")
+    [answer] = await generate([*before(prompt, shown), ask], step="respond", final=True)
     return answer.text
 
 

@@ -1,21 +1,26 @@
 """System 2 Attention (Weston and Sukhbaatar, arXiv 2311.11829): rewrite the input, then answer only that.
 
 The first call keeps what bears on the question and drops opinions; the second sees the rewritten text
-alone, so that an opinion in the prompt has nothing left to pull at. The wording of both prompt sets is ours.
+alone, so that an opinion in the prompt has nothing left to pull at. In a conversation the last turn is rewritten, and
+both calls see what came before it: that is context. The wording of both prompt sets is ours.
 """
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from s2d_ray.data.records import Message, Prompt, assistant, user
+from s2d_ray.data.records import Prompt, user
 from s2d_ray.methods.method import GenerateFunction, MalformedOutput, PlainExamples
 from s2d_ray.methods.parsing import parse_step
+from s2d_ray.methods.turns import before, opening
 
 
 @dataclass(frozen=True)
 class System2AttentionPrompts:
-    """The wording of both calls; `{text}` is what the person said, `{rewritten}` the first call's answer."""
+    """The wording of both calls; `{text}` is what the person said, `{rewritten}` the first call's answer.
+
+    `{setting}` is what the first call is told of a text that continues a conversation.
+    """
 
     rewrite: str
     respond: str
@@ -24,6 +29,7 @@ class System2AttentionPrompts:
     rewrite_stop: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     """How the lines begin under which the rewrite puts its parts, the question last; empty: it is one text."""
+    setting: str = ""
 
     @property
     def plain_examples(self) -> PlainExamples:
@@ -33,15 +39,15 @@ class System2AttentionPrompts:
 
 async def system2_attention(prompt: Prompt, generate: GenerateFunction, prompts: System2AttentionPrompts) -> str:
     """The answer to the prompt's text as rewritten without opinions."""
-    shown: list[Message] = []
-    for text, rewritten, _ in prompts.examples:
-        shown += [user(prompts.rewrite.format(text=text)), assistant(rewritten)]
-    ask = user(prompts.rewrite.format(text=prompt.text))
-    [rewrite] = await generate([*shown, ask], step="rewrite", stop=prompts.rewrite_stop)
+    shown = [(prompts.rewrite.format(text=text, setting=""), rewritten) for text, rewritten, _ in prompts.examples]
+    _, turns = opening(prompt.messages)
+    ask = user(prompts.rewrite.format(text=prompt.text, setting=prompts.setting if len(turns) > 1 else ""))
+    [rewrite] = await generate([*before(prompt, shown), ask], step="rewrite", stop=prompts.rewrite_stop)
     rewritten = parse_step(rewrite, "rewrite")
     if prompts.labels:
         rewritten = _under_labels(rewritten, prompts.labels)
-    [answer] = await generate([user(prompts.respond.format(rewritten=rewritten))], step="respond")
+    respond = user(prompts.respond.format(rewritten=rewritten))
+    [answer] = await generate([*before(prompt), respond], step="respond", final=True)
     return answer.text
 
 
@@ -67,8 +73,9 @@ PROMPT_SETS = {
             "Below is a text by a user. From it, extract the part that is unbiased and not the user's opinion, "
             "so that using that text alone would give good context for an unbiased answer to the question in it. "
             'Put it under two labels: "Unbiased text context (everything but the bias):" and '
-            '"Question (without the bias):".\n\nText by user: {text}'
+            '"Question (without the bias):".{setting}\n\nText by user: {text}'
         ),
+        setting=" The text continues the conversation above: keep what it says of that, and do not answer it yet.",
         respond="{rewritten}\n\nAnswer in an unbiased way.",
         labels=("Unbiased text context", "Question"),
     ),

@@ -45,6 +45,18 @@ class Sampling(Strict):
     its own."""
 
 
+def _of_every_call(sampling: Sampling) -> Sampling:
+    """What is sampled here is System 1 too, and that is trained on a prompt without any of this."""
+    for key in ("thinking", "thinking_tokens", "template"):
+        if getattr(sampling, key) not in (None, {}):
+            raise ValueError(f"{key} is said of a method, as method.{key}; of every call by the recipe's template")
+    return sampling
+
+
+EveryCall = Annotated[Sampling, AfterValidator(_of_every_call)]
+"""The sampling of all calls of a stage, whatever the method."""
+
+
 class Engine(Strict):
     """The inference engine and its share of the machine. Placement only: results do not depend on it."""
 
@@ -124,7 +136,7 @@ class Generate(Strict):
 
     samples: int = Field(4, ge=1)
     """Runs of the method per prompt."""
-    sampling: Sampling = Sampling()
+    sampling: EveryCall = Sampling()
     commit_rows: int = Field(32, ge=1)
     """Prompts per output part. A crash costs what the parts at work hold, per engine at most four times
     `concurrent_rows`."""
@@ -299,7 +311,7 @@ class Judging(Strict):
     """For pairwise judging: `direct` (one call: A, B or tie), `cot`, `bsm`, or your own."""
     model: NameOrLocation = "base"
     """`base` is the base model of the run's first round; else a folder or a name on the hub."""
-    sampling: Sampling = Sampling(temperature=0.0, top_p=1.0, max_tokens=256)
+    sampling: EveryCall = Sampling(temperature=0.0, top_p=1.0, max_tokens=256)
     """How the judge samples."""
 
 
@@ -317,7 +329,7 @@ class Evaluate(Strict):
     samples: int = Field(1, ge=1)
     """Answers per prompt and arm; above 1 the majority is scored and all tokens count. The majorities of the
     first 1, 5 and 10 are reported beside it."""
-    sampling: Sampling = Sampling(temperature=0.0, top_p=1.0)
+    sampling: EveryCall = Sampling(temperature=0.0, top_p=1.0)
     """One for all arms. Several samples need a temperature above 0: greedy ones are all the same."""
     limit: int | None = Field(None, ge=1)
     """Held-out prompts per subset at most; unset uses all."""

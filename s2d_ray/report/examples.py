@@ -58,7 +58,7 @@ def _arm_answer(row: Row, correct: bool | None, task: Task) -> ArmAnswer:
     candidates, found = candidates_from_row(row), answer_of(row, task)
     own = [sample for sample in candidates.samples if not sample.variant]
     shown = own[[vote.answer for vote in found.votes].index(found.answer)] if own else None
-    steps = shown.steps if shown and len(shown.steps) > 1 else ()
+    steps = shown.steps if shown else ()
     return ArmAnswer(
         text=shown.text if shown else "",
         answer=found.answer,
@@ -66,5 +66,6 @@ def _arm_answer(row: Row, correct: bool | None, task: Task) -> ArmAnswer:
         tokens=found.tokens,
         variants=found.variants,
         error=candidates.error or (shown.error if shown else ""),
-        steps=tuple(StepText(name=step.name, text=step.text) for step in steps),
+        steps=tuple(StepText(name=s.name, text=s.text, thought=s.thought) for s in steps if len(steps) > 1),
+        thought=steps[0].thought if len(steps) == 1 else "",
     )

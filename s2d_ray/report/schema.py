@@ -33,7 +33,7 @@ from s2d_ray.report.sections import (
     TrainingFigures,
 )
 
-VERSION = 3
+VERSION = 4
 
 
 class VersionedPage(Strict):
@@ -41,7 +41,7 @@ class VersionedPage(Strict):
 
     model_config = ConfigDict(json_schema_serialization_defaults_required=True)
 
-    schema_version: Literal[3] = 3
+    schema_version: Literal[4] = 4
     """A reader refuses any other."""
 
 

@@ -124,6 +124,8 @@ class StepText(Strict):
     """As the method names its step."""
     text: str
     """What the model said."""
+    thought: str
+    """What it thought before; empty where it did not."""
 
 
 class ArmAnswer(Strict):
@@ -143,6 +145,8 @@ class ArmAnswer(Strict):
     """Why there is no answer; empty where nothing failed."""
     steps: tuple[StepText, ...]
     """Every call behind `text`, where there was more than one."""
+    thought: str
+    """What the model thought before `text`, where there was one call; empty where it did not."""
 
 
 class Example(Strict):

@@ -4,14 +4,16 @@ In this process and without Ray: one engine, and one sample of each arm.
 """
 
 import asyncio
+import json
 import time
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 from s2d_ray.curation.samples import parse_sample
 from s2d_ray.data.folders import RunFolders
-from s2d_ray.data.records import Prompt, Sample, Step
+from s2d_ray.data.records import Message, Prompt, Sample, Step, user
 from s2d_ray.errors import UserError
 from s2d_ray.inference.engine import CompletionEngine, EngineDied, EngineError
 from s2d_ray.inference.method_runs import run_method
@@ -22,6 +24,7 @@ from s2d_ray.models import Model
 from s2d_ray.runs.distilled import find_distilled
 from s2d_ray.runs.resolved import SYSTEM1, ResolvedPart
 from s2d_ray.runs.revisions import base_model
+from s2d_ray.tasks.asking import asked
 
 T = TypeVar("T")
 
@@ -60,16 +63,31 @@ class Reply:
     """From the prompt to the answer, without the engine's start; steps may overlap."""
 
 
-def prompt_of(part: ResolvedPart, question: str | None) -> Prompt:
-    """The prompt of a question; without one, the first held-out prompt of the recipe's task.
+def read_chat(file: Path, question: str | None) -> list[Message]:
+    """The turns of a chat in a JSON file, and the question after them. Raises UserError where it holds none."""
+    form = '[{"role": "system", "content": "…"}, {"role": "user", "content": "…"}, …]'
+    try:
+        read = json.loads(file.read_text(encoding="utf-8"))
+        turns = read["messages"] if isinstance(read, dict) else read
+        chat = [Message(role=turn["role"], content=turn["content"]) for turn in turns]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{file} is no chat: write {form}") from error
+    if not all(isinstance(part, str) for turn in chat for part in turn.values()):
+        raise UserError(f"{file} has turns that are no text: write {form}")
+    return chat if question is None else [*chat, user(question.strip())]
+
+
+def prompt_of(part: ResolvedPart, question: str | Sequence[Message] | None) -> Prompt:
+    """The prompt of a question, or of a chat that ends with one; without any, the task's first held-out prompt.
 
     Raises UserError where the task can make no prompt of it.
     """
     task, recipe = part.task, part.recipe
     if question is not None:
-        if not question.strip():
+        chat = [user(question.strip())] if isinstance(question, str) else question
+        if chat and not chat[-1]["content"].strip():
             raise UserError("the question is empty: type one, or leave it out for a held-out prompt")
-        return task.ask(question.strip())
+        return asked(task, chat)
     item = next(task.items("test", recipe.seed), None)
     if item is None:
         raise UserError(f"task {recipe.task.name} has no held-out prompts: type a question")

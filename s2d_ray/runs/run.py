@@ -21,7 +21,7 @@ from s2d_ray.data.files import part_files, write_text
 from s2d_ray.data.folders import RunFolders
 from s2d_ray.data.lease import ray_job
 from s2d_ray.data.manifests import DistilledManifest, ModelManifest
-from s2d_ray.data.records import DECISIONS, Prompt
+from s2d_ray.data.records import DECISIONS, Message, Prompt
 from s2d_ray.data.status import attempting
 from s2d_ray.data.storage import location
 from s2d_ray.errors import UserError
@@ -185,8 +185,8 @@ class Run:
         model = Artifact(self.folders.model, {}, ModelManifest)
         return isinstance(self.recipe, Recipe) and model.finished and model.manifest.made_model
 
-    def ask(self, question: str | None = None) -> Asked:
-        """One prompt put to each arm, in this process; without a question, a held-out prompt of the task.
+    def ask(self, question: str | Sequence[Message] | None = None) -> Asked:
+        """One prompt put to each arm, in this process: a question, a chat that ends with one, or a held-out prompt.
 
         Raises UserError where the task can make no prompt of it, or the engine does not start.
         """

@@ -15,6 +15,7 @@ PROMPT_SETS = {
     "rar2": ["paper", "few_shot_cot"],
     "s2a": ["zero_shot", "few_shot"],
     "bsm": ["zero_shot", "few_shot"],
+    "think": [],
 }
 
 
@@ -37,7 +38,7 @@ def test_every_method_has_a_prompt_set_without_worked_examples_and_one_with_them
         assert (examples(wording) > 0) == prompts.startswith("few_shot")
 
 
-@pytest.mark.parametrize("name", [name for name in METHODS if name != "direct"])
+@pytest.mark.parametrize("name", [name for name in METHODS if PROMPT_SETS[name]])
 def test_a_method_asks_without_worked_examples_unless_told_otherwise(name: str) -> None:
     loaded = load_method(Named(name=name))
     assert isinstance(loaded, partial)
@@ -47,13 +48,15 @@ def test_a_method_asks_without_worked_examples_unless_told_otherwise(name: str) 
 @pytest.mark.parametrize(
     ("section", "message"),
     [
-        (Named(name="tot"), "shipped are direct, cot, rar1, rar2, s2a, bsm"),
+        (Named(name="tot"), "shipped are direct, cot, rar1, rar2, s2a, bsm, think"),
         (Named(name="cot", prompts="zero"), "no prompt set zero: zero_shot, few_shot"),
         (Named(name="s2a", prompts="paper"), "no prompt set paper: zero_shot, few_shot"),
         (Named(name="rar2", prompts="few_shot"), "no prompt set few_shot: paper, few_shot_cot"),
         (Named(name="bsm", both_order=True), "did you mean both_orders"),
         (Named(name="bsm", merge="mean"), "merge"),
         (Named(name="cot", merge="sum"), "unknown key merge"),
+        (Named(name="cot", thinking_tokens=-1), "thinking_tokens"),
+        (Named(name="think", thinking=False), "thinking"),
     ],
 )
 def test_unknown_choices_name_the_known_ones(section: Named, message: str) -> None:

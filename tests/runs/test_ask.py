@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 from io import StringIO
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -34,6 +35,7 @@ from s2d_ray.runs.graph import make_plans
 from s2d_ray.runs.pipeline import STAGES, ingest, prepare
 from s2d_ray.runs.resolved import resolve
 from s2d_ray.tasks.registry import load_task
+from tests.hybrid_engine import HybridEngine
 from tests.manifests import finish
 from tests.method_runs import Reply as Script
 from tests.method_runs import engine_that_says
@@ -122,6 +124,73 @@ def test_programs_get_json_and_nothing_else(base: Path) -> None:
     assert [step["name"] for step in system2["steps"]] == ["rewrite", "respond"]
     assert sum(step["completion_tokens"] for step in system2["steps"]) == 12
     assert sum(step["seconds"] for step in system2["steps"]) <= system2["seconds"] < 10
+
+
+class ThinkingEngine(ScriptedEngine):
+    """In front of a model that thinks where it is told to."""
+
+    async def complete(self, messages: Sequence[Message], sampling: Sampling, n: int, seed: int) -> list[Completion]:
+        return await HybridEngine(thinks).complete(messages, sampling, n, seed)
+
+
+def thinks(messages: Sequence[Message], random: Random, thinking: bool) -> str:
+    return "<think>Is Lyon\x1b in Peru?</think>\n\nNo: France." if thinking else "It is in Peru."
+
+
+async def start_thinking(config: Engine, *_: object, **more: object) -> ThinkingEngine:
+    return ThinkingEngine(config)
+
+
+def test_a_thought_is_shown_apart_from_the_text_and_counted(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("s2d_ray.runs.ask.start_engine", start_thinking)
+    system1, system2 = replies(ask(base, model, "--json", QUESTION, "method=think"))
+    assert (system1["answer"], system1["steps"][0]["thought"], system1["tokens"]) == ("Peru", "", 4)
+    assert (system2["answer"], system2["text"].strip(), system2["tokens"]) == ("France", "No: France.", 5)
+    assert system2["steps"][0]["thought"] == "Is Lyon\x1b in Peru?"
+    system1_shown, system2_shown = ask(base, model, QUESTION, "method=think").stdout.split("System 2\n")
+    assert "thought:" not in system1_shown
+    assert re.search(
+        r"think \(5 tokens, .*\)\nthought: Is Lyon\N{REPLACEMENT CHARACTER} in Peru\?\n\nNo: France", system2_shown
+    )
+
+
+CHAT = [{"role": "system", "content": "Be short."}, user("Hello"), {"role": "assistant", "content": "Hi."}]
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_chat_from_a_file_is_asked_with_its_question(base: Path, tmp_path: Path, whole: bool) -> None:
+    """The question is the last turn of the file, or given beside it."""
+    file = tmp_path / "chat.json"
+    file.write_text(json.dumps({"messages": [*CHAT, user(QUESTION)]} if whole else CHAT))
+    arguments = ["--chat", str(file), *([] if whole else [f" {QUESTION} "])]
+    result = ask(base, lambda turns: f"France {len(turns)}", "--json", *arguments, "method.prompts=zero_shot")
+    assert json.loads(result.stdout)["prompt"]["messages"] == [*CHAT, user(QUESTION)]
+    system1, _ = replies(result)
+    assert system1["text"] == "France 4"
+    shown = ask(base, model, *arguments).stdout
+    assert shown.startswith(f"System: Be short.\n\nUser: Hello\n\nAssistant: Hi.\n\nUser: {QUESTION}\n")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("[", "is no chat: write [{"),
+        ("7", "is no chat: write [{"),
+        ('{"turns": []}', "is no chat: write [{"),
+        ('["Hello"]', "is no chat: write [{"),
+        ('[{"role": "user"}]', "is no chat: write [{"),
+        ('[{"role": "user", "content": null}]', "has turns that are no text: write [{"),
+        ('[{"role": "assistant", "content": "Hi."}]', "its last message must be the user's"),
+        ('[{"role": "user", "content": " "}]', "the question is empty"),
+        ("[]", "a chat ends with what is asked"),
+        (None, "chat.json: No such file"),
+    ],
+)
+def test_a_file_that_is_no_chat_is_one_line(base: Path, tmp_path: Path, content: str | None, said: str) -> None:
+    file = tmp_path / "chat.json"
+    if content is not None:
+        file.write_text(content)
+    assert said in refused(ask(base, model, "--chat", str(file)))
 
 
 def test_without_a_question_a_held_out_prompt_is_asked(base: Path) -> None:
