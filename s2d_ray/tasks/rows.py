@@ -9,10 +9,11 @@ from typing import ClassVar, Self, TypeVar
 from pydantic import Field, model_validator
 
 from s2d_ray.answers.normalisation import caseless
-from s2d_ray.data.records import LabelledPrompt, Row, content_id
+from s2d_ray.data.records import LabelledPrompt, content_id
 from s2d_ray.data.storage import NameOrLocation
-from s2d_ray.tasks.deduplication import SeenIds
-from s2d_ray.tasks.reading import load_rows
+from s2d_ray.tasks.deduplication import SeenIds, alike
+from s2d_ray.tasks.reading import ALL, Columns, placed_rows
+from s2d_ray.tasks.refusals import Placed, account
 from s2d_ray.tasks.task import Split, Task
 
 T = TypeVar("T")
@@ -29,8 +30,8 @@ class RowTask(Task, ABC):
     """Where the excerpt comes from, with its licence."""
 
     path: NameOrLocation | None = None
-    """A name on the hub, or a .jsonl, .json, .csv (each plain or .gz) or .parquet file, or a folder of files of one of
-    these formats, here or at `s3://…`, `gs://…` or `az://…`; unset: the excerpt."""
+    """A name on the hub, or a .jsonl, .json, .csv, .tsv (each plain, .gz or .zst) or .parquet file, or a folder of
+    files of one of these formats, here or at `s3://…`, `gs://…` or `az://…`; unset: the excerpt."""
     config: str | None = None
     """On the hub: which configuration of the data set."""
     revision: str | None = None
@@ -70,34 +71,53 @@ class RowTask(Task, ABC):
                     yield item
 
     def records(
-        self, split: Split, seed: int, read: Callable[[Iterable[Row]], Iterable[T]], question: Callable[[T], str]
+        self, split: Split, seed: int, read: Callable[[Iterable[Placed]], Iterable[T]], question: Callable[[T], str]
     ) -> Iterator[T]:
-        """What `read` makes of the rows of one split; all that share a question are in the same split."""
-        tested = self._test_rows()
+        """What `read` makes of the rows of one split; all that share a question are in the same split.
+
+        What a file for testing asks, but for case, spaces and punctuation, is left out of the others.
+        """
+        tested = self.test_rows()
         own_test = None if tested is None else list(read(tested))
         if split == "test" and own_test is not None:
             yield from own_test
             return
-        apart = {caseless(question(record)) for record in own_test or ()}
+        apart = {alike(question(record)): question(record) for record in own_test or ()}
         test_share = self.test_share if own_test is None else 0.0
-        for record in read(self._train_rows()):
-            asked = caseless(question(record))
-            if asked not in apart and split_of(asked, seed, test_share, self.valid_share) == split:
+        for record in read(self.train_rows()):
+            asked = question(record)
+            if (same := apart.get(alike(asked))) is not None:
+                left_out(split, alike=caseless(same) != caseless(asked))
+            elif split_of(caseless(asked), seed, test_share, self.valid_share) == split:
                 yield record
 
-    def _train_rows(self) -> Iterator[Row]:
-        if self.path is None:
-            return load_rows(shipped_file(self.shipped))
-        return load_rows(self.path, self.config, self.split, self.revision)
+    @property
+    def columns(self) -> Columns:
+        """What is read of each row."""
+        return ALL
 
-    def _test_rows(self) -> Iterator[Row] | None:
-        if self.test_path is not None:
-            return load_rows(self.test_path, self.config, self.test_split or self.split, self.revision)
+    def train_rows(self) -> Iterator[Placed]:
+        """Of `path`: its rows, or of a data set on the hub those of `split`."""
         if self.path is None:
-            return load_rows(shipped_file(self.shipped_test)) if self.shipped_test else None
+            return placed_rows(shipped_file(self.shipped))
+        return placed_rows(self.path, self.config, self.split, self.revision, self.columns)
+
+    def test_rows(self) -> Iterator[Placed] | None:
+        """Those that are for testing only; None where a share of the others is held out."""
+        if self.test_path is not None:
+            of_hub = self.config, self.test_split or self.split, self.revision
+            return placed_rows(self.test_path, *of_hub, self.columns)
+        if self.path is None:
+            return placed_rows(shipped_file(self.shipped_test)) if self.shipped_test else None
         if self.test_split is not None:
-            return load_rows(self.path, self.config, self.test_split, self.revision)
+            return placed_rows(self.path, self.config, self.test_split, self.revision, self.columns)
         return None
+
+
+def left_out(split: Split, alike: bool) -> None:
+    """Count what is left out of training because it is held out; `alike`: not the very same is."""
+    if split == "train" and (counts := account()):
+        counts.leave_out(alike)
 
 
 def split_of(question: str, seed: int, test_share: float, valid_share: float) -> Split:

@@ -1,5 +1,6 @@
 import json
 from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,16 @@ from hypothesis import strategies as st
 
 from s2d_ray.data.records import Prompt, user
 from s2d_ray.errors import UserError
+from s2d_ray.tasks import response_pairs
 from s2d_ray.tasks.judge import Judge
-from s2d_ray.tasks.response_pairs import ResponsePair, pairs_of
+from s2d_ray.tasks.refusals import Place
+from s2d_ray.tasks.response_pairs import ResponsePair
 
 ANY = Prompt("id", [user("")], {"question": "Q", "response_a": "1", "response_b": "2"})
+
+
+def pairs_of(rows: Sequence[Mapping[str, Any]]) -> Iterator[ResponsePair]:
+    return response_pairs.pairs_of([(Place("rows", number), dict(row)) for number, row in enumerate(rows, start=1)])
 
 
 def message(name: str, parent: str | None, text: str, rank: int | None = None, **other: Any) -> dict[str, Any]:
