@@ -18,7 +18,7 @@ from s2d_ray.errors import UserError
 from s2d_ray.tasks.conversations import OFFERS, conversation, ids
 from s2d_ray.tasks.deduplication import SeenIds, alike
 from s2d_ray.tasks.reading import Columns, cell, is_local, parsed
-from s2d_ray.tasks.refusals import Placed, Refused, each_placed, text_of, written
+from s2d_ray.tasks.refusals import Placed, Refused, each, each_placed, text_of, written
 from s2d_ray.tasks.rows import RowTask, left_out
 from s2d_ray.tasks.task import Split
 
@@ -123,7 +123,7 @@ class PromptFile(RowTask):
         """The split's prompts. What an earlier one of test, valid and train has, or says alike, is left out."""
         with closing(SeenIds()) as known, closing(SeenIds()) as taken:
             for rows in self._all_rows() if self.messages_column else ():
-                for _, item in each_placed(rows, self._item):
+                for item in each(rows, self._item):
                     known.add(ids(item.prompt.messages)[-1])
             tested = self.test_rows()
             if tested is not None and split == "test":
@@ -138,17 +138,17 @@ class PromptFile(RowTask):
     ) -> Iterator[LabelledPrompt]:
         """A split of `path` without what is taken, or is in an earlier split."""
         own = PLACES.index(split)
-        if own and test_share + self.valid_share:
+        if (0.0, test_share, test_share + self.valid_share)[own]:
             for item in self._read(self.train_rows(), known):
                 if self._place(item, seed, test_share) < own:
                     _take(item, taken)
         for item in self._read(self.train_rows(), known):
             if self._place(item, seed, test_share) != own:
                 continue
-            if any(one in taken for one in _about(item)):
+            if (group := _group(item)) and group in taken:
                 left_out(split, alike=False)
             elif _alike(item) in taken:
-                left_out(split, alike=True)
+                left_out(split, alike=ids(item.prompt.messages)[-1] not in taken)
             else:
                 yield item
 
@@ -207,23 +207,19 @@ class PromptFile(RowTask):
                     )
 
     def _clustered(self, item: LabelledPrompt, known: SeenIds) -> LabelledPrompt:
-        if item.cluster:
+        if item.cluster or (self.messages_column is None and self.id_column is None):
             return item
+        # Rows with ids of their own may repeat a text, and a later row of a log holds what an earlier one asked.
         *earlier, own = ids(item.prompt.messages)
-        # Of a log's rows a later one holds what an earlier one asked.
-        first = next((one for one in earlier if one in known), own)
-        # Rows with ids of their own may repeat a text: it must not be trained on and tested.
-        alone = self.messages_column is None and self.id_column is None
-        return item if alone else replace(item, cluster=first)
+        return replace(item, cluster=next((one for one in earlier if one in known), own))
 
     def _item(self, row: Row) -> LabelledPrompt:
         """The prompt of a row, its cluster only where a column says it."""
         messages, answer = self._messages(row)
-        prompt_id = ids(messages)[-1]
-        if self.id_column is not None:
-            prompt_id = text_of(cell(row, self.id_column), self.id_column)
+        named = text_of(cell(row, self.id_column), self.id_column) if self.id_column else ""
         group = written(cell(row, self.group_column), self.group_column) if self.group_column else ""
-        return LabelledPrompt(Prompt(prompt_id, messages), self._references(row, answer), "all", cluster=group)
+        prompt = Prompt(named or ids(messages)[-1], messages)
+        return LabelledPrompt(prompt, self._references(row, answer), "all", cluster=group)
 
     def _messages(self, row: Row) -> tuple[Sequence[Message], str]:
         """What is asked, and what was answered, where that is known."""
@@ -245,15 +241,13 @@ class PromptFile(RowTask):
 
 
 def _take(item: LabelledPrompt, taken: SeenIds) -> None:
-    for one in (*_about(item), _alike(item)):
+    """What must not be in another split: the group, and the text, since ids may be numbered anew in each file."""
+    for one in filter(None, (_group(item), _alike(item), ids(item.prompt.messages)[-1])):
         taken.add(one)
 
 
-def _about(item: LabelledPrompt) -> Iterator[str]:
-    """What must not be in both of two splits: the text and the group, since ids may be numbered anew in each file."""
-    yield ids(item.prompt.messages)[-1]
-    if item.cluster:
-        yield content_id("group", item.cluster)
+def _group(item: LabelledPrompt) -> str:
+    return content_id("group", item.cluster) if item.cluster else ""
 
 
 def _alike(item: LabelledPrompt) -> str:
