@@ -6,14 +6,15 @@ from hashlib import blake2b
 
 from s2d_ray.answers.normalisation import caseless
 
-_PUNCTUATION = re.compile(r"""[.,;:?\u2026]+(?=\s|$)|(?<!\d)!+(?=\s|$)|["'`\u00bf\u00a1\u2018-\u201f\u00ab\u00bb]""")
-"""What may be written otherwise without saying something else: at a word's end, and quotes. 5! and 1.5 stay."""
+_QUOTES = re.compile(r"""["'`\u00bf\u00a1\u2018-\u201f\u00ab\u00bb]""")
+_ENDS = re.compile(r"(?:[.,;:?]|(?<!\d)!)+(?=\s|$)")
+"""Punctuation behind a word; 5! and 1.5 have none."""
 
 
 def alike(text: str) -> str:
     """The same for texts that differ in case, spaces and punctuation only; signs of formulas count."""
     plain = caseless(text)
-    return " ".join(_PUNCTUATION.sub("", plain).split()) or plain
+    return " ".join(_ENDS.sub("", _QUOTES.sub("", plain)).split()) or plain
 
 
 class SeenIds:
