@@ -120,7 +120,7 @@ def test_a_log_of_requests_is_read_as_it_is(tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
 def test_a_request_that_offers_tools_is_refused(tmp_path: Path, packed: bool, suffix: str) -> None:
     offered = [[{"type": "function", "function": {"name": "weather"}}], None, []]
-    rows = [{"messages": [user(f"Ask {n}")], "tools": tools} for n, tools in enumerate(offered)]
+    rows: list[dict[str, Any]] = [{"messages": [user(f"Ask {n}")], "tools": one} for n, one in enumerate(offered)]
     rows = [{"body": row} for row in rows] if packed else rows
     path = tmp_path / f"log.{suffix}"
     if suffix == "jsonl":
@@ -155,7 +155,7 @@ def grown(talk: int) -> list[list[dict[str, Any]]]:
     turns: list[dict[str, Any]] = [turn("system", "Be brief.")]
     rows = []
     for number in range(4):
-        turns = [*turns, user(f"Question {number} of talk {talk}")]
+        turns = [*turns, turn("user", f"Question {number} of talk {talk}")]
         rows.append(turns)
         turns = [*turns, turn("assistant", f"Answer {number}")]
     return rows

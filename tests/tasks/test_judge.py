@@ -156,7 +156,7 @@ def test_any_text_is_read_or_not(text: str) -> None:
     assert Judge().parse(text, ANY) in (None, "A", "B", "tie")
 
 
-SPELLED = {
+SPELLED: Mapping[str, Sequence[object]] = {
     "A": [
         "A",
         "a",

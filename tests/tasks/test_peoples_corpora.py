@@ -143,7 +143,7 @@ def prompts(path: Path, **options: Any) -> Task:
 
 
 def asked(task: Task) -> list[str]:
-    return sorted(item.prompt.text for split in ("train", "test") for item in task.items(split, 0))  # type: ignore[arg-type]
+    return sorted(item.prompt.text for split in ("train", "test") for item in task.items(split, 0))
 
 
 @pytest.mark.parametrize("make", MADE, ids=lambda make: make.__name__)

@@ -114,9 +114,9 @@ def test_a_corpus_of_which_every_row_is_refused_is_an_error(value: Any, with_tes
 
 
 def test_the_tasks_over_rows_refuse_them_too(tmp_path: Path) -> None:
-    maths = [{"question": f"What is {n} + 1?", "answer": f"#### {n + 1}"} for n in range(30)]
+    maths: list[dict[str, Any]] = [{"question": f"What is {n} + 1?", "answer": f"#### {n + 1}"} for n in range(30)]
     maths += [{"question": None, "answer": "#### 1"}, {"question": "Half \ud83d", "answer": "#### 1"}]
-    trivia = [{"question": f"Who is {n}?", "answer": f"N{n}"} for n in range(30)]
+    trivia: list[dict[str, Any]] = [{"question": f"Who is {n}?", "answer": f"N{n}"} for n in range(30)]
     trivia += [{"question": "", "answer": "N"}, {"question": "Who?", "answer": None}, {"question": "?", "answer": {}}]
     for task, rows, bad in (("gsm8k", maths, 2), ("biased_trivia", trivia, 3)):
         recipe = recipe_of(task, as_lines(tmp_path / f"{task}.jsonl", rows))
