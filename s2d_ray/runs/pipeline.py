@@ -36,7 +36,7 @@ def ingest(resolved: ResolvedRecipe, folders: RunFolders, overwrite: bool = Fals
     """The unlabelled prompts of each part, read once and written with their ids."""
     for name, part in resolved.parts.items():
         corpus = write_corpus(part.recipe, part.task, folders.part(name).prompts, overwrite)
-        for line in left_out(corpus.manifest):
+        for line in left_out(corpus.manifest, with_place=True):
             console.print(f"{name}: {line}" if name else line, markup=False)
 
 

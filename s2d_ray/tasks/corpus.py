@@ -59,11 +59,15 @@ def write_corpus(recipe: Recipe, task: Task, folder: Path, overwrite: bool = Fal
     return artifact
 
 
-def left_out(corpus: CorpusManifest) -> Iterator[str]:
-    """What a person should know of rows that are not in the corpus: a line for each kind."""
+def left_out(corpus: CorpusManifest, with_place: bool) -> Iterator[str]:
+    """What a person should know of rows that are not in the corpus: a line for each kind.
+
+    `with_place` says where the first refused row is, and what it holds where that is the reason.
+    """
     if refused := sum(corpus.refused.values()):
         reasons = ", ".join(f"{reason} ({n:,})" for reason, n in corpus.refused.items())
-        yield f"{refused:,} of {corpus.rows_read:,} rows refused: {reasons}; the first is {corpus.first_refused}"
+        first = f"; the first is {corpus.first_refused}" if with_place else ""
+        yield f"{refused:,} of {corpus.rows_read:,} rows refused: {reasons}{first}"
     if corpus.held_out_too:
         alike = f", {corpus.alike:,} of them but for case, spaces and punctuation" if corpus.alike else ""
         yield f"{corpus.held_out_too:,} prompts left out of training that are held out too{alike}"

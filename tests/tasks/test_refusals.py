@@ -16,7 +16,7 @@ from s2d_ray.runs.pipeline import ingest
 from s2d_ray.runs.resolved import resolve
 from s2d_ray.tasks.corpus import write_corpus
 from s2d_ray.tasks.deduplication import alike
-from s2d_ray.tasks.refusals import Refused, text_of, written
+from s2d_ray.tasks.refusals import Refused, accounted, text_of, written
 from s2d_ray.tasks.registry import load_task
 from s2d_ray.tasks.task import Split, training_prompts
 
@@ -100,6 +100,9 @@ def test_a_reason_that_quotes_a_row_is_counted_by_its_kind(tmp_path: Path) -> No
     assert made.refused == {"a turn by an unknown speaker": 3}
     assert made.first_refused is not None
     assert made.first_refused.endswith("line 41: a turn by an unknown speaker: secret 0")
+    with accounted() as account:
+        assert len(list(training_prompts(load_task(recipe.task), 0))) == made.rows
+    assert account.refused == made.refused
 
 
 @pytest.mark.parametrize("value", [None, "", " ", ["x"]])
