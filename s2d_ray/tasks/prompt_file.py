@@ -19,10 +19,9 @@ from s2d_ray.tasks.conversations import OFFERS, conversation, ids
 from s2d_ray.tasks.deduplication import SeenIds, alike
 from s2d_ray.tasks.reading import Columns, cell, is_local, parsed
 from s2d_ray.tasks.refusals import Placed, Refused, each, each_placed, text_of, written
-from s2d_ray.tasks.rows import RowTask, left_out
+from s2d_ray.tasks.rows import PLACES, RowTask, left_out
 from s2d_ray.tasks.task import Split
 
-PLACES: tuple[Split, ...] = ("test", "valid", "train")
 LATER = ("messages_column", "group_column", "config", "revision", "split", "test_split")
 """Options that came when results had been made already: said only where they are set, so that those are known again."""
 

@@ -17,6 +17,8 @@ from s2d_ray.tasks.refusals import Placed, account
 from s2d_ray.tasks.task import Split, Task
 
 T = TypeVar("T")
+PLACES: tuple[Split, ...] = ("test", "valid", "train")
+"""The splits, a later one without what an earlier one has."""
 
 
 class RowTask(Task, ABC):
@@ -75,21 +77,29 @@ class RowTask(Task, ABC):
     ) -> Iterator[T]:
         """What `read` makes of the rows of one split; all that share a question are in the same split.
 
-        What a file for testing asks, but for case, spaces and punctuation, is left out of the others.
+        What asks as an earlier one of test, valid and train does, but for case, spaces and punctuation, is left out.
         """
         tested = self.test_rows()
         own_test = None if tested is None else list(read(tested))
         if split == "test" and own_test is not None:
             yield from own_test
             return
-        apart = {alike(question(record)): question(record) for record in own_test or ()}
-        test_share = self.test_share if own_test is None else 0.0
-        for record in read(self.train_rows()):
-            asked = question(record)
-            if (same := apart.get(alike(asked))) is not None:
-                left_out(split, alike=caseless(same) != caseless(asked))
-            elif split_of(caseless(asked), seed, test_share, self.valid_share) == split:
-                yield record
+        shares = self.test_share if own_test is None else 0.0, self.valid_share
+        earlier = PLACES[: PLACES.index(split)]
+        with closing(SeenIds()) as taken:
+            for record in own_test or ():
+                _take(question(record), taken)
+            for record in read(self.train_rows()) if any(shares[: len(earlier)]) else ():
+                if split_of(caseless(question(record)), seed, *shares) in earlier:
+                    _take(question(record), taken)
+            for record in read(self.train_rows()):
+                asked = question(record)
+                if split_of(caseless(asked), seed, *shares) != split:
+                    continue
+                if alike(asked) in taken:
+                    left_out(split, alike=f"= {caseless(asked)}" not in taken)
+                else:
+                    yield record
 
     @property
     def columns(self) -> Columns:
@@ -112,6 +122,11 @@ class RowTask(Task, ABC):
         if self.test_split is not None:
             return placed_rows(self.path, self.config, self.test_split, self.revision, self.columns)
         return None
+
+
+def _take(question: str, taken: SeenIds) -> None:
+    taken.add(alike(question))
+    taken.add(f"= {caseless(question)}")
 
 
 def left_out(split: Split, alike: bool) -> None:

@@ -178,6 +178,18 @@ def test_a_question_of_the_test_file_is_not_asked_in_training_with_another_full_
     assert "What is 7 + 1?" not in {prompt.fields["bare"] for prompt in training_prompts(load_task(recipe.task), 0)}
 
 
+@pytest.mark.parametrize("name", ["gsm8k", "biased_trivia", "judge"])
+def test_no_task_over_rows_asks_alike_on_both_sides(name: str, tmp_path: Path) -> None:
+    forms = [form for n in range(150) for form in (f"What is case {n}?", f"what is  case {n}", f"What is case {n} ?!")]
+    more = {"answer": "#### 1", "response_a": "x", "response_b": "y"}
+    rows = [{"question": text} | more | {"answer": f"#### {n}"} for n, text in enumerate(forms)]
+    path = as_lines(tmp_path / "rows.jsonl", rows)
+    task = load_task(Named(name=name, path=str(path), test_share=0.3, valid_share=0.2))
+    parts = [{alike(item.cluster) for item in task.items(split, 0)} for split in SPLITS]
+    assert min(map(len, parts)) > 5
+    assert sum(map(len, parts)) == len(set[str]().union(*parts))
+
+
 @pytest.mark.parametrize(
     ("one", "other", "same"),
     [
