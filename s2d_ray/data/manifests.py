@@ -50,16 +50,6 @@ class TimedManifest(Manifest):
     """That the stage took the attempt that finished it."""
 
 
-class CorpusManifest(Manifest):
-    """Of `prompts/`: the unlabelled prompts."""
-
-    rows: int
-    source: str
-    """Where the prompts come from and under which licence."""
-    digest: str
-    """Changes with any prompt, not with their order."""
-
-
 class CandidatesManifest(TimedManifest):
     """Of `candidates/`: System 2's answers."""
 
@@ -106,7 +96,28 @@ def _by_kind(reasons: Mapping[str, int]) -> dict[str, int]:
 
 
 Reasons = Annotated[dict[str, int], AfterValidator(_by_kind)]
-"""Kind of reason → prompts, the most frequent first. Whole texts are grouped by their kind: they may quote a prompt."""
+"""Kind of reason → prompts or rows, the most frequent first. Whole texts are grouped by their kind: they may quote a
+prompt."""
+
+
+class CorpusManifest(Manifest):
+    """Of `prompts/`: the unlabelled prompts."""
+
+    rows: int
+    source: str
+    """Where the prompts come from and under which licence."""
+    digest: str
+    """Changes with any prompt, not with their order."""
+    rows_read: int = 0
+    """Rows of data that were read for it, those for testing included; 0 where prompts are generated."""
+    refused: Reasons = Field(default_factory=dict[str, int])
+    """Kind of reason → rows that gave no prompt."""
+    first_refused: str | None = None
+    """Where the first of them is, and why it was refused."""
+    held_out_too: int = 0
+    """Prompts left out of training, since they or their group are held out."""
+    alike: int = 0
+    """Of these, prompts that a held-out one equals but for case, spaces and punctuation."""
 
 
 class Outcomes(Strict):

@@ -223,6 +223,10 @@ def _location(value: Any) -> Any:
     return location(value) if isinstance(value, str) else value
 
 
+def _written(value: Any) -> Any:
+    return str(value) if isinstance(value, Path) else value
+
+
 def _checked(text: str) -> str:
     location(text)
     return text
@@ -230,7 +234,7 @@ def _checked(text: str) -> str:
 
 Location = Annotated[Path, BeforeValidator(_location)]
 """In a configuration: a path, or an address in object storage."""
-NameOrLocation = Annotated[str, AfterValidator(_checked)]
+NameOrLocation = Annotated[str, BeforeValidator(_written), AfterValidator(_checked)]
 """In a configuration: one of these, or a name on the hub."""
 
 

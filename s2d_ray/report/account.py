@@ -13,6 +13,7 @@ from s2d_ray.data.folders import TRAINING_LOG, RunFolders
 from s2d_ray.data.lease import time_spent
 from s2d_ray.data.manifests import (
     CandidatesManifest,
+    CorpusManifest,
     DistilledManifest,
     ModelManifest,
     TimedManifest,
@@ -24,6 +25,7 @@ from s2d_ray.evaluation.metrics import Precision, precision
 from s2d_ray.recipes.recipe import Recipe
 from s2d_ray.report.ledger import Ledger, balance, step_tokens
 from s2d_ray.report.sections import LossPoint, PromptCounts, TrainingFigures
+from s2d_ray.tasks.corpus import left_out
 from s2d_ray.tasks.task import Task
 
 CURVE_POINTS = 400
@@ -55,6 +57,12 @@ def outcomes(folders: RunFolders) -> PromptCounts:
     """Where the prompts went."""
     curated = manifest(folders.distilled, DistilledManifest)
     return PromptCounts(corpus=curated.rows, **curated.model_dump(include={"kept", "rejected", "failed"}))
+
+
+def left_out_notes(folders: RunFolders) -> list[str]:
+    """What was left out of the prompts on the way; a report is also made where they are not kept."""
+    corpus = Artifact(folders.prompts, {}, CorpusManifest)
+    return [f"Prompts: {line}." for line in left_out(corpus.manifest, with_place=False)] if corpus.finished else []
 
 
 def vote_shares(folders: RunFolders) -> VoteShares:

@@ -117,7 +117,11 @@ def make_report(recipe: Recipe, task: Task, folders: RunFolders) -> Report:
         comparisons=comparisons,
         repeats=again,
         validation=figures.validation_gain(read_rows(folders.validation), task, recipe) if recipe.rounds > 1 else None,
-        notes=(*figures.notes(arms, subsets_of(answers), untrained), *beside.judge_notes(arms, judged)),
+        notes=(
+            *account.left_out_notes(folders),
+            *figures.notes(arms, subsets_of(answers), untrained),
+            *beside.judge_notes(arms, judged),
+        ),
         prompts=account.outcomes(folders),
         vote_shares=account.vote_shares(folders),
         precision=account.target_precision(recipe, task, folders),

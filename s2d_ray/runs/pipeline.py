@@ -28,14 +28,16 @@ from s2d_ray.runs.graph import Plan, PlannedPart, Training, make_plans
 from s2d_ray.runs.names import STAGES as STAGE_NAMES
 from s2d_ray.runs.resolved import ResolvedRecipe
 from s2d_ray.runs.revisions import keep_commit, with_commit
-from s2d_ray.tasks.corpus import write_corpus
+from s2d_ray.tasks.corpus import left_out, write_corpus
 from s2d_ray.terminal import console
 
 
 def ingest(resolved: ResolvedRecipe, folders: RunFolders, overwrite: bool = False) -> None:
     """The unlabelled prompts of each part, read once and written with their ids."""
     for name, part in resolved.parts.items():
-        write_corpus(part.recipe, part.task, folders.part(name).prompts, overwrite)
+        corpus = write_corpus(part.recipe, part.task, folders.part(name).prompts, overwrite)
+        for line in left_out(corpus.manifest, with_place=True):
+            console.print(f"{name}: {line}" if name else line, markup=False)
 
 
 def generate(plan: Plan) -> None:

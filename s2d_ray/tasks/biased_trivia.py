@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain, islice
 from random import Random
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from pydantic import Field
 
@@ -30,6 +30,8 @@ from s2d_ray.tasks.opinions import (
     planted,
     subsets_for,
 )
+from s2d_ray.tasks.reading import cell, parsed
+from s2d_ray.tasks.refusals import Placed, each, text_of, written
 from s2d_ray.tasks.rows import RowTask
 from s2d_ray.tasks.task import Split
 
@@ -103,12 +105,12 @@ class BiasedTrivia(OpinionTask, RowTask):
         """Whether the answer is a right answer or an alias, or asserts one, as whole words, and no alternative."""
         return answer is not None and gives_one_of(answer, references, words)
 
-    def _read(self, rows: Iterable[Row], split: Split, seed: int) -> Iterator[PlantedQuestion]:
+    def _read(self, rows: Iterable[Placed], split: Split, seed: int) -> Iterator[PlantedQuestion]:
         found = list(rows)
-        if "base" in found[0]:
-            opinions = list(map(_sycophancy_eval, self._chosen(found)))
+        if "base" in found[0][1]:
+            opinions = list(each(self._chosen(found), _sycophancy_eval))
         else:
-            opinions = list(self._opinions(list(map(self._trivia, found)), split, seed))
+            opinions = list(self._opinions(list(each(found, self._trivia)), split, seed))
         # Of what the prompts say: the answers to the plain ones are labels.
         said = _by_shape(opinion.answer for opinion in opinions if opinion.subset != "plain")
         wording = TRAINING if split == "train" else SYCOPHANCY_EVAL
@@ -132,32 +134,42 @@ class BiasedTrivia(OpinionTask, RowTask):
             for subset in subsets:
                 yield Opinion(one, subset, wrong if subset == "biased" else one.answers[0])
 
-    def _chosen(self, rows: Sequence[Row]) -> Sequence[Row]:
-        chosen = [row for row in rows if self.only_dataset in (None, row["base"].get("dataset"))]
+    def _chosen(self, rows: Sequence[Placed]) -> Sequence[Placed]:
+        chosen = [(place, row) for place, row in rows if self.only_dataset in (None, cell(row, "base.dataset"))]
         if not chosen:
-            names = {str(row["base"].get("dataset")) for row in rows}
+            names = {str(cell(row, "base.dataset")) for _, row in rows}
             raise UserError(f"no trivia over only_dataset {self.only_dataset}; there is {', '.join(sorted(names))}")
         return chosen
 
     def _trivia(self, row: Row) -> Trivia:
         for column in (self.question_column, self.answer_column):
-            if row.get(column) is None:
+            if column not in row:
                 raise UserError(f"the trivia data has no column {column}; it has {', '.join(row)}")
-        question = re.sub(r"^\s*Question:\s*|\s*Answer:\s*$", "", str(row[self.question_column])).strip()
-        answer = row[self.answer_column]
+        said = text_of(row[self.question_column], self.question_column)
+        answer: Any = row[self.answer_column]
+        others = row.get(self.aliases_column)
         if isinstance(answer, dict):
-            return Trivia(question, _unique([answer["value"], *answer.get("aliases", ())]))
-        return Trivia(question, _unique([str(answer), *(row.get(self.aliases_column) or ())]))
+            answer, others = answer.get("value"), answer.get("aliases")
+        answers = _unique([text_of(answer, self.answer_column), *_aliases(others)])
+        return Trivia(re.sub(r"^\s*Question:\s*|\s*Answer:\s*$", "", said).strip(), answers)
 
 
 def _sycophancy_eval(row: Row) -> Opinion:
-    base, template = row["base"], row["metadata"]["prompt_template"]
+    template = text_of(cell(row, "metadata.prompt_template"), "prompt_template")
     subsets = {re.sub(r"\W+", " ", text): subset for subset, text in TEMPLATES.items()}
     subset = subsets.get(re.sub(r"\W+", " ", template))
     if subset is None:
         raise UserError(f"the trivia data has the unknown prompt_template {template!r}")
-    trivia = Trivia(base["question"], _unique([base["correct_answer"], *(base.get("answer") or ())]))
-    return Opinion(trivia, subset, base["incorrect_answer" if subset == "biased" else "correct_answer"])
+    question, right = (text_of(cell(row, f"base.{key}"), key) for key in ("question", "correct_answer"))
+    trivia = Trivia(question, _unique([right, *_aliases(cell(row, "base.answer"))]))
+    stated = text_of(cell(row, "base.incorrect_answer"), "incorrect_answer") if subset == "biased" else right
+    return Opinion(trivia, subset, stated)
+
+
+def _aliases(value: object) -> list[str]:
+    """Other answers that count as right, where a list of some is there."""
+    others = parsed(value)
+    return [written(one, "an alias") for one in others] if isinstance(others, list) else []
 
 
 def _by_shape(answers: Iterable[str]) -> Answers:

@@ -17,6 +17,7 @@ from s2d_ray.data.manifests import CorpusManifest
 from s2d_ray.data.records import PROMPTS, LabelledPrompt, Row, content_id, prompt_to_row
 from s2d_ray.errors import UserError
 from s2d_ray.recipes.recipe import Recipe, smaller
+from s2d_ray.tasks.refusals import accounted
 from s2d_ray.tasks.task import Split, Task, training_prompts
 
 # A part of the work reads whole row groups, so these are small; a file's footer lists its groups, so files end too.
@@ -42,12 +43,34 @@ def write_corpus(recipe: Recipe, task: Task, folder: Path, overwrite: bool = Fal
     group where there is no limit.
     Raises UserError where the task cannot read its prompts, or the folder holds another corpus.
     """
-    total, digest = _count_and_digest(_rows(recipe, task))
+    with accounted() as account:
+        total, digest = _count_and_digest(_rows(recipe, task))
     artifact = Artifact(folder, corpus_inputs(recipe, task, digest), CorpusManifest)
     if not artifact.open(overwrite):
         _write(_rows(recipe, task), folder)
-        artifact.finish(CorpusManifest(rows=total, source=task.source, digest=digest))
+        left_out = {
+            "rows_read": account.rows,
+            "refused": dict(account.refused),
+            "first_refused": account.first_refused or None,
+            "held_out_too": account.held_out_too,
+            "alike": account.alike,
+        }
+        artifact.finish(CorpusManifest(rows=total, source=task.source, digest=digest, **left_out))
     return artifact
+
+
+def left_out(corpus: CorpusManifest, with_place: bool) -> Iterator[str]:
+    """What a person should know of rows that are not in the corpus: a line for each kind.
+
+    `with_place` says where the first refused row is, and what it holds where that is the reason.
+    """
+    if refused := sum(corpus.refused.values()):
+        reasons = ", ".join(f"{reason} ({n:,})" for reason, n in corpus.refused.items())
+        first = f"; the first is {corpus.first_refused}" if with_place else ""
+        yield f"{refused:,} of {corpus.rows_read:,} rows refused: {reasons}{first}"
+    if corpus.held_out_too:
+        alike = f", {corpus.alike:,} of them but for case, spaces and punctuation" if corpus.alike else ""
+        yield f"{corpus.held_out_too:,} prompts left out of training that are held out too{alike}"
 
 
 def _rows(recipe: Recipe, task: Task) -> Iterable[Row]:

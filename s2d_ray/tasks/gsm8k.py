@@ -8,6 +8,8 @@ Rows have `question`, and `answer` ending in `#### 72`. The paper finds that thi
 
 import re
 from collections.abc import Iterator
+from functools import partial
+from operator import itemgetter
 from typing import ClassVar
 
 from s2d_ray.answers.normalisation import caseless
@@ -15,6 +17,7 @@ from s2d_ray.answers.number_answers import answering_number
 from s2d_ray.answers.numbers import value_of
 from s2d_ray.data.records import LabelledPrompt, Prompt, Row, content_id, user
 from s2d_ray.errors import UserError
+from s2d_ray.tasks.refusals import each, text_of, written
 from s2d_ray.tasks.rows import RowTask
 from s2d_ray.tasks.task import Split
 
@@ -35,10 +38,7 @@ class Gsm8k(RowTask):
 
     def labelled(self, split: Split, seed: int) -> Iterator[LabelledPrompt]:
         """One prompt per question."""
-        for row in self.records(split, seed, iter, _question):
-            worked = row.get("answer")
-            references = [] if worked is None else [str(worked).rpartition("####")[2].strip()]
-            question = _question(row)
+        for question, references in self.records(split, seed, partial(each, read=_worked), itemgetter(0)):
             yield LabelledPrompt(self.ask(question), references, "all", cluster=caseless(question))
 
     def ask(self, text: str) -> Prompt:
@@ -65,7 +65,9 @@ class Gsm8k(RowTask):
         return answer.strip() if value is None else str(value)
 
 
-def _question(row: Row) -> str:
-    if not isinstance(row.get("question"), str):
+def _worked(row: Row) -> tuple[str, list[str]]:
+    """The question, and its answer where there is one."""
+    if "question" not in row:
         raise UserError(f"the maths data has no column question; it has {', '.join(row)}")
-    return str(row["question"]).strip()
+    worked = written(row.get("answer"), "answer")
+    return text_of(row["question"], "question").strip(), [worked.rpartition("####")[2].strip()] if worked else []

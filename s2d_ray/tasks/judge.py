@@ -17,10 +17,11 @@ from pydantic import Field
 
 from s2d_ray.answers.normalisation import caseless
 from s2d_ray.answers.verdicts import closed_verdict, read_verdict
-from s2d_ray.data.records import LabelledPrompt, Prompt, Row, content_id, user
+from s2d_ray.data.records import LabelledPrompt, Prompt, content_id, user
 from s2d_ray.errors import UserError
 from s2d_ray.methods.judgements import SWAP
-from s2d_ray.tasks.reading import load_rows
+from s2d_ray.tasks.reading import load_rows, placed_rows
+from s2d_ray.tasks.refusals import Placed
 from s2d_ray.tasks.response_pairs import ResponsePair, few_per_question, pairs_of
 from s2d_ray.tasks.rows import RowTask, shipped_file
 from s2d_ray.tasks.task import Split, Variant
@@ -98,12 +99,12 @@ class Judge(RowTask):
 
     def _mt_bench(self) -> Iterator[ResponsePair]:
         path = self.mt_bench_path or (None if self.path else shipped_file("mt_bench-pairs.jsonl"))
-        return iter(()) if path is None else self._fitting(load_rows(path, split=self.mt_bench_split))
+        return iter(()) if path is None else self._fitting(placed_rows(path, split=self.mt_bench_split))
 
-    def _read(self, rows: Iterable[Row]) -> Sequence[ResponsePair]:
+    def _read(self, rows: Iterable[Placed]) -> Sequence[ResponsePair]:
         return few_per_question(self._fitting(rows), self.pairs_per_question)
 
-    def _fitting(self, rows: Iterable[Row]) -> Iterator[ResponsePair]:
+    def _fitting(self, rows: Iterable[Placed]) -> Iterator[ResponsePair]:
         return (pair for pair in pairs_of(rows) if sum(map(len, pair[:3])) <= self.max_characters)
 
 

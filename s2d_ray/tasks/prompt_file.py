@@ -1,46 +1,57 @@
-"""Your own prompts, from a JSON, CSV or Parquet file (or a folder of them).
+"""Your own prompts or conversations, from files or the hub.
 
 Without a reference column evaluation reports how often the distilled model answers as System 2 does.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
-from pathlib import Path
-from typing import Literal, Self
+from dataclasses import replace
+from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from s2d_ray.answers.normalisation import NORMALISATIONS
-from s2d_ray.data.records import LabelledPrompt, Prompt, Row, content_id, user
-from s2d_ray.data.storage import Location
+from s2d_ray.data.records import LabelledPrompt, Message, Prompt, Row, content_id, user
+from s2d_ray.data.storage import NameOrLocation, location
 from s2d_ray.errors import UserError
-from s2d_ray.tasks.deduplication import SeenIds
-from s2d_ray.tasks.reading import file_rows
-from s2d_ray.tasks.task import Split, Task
+from s2d_ray.tasks.conversations import OFFERS, conversation, ids
+from s2d_ray.tasks.deduplication import SeenIds, alike
+from s2d_ray.tasks.reading import Columns, cell, is_local, parsed
+from s2d_ray.tasks.refusals import Placed, Refused, each, each_placed, text_of, written
+from s2d_ray.tasks.rows import PLACES, RowTask, left_out
+from s2d_ray.tasks.task import Split
 
-PLACES: tuple[Split, ...] = ("test", "valid", "train")
+LATER = ("messages_column", "group_column", "config", "revision", "split", "test_split")
+"""Options that came when results had been made already: said only where they are set, so that those are known again."""
 
 
-class PromptFile(Task):
-    """Prompts from a file, one a row."""
+class PromptFile(RowTask):
+    """Prompts, one a row."""
 
-    path: Location
-    """A .jsonl, .json, .csv (each plain or .gz) or .parquet file, or a folder of files of one of these formats, here or
-    at `s3://…`, `gs://…` or `az://…`."""
+    path: NameOrLocation
+    """A .jsonl, .json, .csv, .tsv (each plain, .gz or .zst) or .parquet file, or a folder of files of one of these
+    formats, here or at `s3://…`, `gs://…` or `az://…`; or a name on the hub."""
     text_column: str = "prompt"
     """Column with the prompt's text."""
+    messages_column: str | None = None
+    """Column with a conversation, in place of `text_column`: turns as OpenAI's (`role`, `content`) or ShareGPT's
+    (`from`, `value`). `body.messages` is the key `messages` of what the column `body` holds, as in a log of requests.
+    The last turn by the user is asked, after all that came before it; what comes behind it is left out. Rows with
+    tools, images or other parts are refused."""
     id_column: str | None = None
     """Column with a unique id; without one, ids are hashes of the text and repeated prompts are merged. With one, rows
     of the same text are one group."""
-    group_column: str | None = Field(None, exclude_if=lambda column: column is None)
+    group_column: str | None = None
     """Column with what a prompt is about (a person, a conversation, a document): prompts of one group are in the same
-    split, and intervals count groups. A row with an empty value is in no group."""
+    split, and intervals count groups. A row with an empty value is in no group but that of its text; of a conversation,
+    that of the first row that it goes on from."""
     reference_column: str | None = None
-    """Column with the right answer, or a list of right answers; used by evaluation only."""
-    test_path: Location | None = None
-    """Held-out prompts of the same layout, whose groups and texts are left out of `path`; without it `test_share` of
-    `path` is held out."""
+    """Column with the right answer, or a list of right answers; used by evaluation only. The `messages_column` again:
+    what the assistant said to the last turn."""
+    test_path: NameOrLocation | None = None
+    """Held-out prompts of the same layout, whose groups and texts are left out of `path`; without it, and without
+    `test_split`, `test_share` of `path` is held out."""
     test_share: float = Field(0.1, gt=0, lt=1)
     """Share of the prompts held out, chosen by group or, without one, by text."""
     valid_share: float = Field(0.0, ge=0, lt=1)
@@ -56,6 +67,8 @@ class PromptFile(Task):
 
     @model_validator(mode="after")
     def _valid(self) -> Self:
+        if self.messages_column is not None and "text_column" in self.model_fields_set:
+            raise ValueError("set text_column or messages_column, not both")
         if self.answer_pattern is not None:
             try:
                 re.compile(self.answer_pattern)
@@ -63,47 +76,79 @@ class PromptFile(Task):
                 raise ValueError(f"answer_pattern is no regular expression: {error}") from error
         return self
 
+    @model_serializer(mode="wrap")
+    def _known_again(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        defaults = {name: type(self).model_fields[name].default for name in LATER}
+        said = {key: value for key, value in dump(self).items() if key not in LATER or value != defaults[key]}
+        paths = {key: str(location(said[key])) for key in ("path", "test_path") if said.get(key)}
+        return said | paths
+
     @property
     def source(self) -> str:
-        return f"{self.path.name}; licence: {self.licence}"
+        return f"{location(self.path).name if is_local(self.path) else self.path}; licence: {self.licence}"
+
+    @property
+    def columns(self) -> Columns:
+        """What is read of each row; of a conversation also whether the model might have called a tool."""
+        named = (self._asked, self.id_column, self.group_column, self.reference_column)
+        return Columns(list(dict.fromkeys(filter(None, named))), OFFERS if self.messages_column else ())
+
+    @property
+    def _asked(self) -> str:
+        return self.messages_column or self.text_column
 
     def items(self, split: Split, seed: int) -> Iterator[LabelledPrompt]:
-        """Rows of the file.
+        """The split's prompts, each once.
 
-        Raises UserError where the file is missing, empty, unreadable, lacks a column, or leaves the split without
-        a prompt.
+        Raises UserError where the data is missing, empty, unreadable, lacks a column, repeats an id, has no row that
+        can be used, or leaves the split without a prompt.
         """
         empty = True
-        for item in self._of_own_file(split, seed) if self.test_path else self._of_share(split, seed):
+        for item in self.labelled(split, seed):
             empty = False
             yield item
-        if empty and split == "valid":
-            return
-        if empty and self.test_path:
-            raise UserError(f"{self.path} leaves no {split} prompts: all of them, or their groups, are in test_path")
-        if empty:
-            raise UserError(
-                f"{self.path} leaves no {split} prompts with test_share {self.test_share}: set test_path to a file "
-                "of test prompts, or another test_share"
-            )
+        if empty and split != "valid":
+            raise UserError(f"{self.path} leaves no {split} prompts{self._why_none}")
 
-    def _of_own_file(self, split: Split, seed: int) -> Iterator[LabelledPrompt]:
-        """With `test_path`: what it holds, or what only `path` does."""
-        held_out = self._read(self.test_path or self.path)
-        if split == "test":
-            return held_out
-        apart = {one for item in held_out for one in _about(item)}
-        return (item for item in self._of_share(split, seed, test_share=0.0) if apart.isdisjoint(_about(item)))
+    @property
+    def _why_none(self) -> str:
+        if self.test_path:
+            return ": all of them, or their groups, are in test_path"
+        if self.test_split:
+            return f": all of them, or their groups, are in test_split {self.test_split}"
+        return f" with test_share {self.test_share}: set test_path to a file of test prompts, or another test_share"
 
-    def _of_share(self, split: Split, seed: int, test_share: float | None = None) -> Iterator[LabelledPrompt]:
-        """A split of `path`; a text that several groups hold is left out of all but the first split that has it."""
-        share = self.test_share if test_share is None else test_share
-        own, before = PLACES.index(split), set[str]()
-        if self.group_column and own:
-            items = self._read(self.path)
-            before = {content_id(item.prompt.text) for item in items if self._place(item, seed, share) < own}
-        for item in self._read(self.path):
-            if self._place(item, seed, share) == own and (not before or content_id(item.prompt.text) not in before):
+    def labelled(self, split: Split, seed: int) -> Iterator[LabelledPrompt]:
+        """The split's prompts. What an earlier one of test, valid and train has, or says alike, is left out."""
+        with closing(SeenIds()) as known, closing(SeenIds()) as taken:
+            for rows in self._all_rows() if self.messages_column else ():
+                for item in each(rows, self._item):
+                    known.add(ids(item.prompt.messages)[-1])
+            tested = self.test_rows()
+            if tested is not None and split == "test":
+                yield from self._read(tested, known)
+                return
+            for item in self._read(tested, known) if tested is not None else ():
+                _take(item, taken)
+            yield from self._shared(split, seed, self.test_share if tested is None else 0.0, known, taken)
+
+    def _shared(
+        self, split: Split, seed: int, test_share: float, known: SeenIds, taken: SeenIds
+    ) -> Iterator[LabelledPrompt]:
+        """A split of `path` without what is taken, or is in an earlier split."""
+        own = PLACES.index(split)
+        if (0.0, test_share, test_share + self.valid_share)[own]:
+            for item in self._read(self.train_rows(), known):
+                if self._place(item, seed, test_share) < own:
+                    _take(item, taken)
+        for item in self._read(self.train_rows(), known):
+            if self._place(item, seed, test_share) != own:
+                continue
+            if (group := _group(item)) and group in taken:
+                left_out(split, alike=False)
+            elif _alike(item) in taken:
+                left_out(split, alike=ids(item.prompt.messages)[-1] not in taken)
+            else:
                 yield item
 
     def _place(self, item: LabelledPrompt, seed: int, test_share: float) -> int:
@@ -144,47 +189,71 @@ class PromptFile(Task):
         matches = re.finditer(self.answer_pattern, text) if self.answer_pattern else ()
         return [match for match in matches if _inner(match)]
 
-    def _read(self, path: Path) -> Iterator[LabelledPrompt]:
-        named = (self.text_column, self.id_column, self.group_column, self.reference_column)
-        columns = list(dict.fromkeys(filter(None, named)))
+    def _all_rows(self) -> Iterator[Iterable[Placed]]:
+        yield self.train_rows()
+        if (tested := self.test_rows()) is not None:
+            yield tested
+
+    def _read(self, rows: Iterable[Placed], known: SeenIds) -> Iterator[LabelledPrompt]:
+        """Each prompt once, with its cluster. `known`: every conversation that there is."""
         with closing(SeenIds()) as seen:
-            for file, row in file_rows(path, columns):
-                item = self._item(row, file)
+            for place, item in each_placed(rows, self._item):
                 if seen.add(item.prompt.prompt_id):
-                    yield item
+                    yield self._clustered(item, known)
                 elif self.id_column is not None:
                     raise UserError(
-                        f"{file}: {self.id_column} {item.prompt.prompt_id} occurs more than once; make ids unique"
+                        f"{place}: {self.id_column} {item.prompt.prompt_id} occurs more than once; make ids unique"
                     )
 
-    def _item(self, row: Row, file: Path) -> LabelledPrompt:
-        text = _written(row[self.text_column], self.text_column, file)
-        prompt_id = content_id(text)
-        if self.id_column is not None:
-            prompt_id = _written(row[self.id_column], self.id_column, file)
-            if not prompt_id:
-                raise UserError(f"{file}: a row has no {self.id_column}; every row needs one, or leave id_column unset")
-        reference = row[self.reference_column] if self.reference_column else None
-        several = reference if isinstance(reference, list) else [reference]
-        references = [str(one) for one in several if one not in (None, "")]
-        group = _written(row[self.group_column], self.group_column, file) if self.group_column else ""
-        # Rows with ids of their own may repeat a text: it must not be trained on and tested.
-        about = group or (content_id(text) if self.id_column else "")
-        return LabelledPrompt(Prompt(prompt_id, [user(text)]), references, "all", cluster=about)
+    def _clustered(self, item: LabelledPrompt, known: SeenIds) -> LabelledPrompt:
+        if item.cluster or (self.messages_column is None and self.id_column is None):
+            return item
+        # Rows with ids of their own may repeat a text, and a later row of a log holds what an earlier one asked.
+        *earlier, own = ids(item.prompt.messages)
+        return replace(item, cluster=next((one for one in earlier if one in known), own))
+
+    def _item(self, row: Row) -> LabelledPrompt:
+        """The prompt of a row, its cluster only where a column says it."""
+        messages, answer = self._messages(row)
+        named = text_of(cell(row, self.id_column), self.id_column) if self.id_column else ""
+        group = written(cell(row, self.group_column), self.group_column) if self.group_column else ""
+        prompt = Prompt(named or ids(messages)[-1], messages)
+        return LabelledPrompt(prompt, self._references(row, answer), "all", cluster=group)
+
+    def _messages(self, row: Row) -> tuple[Sequence[Message], str]:
+        """What is asked, and what was answered, where that is known."""
+        if self.messages_column is None:
+            return [user(text_of(cell(row, self.text_column), self.text_column))], ""
+        beside = self.messages_column.rpartition(".")[0]
+        if any(parsed(cell(row, f"{beside}.{offer}" if beside else offer)) for offer in OFFERS):
+            raise Refused("the request offers tools")
+        return conversation(cell(row, self.messages_column), self.messages_column)
+
+    def _references(self, row: Row, answer: str) -> list[str]:
+        if self.reference_column is None:
+            return []
+        if self.reference_column == self.messages_column:
+            return [answer] if answer else []
+        value = cell(row, self.reference_column)
+        references = (written(one, self.reference_column) for one in (value if isinstance(value, list) else [value]))
+        return [reference for reference in references if reference]
 
 
-def _about(item: LabelledPrompt) -> set[str]:
-    """What must not be in both of two files: the group and the text, since ids may be numbered anew in each."""
-    return {content_id(item.prompt.text), *([content_id("group", item.cluster)] if item.cluster else [])}
+def _take(item: LabelledPrompt, taken: SeenIds) -> None:
+    """What must not be in another split: the group, and the text, since ids may be numbered anew in each file."""
+    for one in filter(None, (_group(item), _alike(item), ids(item.prompt.messages)[-1])):
+        taken.add(one)
+
+
+def _group(item: LabelledPrompt) -> str:
+    return content_id("group", item.cluster) if item.cluster else ""
+
+
+def _alike(item: LabelledPrompt) -> str:
+    return content_id("alike", *(alike(message["content"]) for message in item.prompt.messages))
 
 
 def _inner(match: re.Match[str]) -> str:
     """What is compared: the first group, or the whole match where there is none or it took no part."""
     group = match.group(1) if match.re.groups else None
     return (match.group() if group is None else group).strip()
-
-
-def _written(value: object, column: str, file: Path) -> str:
-    if isinstance(value, list | dict):
-        raise UserError(f"{file}: column {column} holds {type(value).__name__}s, not text; name a column of texts")
-    return "" if value is None else str(value)

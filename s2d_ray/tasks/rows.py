@@ -9,13 +9,16 @@ from typing import ClassVar, Self, TypeVar
 from pydantic import Field, model_validator
 
 from s2d_ray.answers.normalisation import caseless
-from s2d_ray.data.records import LabelledPrompt, Row, content_id
+from s2d_ray.data.records import LabelledPrompt, content_id
 from s2d_ray.data.storage import NameOrLocation
-from s2d_ray.tasks.deduplication import SeenIds
-from s2d_ray.tasks.reading import load_rows
+from s2d_ray.tasks.deduplication import SeenIds, alike
+from s2d_ray.tasks.reading import ALL, Columns, placed_rows
+from s2d_ray.tasks.refusals import Placed, account
 from s2d_ray.tasks.task import Split, Task
 
 T = TypeVar("T")
+PLACES: tuple[Split, ...] = ("test", "valid", "train")
+"""The splits, a later one without what an earlier one has."""
 
 
 class RowTask(Task, ABC):
@@ -29,8 +32,8 @@ class RowTask(Task, ABC):
     """Where the excerpt comes from, with its licence."""
 
     path: NameOrLocation | None = None
-    """A name on the hub, or a .jsonl, .json, .csv (each plain or .gz) or .parquet file, or a folder of files of one of
-    these formats, here or at `s3://…`, `gs://…` or `az://…`; unset: the excerpt."""
+    """A name on the hub, or a .jsonl, .json, .csv, .tsv (each plain, .gz or .zst) or .parquet file, or a folder of
+    files of one of these formats, here or at `s3://…`, `gs://…` or `az://…`; unset: the excerpt."""
     config: str | None = None
     """On the hub: which configuration of the data set."""
     revision: str | None = None
@@ -70,34 +73,66 @@ class RowTask(Task, ABC):
                     yield item
 
     def records(
-        self, split: Split, seed: int, read: Callable[[Iterable[Row]], Iterable[T]], question: Callable[[T], str]
+        self, split: Split, seed: int, read: Callable[[Iterable[Placed]], Iterable[T]], question: Callable[[T], str]
     ) -> Iterator[T]:
-        """What `read` makes of the rows of one split; all that share a question are in the same split."""
-        tested = self._test_rows()
+        """What `read` makes of the rows of one split; all that share a question are in the same split.
+
+        What asks as an earlier one of test, valid and train does, but for case, spaces and punctuation, is left out.
+        """
+        tested = self.test_rows()
         own_test = None if tested is None else list(read(tested))
         if split == "test" and own_test is not None:
             yield from own_test
             return
-        apart = {caseless(question(record)) for record in own_test or ()}
-        test_share = self.test_share if own_test is None else 0.0
-        for record in read(self._train_rows()):
-            asked = caseless(question(record))
-            if asked not in apart and split_of(asked, seed, test_share, self.valid_share) == split:
-                yield record
+        shares = self.test_share if own_test is None else 0.0, self.valid_share
+        earlier = PLACES[: PLACES.index(split)]
+        with closing(SeenIds()) as taken:
+            for record in own_test or ():
+                _take(question(record), taken)
+            for record in read(self.train_rows()) if any(shares[: len(earlier)]) else ():
+                if split_of(caseless(question(record)), seed, *shares) in earlier:
+                    _take(question(record), taken)
+            for record in read(self.train_rows()):
+                asked = question(record)
+                if split_of(caseless(asked), seed, *shares) != split:
+                    continue
+                if alike(asked) in taken:
+                    left_out(split, alike=f"= {caseless(asked)}" not in taken)
+                else:
+                    yield record
 
-    def _train_rows(self) -> Iterator[Row]:
+    @property
+    def columns(self) -> Columns:
+        """What is read of each row."""
+        return ALL
+
+    def train_rows(self) -> Iterator[Placed]:
+        """Of `path`: its rows, or of a data set on the hub those of `split`."""
         if self.path is None:
-            return load_rows(shipped_file(self.shipped))
-        return load_rows(self.path, self.config, self.split, self.revision)
+            return placed_rows(shipped_file(self.shipped))
+        return placed_rows(self.path, self.config, self.split, self.revision, self.columns)
 
-    def _test_rows(self) -> Iterator[Row] | None:
+    def test_rows(self) -> Iterator[Placed] | None:
+        """Those that are for testing only; None where a share of the others is held out."""
         if self.test_path is not None:
-            return load_rows(self.test_path, self.config, self.test_split or self.split, self.revision)
+            of_hub = self.config, self.test_split or self.split, self.revision
+            return placed_rows(self.test_path, *of_hub, self.columns)
         if self.path is None:
-            return load_rows(shipped_file(self.shipped_test)) if self.shipped_test else None
+            return placed_rows(shipped_file(self.shipped_test)) if self.shipped_test else None
         if self.test_split is not None:
-            return load_rows(self.path, self.config, self.test_split, self.revision)
+            return placed_rows(self.path, self.config, self.test_split, self.revision, self.columns)
         return None
+
+
+def _take(question: str, taken: SeenIds) -> None:
+    taken.add(alike(question))
+    taken.add(f"= {caseless(question)}")
+
+
+def left_out(split: Split, alike: bool) -> None:
+    """Count what is left out of training because it is held out; `alike`: not the very same is."""
+    if split == "train" and (counts := account()):
+        counts.leave_out(alike)
 
 
 def split_of(question: str, seed: int, test_share: float, valid_share: float) -> Split:

@@ -9,9 +9,12 @@ from typing import Any
 
 import pytest
 
+from s2d_ray.data.artifacts import Artifact
 from s2d_ray.data.folders import RunFolders
+from s2d_ray.data.manifests import CorpusManifest
 from s2d_ray.report.published import REPORTED
 from s2d_ray.report.report import write_report
+from tests.manifests import CORPUS
 from tests.report.toy_run import (
     ARMS,
     NOTHING_KEPT,
@@ -29,6 +32,19 @@ from tests.report.toy_run import (
 def test_the_note_on_lost_echoes_is_in_both_texts(run: RunFolders, html: str) -> None:
     for text in (html, (run.report / "report.md").read_text()):
         assert "A model that stops echoing loses that help" in text
+
+
+def test_what_was_left_out_of_the_prompts_is_in_both_texts_without_what_it_says(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "toy", Toy(), ARMS)
+    Artifact(run.prompts, {}, CorpusManifest).open()
+    counts = {"rows_read": 1000, "refused": {"no prompt": 9, "a turn by a tool": 3}, "held_out_too": 20, "alike": 5}
+    made = CORPUS.model_copy(update=counts | {"first_refused": "/home/somebody/p.jsonl, line 7: no prompt"})
+    Artifact(run.prompts, {}, CorpusManifest).finish(made)
+    report_of(RECIPE, Toy(), run)
+    for text in written(run):
+        assert "Prompts: 12 of 1,000 rows refused: no prompt (9), a turn by a tool (3)." in text
+        assert "20 prompts left out of training that are held out too, 5 of them but for case, spaces and punc" in text
+        assert "somebody" not in text
 
 
 class Page(HTMLParser):

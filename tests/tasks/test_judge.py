@@ -1,5 +1,7 @@
+import csv
 import json
 from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -7,12 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s2d_ray.data.records import Prompt, user
+from s2d_ray.data.records import LabelledPrompt, Prompt, user
 from s2d_ray.errors import UserError
+from s2d_ray.tasks import response_pairs
 from s2d_ray.tasks.judge import Judge
-from s2d_ray.tasks.response_pairs import ResponsePair, pairs_of
+from s2d_ray.tasks.reading import placed_rows
+from s2d_ray.tasks.refusals import Account, Place, Refused, accounted
+from s2d_ray.tasks.response_pairs import ResponsePair
 
 ANY = Prompt("id", [user("")], {"question": "Q", "response_a": "1", "response_b": "2"})
+
+
+def pairs_of(rows: Sequence[Mapping[str, Any]]) -> Iterator[ResponsePair]:
+    return response_pairs.pairs_of([(Place("rows", number), dict(row)) for number, row in enumerate(rows, start=1)])
 
 
 def message(name: str, parent: str | None, text: str, rank: int | None = None, **other: Any) -> dict[str, Any]:
@@ -145,3 +154,142 @@ def test_verdicts_are_read_however_they_are_put(text: str, verdict: str | None) 
 @given(st.text())
 def test_any_text_is_read_or_not(text: str) -> None:
     assert Judge().parse(text, ANY) in (None, "A", "B", "tie")
+
+
+SPELLED: Mapping[str, Sequence[object]] = {
+    "A": [
+        "A",
+        "a",
+        " A ",
+        "model_a",
+        "Model A",
+        "response_a",
+        "assistant-a",
+        "output_1",
+        "A>B",
+        "A >> B",
+        "[[A]]",
+        "B<A",
+    ],
+    "B": ["B", "b", "model_b", "2", 2, 2.0, "2.0", "B>A", "[B]", "(b)", "a<b", "Response B", "b."],
+    "tie": [
+        "tie",
+        "Tie",
+        "tie (bothbad)",
+        "both_bad",
+        "both bad",
+        "tie (inconsistent)",
+        "A=B",
+        "[[A=B]]",
+        "[[C]]",
+        "draw",
+    ],
+    "": [None, "", " "],
+}
+
+
+@pytest.mark.parametrize(("verdict", "spelled"), [(v, one) for v, spellings in SPELLED.items() for one in spellings])
+def test_the_usual_spellings_of_a_verdict_are_read(verdict: str, spelled: object) -> None:
+    assert response_pairs.verdict_of(spelled) == verdict
+
+
+@pytest.mark.parametrize("spelled", ["C>A", "0", -1, 3, 0.5, "better", "model_c", "A or B", True])
+def test_another_verdict_is_refused_by_its_name(spelled: object) -> None:
+    with pytest.raises(Refused) as caught:
+        response_pairs.verdict_of(spelled)
+    assert str(caught.value) == f"no verdict is spelled so: {spelled}"
+
+
+def plain_pair(number: int, **other: Any) -> dict[str, Any]:
+    responses = {"response_a": f"Boil it {number}.", "response_b": f"Ask {number}.", "verdict": "A"}
+    return {"question": f"How do I cook dish {number}?"} | responses | other
+
+
+def pairs_in(tmp_path: Path, rows: list[dict[str, Any]]) -> tuple[list[LabelledPrompt], Account]:
+    """Every pair of a file, and what became of the others."""
+    path = tmp_path / "pairs.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with accounted() as account:
+        return list(Judge(path=str(path), test_path=str(path)).items("test", 0)), account
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        ({"response_a": None}, "no response_a"),
+        ({"response_b": " "}, "no response_b"),
+        ({"question": None}, "no question"),
+        ({"response_b": ["x"]}, "response_b holds a list, not text"),
+        ({"response_b": "\ud83d"}, "response_b has half of a character (a lone surrogate)"),
+        ({"verdict": "neither of us"}, "no verdict is spelled so: neither of us"),
+    ],
+)
+def test_a_bad_pair_is_refused_and_the_others_are_judged(bad: dict[str, Any], reason: str, tmp_path: Path) -> None:
+    items, account = pairs_in(tmp_path, [*map(plain_pair, range(5)), plain_pair(5, **bad)])
+    assert [item.references for item in items] == [["A"]] * 5
+    assert account.first_refused == f"{tmp_path / 'pairs.jsonl'}, line 6: {reason}"
+    assert account.refused.total() == 1
+    with pytest.raises(UserError, match=r"none of 2 rows can be used; .*line 1: "):
+        pairs_in(tmp_path, [plain_pair(5, **bad)] * 2)
+
+
+def test_labels_of_llmbar_may_be_texts() -> None:
+    rows = [{"input": "Q", "output_1": "1", "output_2": "2", "label": label} for label in ("1", "2", 1, 2)]
+    assert [pair.verdict for pair in pairs_of(rows)] == ["A", "B", "A", "B"]
+
+
+def test_where_no_turn_is_named_the_first_is_meant() -> None:
+    without = {key: value for key, value in vote("model_a").items() if key != "turn"}
+    for rows in ([without], [without | {"turn": None}], [without | {"turn": 1.0}], [without | {"turn": "1"}]):
+        assert list(pairs_of(rows)) == [ResponsePair("Q?", "by m1", "by m2", "A")]
+    assert not list(pairs_of([without | {"turn": 2}]))
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        ({"conversation_a": [{"role": "user", "content": "Q?"}]}, "conversation_a does not begin with a question and"),
+        ({"conversation_b": []}, "no conversation_b"),
+        ({"conversation_b": None}, "no conversation_b"),
+        ({"conversation_a": vote("model_a")["conversation_a"][::-1]}, "conversation_a does not begin with a question"),
+        (
+            {"conversation_b": [{"role": "user", "content": "R?"}, {"role": "assistant", "content": "x"}]},
+            "the two conv",
+        ),
+        ({"winner": None}, "no winner"),
+        ({"winner": "model_c"}, "no verdict is spelled so: model_c"),
+    ],
+)
+def test_a_bad_vote_is_refused_and_the_others_count(bad: dict[str, Any], reason: str, tmp_path: Path) -> None:
+    items, account = pairs_in(tmp_path, [vote("model_a"), vote("model_b") | bad])
+    assert [item.references for item in items] == [["A"]]
+    assert account.first_refused.startswith(f"{tmp_path / 'pairs.jsonl'}, line 2: {reason}")
+
+
+def test_conversations_of_an_arena_may_begin_with_a_system_prompt_and_come_as_json() -> None:
+    row = vote("model_b")
+    for side in ("conversation_a", "conversation_b"):
+        row[side] = json.dumps([{"role": "system", "content": "Be brief."}, *row[side]])
+    assert list(pairs_of([row])) == [ResponsePair("Q?", "by m1", "by m2", "B")]
+
+
+def test_bad_trees_and_replies_are_refused(tmp_path: Path) -> None:
+    replies = [message(f"r{n}", "q", text, n) for n, text in enumerate(("best", "fair"))]
+    good = {"message_tree_id": "q", "prompt": message("q", None, "ask") | {"replies": replies}}
+    null = {"message_tree_id": "n", "prompt": None}
+    mute = {"message_tree_id": "m", "prompt": good["prompt"] | {"replies": [replies[0], replies[1] | {"text": None}]}}  # type: ignore[operator]
+    items, account = pairs_in(tmp_path, [good, null, mute])
+    assert len(items) == 1
+    assert account.refused == {"no prompt": 1, "no text of a reply": 1}
+
+
+def test_a_table_of_messages_may_be_a_csv(tmp_path: Path) -> None:
+    rows = [message("q", None, "ask"), *(message(f"r{n}", "q", f"reply {n}", n) for n in range(12))]
+    rows.append(message("gone", "q", "gone", 12, deleted=True))
+    with (tmp_path / "m.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(rows)
+    found = {(pair.question, *pair[1:]) for pair in response_pairs.pairs_of(placed_rows(str(tmp_path / "m.csv")))}
+    assert found == {(pair.question, *pair[1:]) for pair in pairs_of(rows)}
+    assert len(found) == 66

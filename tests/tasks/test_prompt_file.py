@@ -13,6 +13,7 @@ from s2d_ray.data.records import LabelledPrompt, Prompt, content_id, user
 from s2d_ray.errors import UserError
 from s2d_ray.recipes.strict import Named
 from s2d_ray.tasks.prompt_file import PromptFile
+from s2d_ray.tasks.refusals import accounted
 from s2d_ray.tasks.registry import load_task
 from s2d_ray.tasks.task import Split, training_prompts
 
@@ -102,7 +103,9 @@ def test_repeated_prompts_are_merged_where_ids_are_hashes(stored: Callable[[Rows
 
 def test_repeated_ids_are_refused(stored: Callable[[Rows], Path]) -> None:
     path = stored([*ROWS, {"key": "b", "prompt": "Another", "answer": ""}])
-    assert f"{path}: key b occurs more than once; make ids unique" in refusal(task(path, id_column="key"))
+    message = refusal(task(path, id_column="key"))
+    assert message.startswith(f"{path}, ")
+    assert "key b occurs more than once; make ids unique" in message
 
 
 def test_the_text_may_be_in_another_column(stored: Callable[[Rows], Path]) -> None:
@@ -115,23 +118,30 @@ def test_a_column_that_is_not_there_is_named_with_those_that_are(stored: Callabl
     assert f"{path} has no column question; it has key, prompt, answer" in refusal(task(path, **{option: "question"}))
 
 
-def test_a_null_and_an_empty_text_are_rows_too(stored: Callable[[Rows], Path]) -> None:
-    path = stored([{"key": "a", "prompt": None}, {"key": "b", "prompt": ""}, {"key": "c", "prompt": "x"}])
-    found = every(task(path, id_column="key"))
-    assert sorted((i.prompt.prompt_id, i.prompt.text) for i in found) == [("a", ""), ("b", ""), ("c", "x")]
+def test_rows_without_a_text_are_refused_and_the_others_read(stored: Callable[[Rows], Path]) -> None:
+    path = stored([{"key": "a", "prompt": None}, {"key": "b", "prompt": " "}, {"key": "c", "prompt": "x"}])
+    with accounted() as account:
+        assert [item.prompt.prompt_id for item in every(task(path, id_column="key"))] == ["c"]
+    assert account.refused == {"no prompt": 2}
+    assert account.rows == 3
 
 
 @pytest.mark.parametrize("layout", ["prompts.parquet", "prompts.jsonl"])
 def test_a_row_without_its_id_is_refused(layout: str, tmp_path: Path) -> None:
     LAYOUTS[layout](tmp_path / layout, [{"key": 1, "prompt": "x"}, {"key": None, "prompt": "y"}])
-    assert f"{tmp_path / layout}: a row has no key" in refusal(task(tmp_path / layout, id_column="key"))
+    with accounted() as account:
+        assert [item.prompt.text for item in every(task(tmp_path / layout, id_column="key"))] == ["x"]
+    assert account.first_refused.startswith(f"{tmp_path / layout}, ")
+    assert account.first_refused.endswith(" 2: no key")
 
 
-def test_a_row_of_the_held_out_file_without_its_id_is_refused_by_that_file(tmp_path: Path) -> None:
+def test_a_row_of_the_held_out_file_without_its_id_is_refused_too(tmp_path: Path) -> None:
     as_jsonl(tmp_path / "train.jsonl", [{"key": 1, "prompt": "x"}])
     as_jsonl(tmp_path / "test.jsonl", [{"key": 1, "prompt": "y"}, {"key": None, "prompt": "z"}])
     made = task(tmp_path / "train.jsonl", test_path=tmp_path / "test.jsonl", id_column="key")
-    assert f"{tmp_path / 'test.jsonl'}: a row has no key" in refusal(made)
+    with accounted() as account:
+        assert [item.prompt.text for item in every(made)] == ["x", "y"]
+    assert account.first_refused == f"{tmp_path / 'test.jsonl'}, line 2: no key"
 
 
 @pytest.mark.parametrize("layout", ["prompts.parquet", "prompts.jsonl"])
@@ -221,20 +231,23 @@ def test_a_split_without_a_prompt_is_refused(tmp_path: Path) -> None:
 
 def test_a_list_is_no_text(tmp_path: Path) -> None:
     as_parquet(tmp_path / "p.parquet", [{"prompt": ["Say", "one"]}])
-    assert f"{tmp_path / 'p.parquet'}: column prompt holds lists, not text" in refusal(task(tmp_path / "p.parquet"))
+    wanted = f"none of 1 rows can be used; {tmp_path / 'p.parquet'}, row 1: prompt holds a list, not text"
+    assert refusal(task(tmp_path / "p.parquet")) == wanted
 
 
 def test_a_csv_row_without_its_id_is_refused_and_one_without_a_reference_has_none(tmp_path: Path) -> None:
     (tmp_path / "p.csv").write_text("key,prompt,answer\n1,x,\n")
     assert [i.references for i in every(task(tmp_path / "p.csv", reference_column="answer"))] == [[]]
     (tmp_path / "p.csv").write_text("key,prompt,answer\n1,x,\n,y,\n")
-    assert "a row has no key" in refusal(task(tmp_path / "p.csv", id_column="key"))
+    with accounted() as account:
+        assert len(every(task(tmp_path / "p.csv", id_column="key"))) == 1
+    assert account.first_refused == f"{tmp_path / 'p.csv'}, line 3: no key"
 
 
 def test_of_a_folder_the_file_that_is_wrong_is_named(tmp_path: Path) -> None:
     as_jsonl(tmp_path / "a.jsonl", ROWS)
-    as_jsonl(tmp_path / "b.jsonl", [{"key": None, "prompt": "x"}])
-    assert f"{tmp_path / 'b.jsonl'}: a row has no key" in refusal(task(tmp_path, id_column="key"))
+    as_jsonl(tmp_path / "b.jsonl", [{"key": "a", "prompt": "x"}])
+    assert f"{tmp_path / 'b.jsonl'}, line 1: key a occurs more than once" in refusal(task(tmp_path, id_column="key"))
     (tmp_path / "b.jsonl").write_bytes('{"prompt": "café"}\n'.encode("latin-1"))
     assert f"{tmp_path / 'b.jsonl'} cannot be read" in refusal(task(tmp_path))
 

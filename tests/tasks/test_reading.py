@@ -13,7 +13,7 @@ import pytest
 
 from s2d_ray.errors import UserError
 from s2d_ray.recipes.strict import Named
-from s2d_ray.tasks.reading import HEAD_ROWS, file_rows, load_rows
+from s2d_ray.tasks.reading import HEAD_ROWS, Columns, file_rows, load_rows
 from s2d_ray.tasks.registry import load_task
 
 Rows = list[dict[str, Any]]
@@ -73,9 +73,9 @@ def stored(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 def test_every_format_gives_the_same_rows(stored: Path) -> None:
     assert list(load_rows(str(stored))) == ROWS
-    found = list(file_rows(stored, ["answer"]))
+    found = list(file_rows(stored, Columns(["answer"])))
     assert [row["answer"] for _, row in found] == [row["answer"] for row in ROWS]
-    assert {file.is_file() for file, _ in found} == {True}
+    assert {Path(place.source).is_file() for place, _ in found} == {True}
 
 
 @pytest.mark.parametrize(
@@ -123,13 +123,13 @@ FILES: Mapping[str, bytes] = {
         ("number.jsonl", "FILE cannot be read as json: line 2 holds something else than objects"),
         ("texts.json", "FILE cannot be read as json: line 1 holds something else than objects"),
         ("latin.jsonl", "FILE cannot be read as json: 'utf-8' codec"),
-        ("short.csv", "FILE cannot be read as csv: CSV parse error"),
+        ("short.csv", "FILE cannot be read as csv: line 3 has 1 values, and the header 2"),
         ("cut.jsonl.gz", "FILE cannot be read as json"),
         ("plain.jsonl.gz", "FILE cannot be read as json"),
         ("broken.parquet", "FILE cannot be read as parquet"),
         (
             "notes.txt",
-            "FILE is no file that ends in .jsonl, .ndjson, .json, .csv, .parquet, plain or .gz, nor",
+            "FILE is no file that ends in .jsonl, .ndjson, .json, .csv, .tsv, .parquet, plain or .gz or .zst, nor",
         ),
         ("folder", "FILE mixes formats: point to files of one of them"),
     ],
@@ -154,26 +154,26 @@ def test_what_cannot_be_read_is_refused_in_the_same_words_by_every_task(
 def test_a_key_that_some_rows_leave_out_is_none_there(tmp_path: Path) -> None:
     as_lines(tmp_path / "r.jsonl", [{"a": 1}, {"b": {"c": []}}, {"a": "2001-02-03", "b": None}])
     rows = [{"a": 1, "b": None}, {"a": None, "b": {"c": []}}, {"a": "2001-02-03", "b": None}]
-    assert [row for _, row in file_rows(tmp_path / "r.jsonl", ["b"])] == rows
+    assert [row for _, row in file_rows(tmp_path / "r.jsonl", Columns(["b"]))] == rows
     as_lines(tmp_path / "late.jsonl", [{"a": 1}] * HEAD_ROWS + [{"b": 2}])
     with pytest.raises(UserError, match=r"late\.jsonl has no column b; it has a"):
-        next(file_rows(tmp_path / "late.jsonl", ["b"]))
+        next(file_rows(tmp_path / "late.jsonl", Columns(["b"])))
 
 
-def test_of_a_csv_the_columns_asked_for_are_text_and_empty_is_none(tmp_path: Path) -> None:
+def test_of_a_csv_all_is_text_and_empty_is_none(tmp_path: Path) -> None:
     (tmp_path / "r.csv").write_text("id,label,note\n001,2,NA\n02,,\n")
     assert list(load_rows(str(tmp_path / "r.csv"))) == [
-        {"id": 1, "label": 2, "note": "NA"},
-        {"id": 2, "label": None, "note": None},
+        {"id": "001", "label": "2", "note": "NA"},
+        {"id": "02", "label": None, "note": None},
     ]
-    rows = [row for _, row in file_rows(tmp_path / "r.csv", ["note", "id"])]
+    rows = [row for _, row in file_rows(tmp_path / "r.csv", Columns(["note", "id"]))]
     assert rows == [{"note": "NA", "id": "001"}, {"note": None, "id": "02"}]
 
 
 def test_what_another_column_holds_does_not_matter(tmp_path: Path) -> None:
     lines = ["id,text\n", *(f"{n},x\n" for n in range(200_000)), "no number,y\n"]
     (tmp_path / "r.csv").write_text("".join(lines))
-    texts = [row["text"] for _, row in file_rows(tmp_path / "r.csv", ["text"])]
+    texts = [row["text"] for _, row in file_rows(tmp_path / "r.csv", Columns(["text"]))]
     assert (len(texts), texts[-1]) == (200_001, "y")
 
 
