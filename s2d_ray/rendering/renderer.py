@@ -215,6 +215,8 @@ def _template(tokenizer: Any, chat: Chat) -> str:
         template: str = tokenizer.get_chat_template(chat.template)
     except ValueError as error:
         raise UserError("the model has no chat template: set chat_template: FILE.jinja") from error
+    except NotImplementedError as error:  # Of mistral-common's tokenizers, which have their own way.
+        raise UserError("the model's tokenizer takes no chat template: name a copy without tekken.json") from error
     return template
 
 

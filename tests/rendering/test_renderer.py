@@ -1,6 +1,7 @@
 # ruff: noqa: RUF001
 """Chats as token ids, in the shape of each family's own template."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -226,3 +227,15 @@ def test_the_prompt_s_tokens_are_its_own_whatever_the_answer_begins_with() -> No
     pair = renderer.pair([*QUESTION, assistant(answer)])
     assert pair.prompt == renderer.prompt(QUESTION).tokens
     assert tokenizer.decode(pair.target) == f"{answer}<end_of_turn>"
+
+
+@pytest.mark.slow
+def test_a_tokenizer_that_takes_no_chat_template_is_refused(tmp_path: Path) -> None:
+    import mistral_common
+
+    [file, *_] = (Path(mistral_common.__file__).parent / "data").glob("tekken*.json")
+    (tmp_path / "tekken.json").symlink_to(file)
+    (tmp_path / "config.json").write_text('{"model_type": "mistral"}')
+    (tmp_path / "tokenizer_config.json").write_text("{}")
+    with pytest.raises(UserError, match="tokenizer takes no chat template: name a copy without tekken"):
+        Renderer.load(tmp_path, False)
