@@ -83,8 +83,8 @@ def work(folder: Path, rank: int, options: argparse.Namespace) -> None:
     """One worker: prints its bytes before and at the highest."""
     import torch
     from datasets import Dataset
-    from transformers import AutoTokenizer
 
+    from s2d_ray.rendering.renderer import Renderer
     from s2d_ray.training.export import Export
     from s2d_ray.training.job import TrainJob
     from s2d_ray.training.trainer import Trainer
@@ -100,7 +100,7 @@ def work(folder: Path, rank: int, options: argparse.Namespace) -> None:
     pair = {"prompt": [[1]], "target": [[2]], "length": [2]}
     trainer = Trainer(job, Dataset.from_dict(pair), 1)
     trainer.step(0)
-    export = Export(job, trainer.engine.module, AutoTokenizer.from_pretrained(job.model))
+    export = Export(job, trainer.engine.module, Renderer.load(job.model, job.trust_remote_code, job.chat))
     torch.distributed.barrier()
     # What the training has freed is given back: else the export would fill it, and seem to need nothing.
     gc.collect()

@@ -6,6 +6,10 @@ CHAT_TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+THINKING_TEMPLATE = CHAT_TEMPLATE.replace("<|im_end|>", "<|end|>").replace(
+    "assistant\n{% endif %}", "assistant\n<think>{% if not enable_thinking %}</think>{% endif %}{% endif %}"
+)
+"""It opens a thought, and ends it again where the switch is off; what ends a turn does not end a text."""
 TEXTS = ["Which country is the city of Lyon in?", "I think the answer is France but I'm really not sure."]
 
 
@@ -46,5 +50,17 @@ def make_tiny_model(folder: Path, seed: int = 0, embedding_seed: int | None = No
     torch.manual_seed(seed if embedding_seed is None else embedding_seed)
     torch.nn.init.normal_(model.model.embed_tokens.weight, std=0.3)
     model.to(torch.bfloat16).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def make_thinking_model(folder: Path) -> Path:
+    """The same with marks of a thought among its special tokens, and a switch in its chat template."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(make_tiny_model(folder))
+    tokenizer.add_tokens(["<think>", "</think>", "<|end|>"], special_tokens=True)
+    assert len(tokenizer) <= 384
+    tokenizer.chat_template = THINKING_TEMPLATE
     tokenizer.save_pretrained(folder)
     return folder

@@ -1,8 +1,9 @@
 """An engine that runs a Python function instead of a model: for trials, tests and measurements of the pipeline.
 
-The function is given by name in the recipe, sees the chat and a seeded random generator, and returns text. Where it has
-a parameter `model` it is also given the folder of the model that it stands for; where it has one `thinking`, whether it
-is to think, which it does between `<think>` and `</think>` before what it says.
+The function is given by name in the recipe, sees the chat and a seeded random generator, and returns text, which may
+begin with a thought (`<think>…</think>`). Where it has a parameter `model` it is also given the folder of the model
+that it stands for; so with `template`, what a chat template would be told in this call, and `thinking`, whether the
+model shall think.
 """
 
 import asyncio
@@ -21,6 +22,7 @@ from s2d_ray.imports import import_object
 from s2d_ray.inference.engine import Activity
 from s2d_ray.recipes.chat import DEFAULT_CHAT, Chat
 from s2d_ray.recipes.sections import Engine, Sampling
+from s2d_ray.rendering.thoughts import SWITCHES, THINK, Split
 
 Script = Callable[..., str | Awaitable[str]]
 """May be async: what it awaits is the time that the engine takes."""
@@ -35,7 +37,7 @@ class ScriptedEngine:
 
     def __init__(self, config: Engine, model: Path | None = None, chat: Chat = DEFAULT_CHAT) -> None:
         self._script: Script = import_object(config.script)
-        self._asks = inspect.signature(self._script).parameters
+        self._tells = inspect.signature(self._script).parameters.keys()
         self._holds, self._chat = model, chat
         self._token_seconds = config.token_seconds
         self._places = asyncio.Semaphore(config.max_sequences)
@@ -52,7 +54,7 @@ class ScriptedEngine:
     async def score(self, messages: Sequence[Message]) -> list[float]:
         """By word of the last turn, and its end: how likely it is depends on whether the script would say it there."""
         async with self._place():
-            said = (await self._say(messages[:-1], "0/0", None)).split()
+            said = _split(await self._say(messages[:-1], Sampling(), "0/0")).text.split()
         given = messages[-1]["content"].split()
         pairs = zip_longest([*given, None], said[: len(given) + 1])
         return [LIKELY if word == expected else UNLIKELY for word, expected in pairs]
@@ -63,7 +65,7 @@ class ScriptedEngine:
         """What `complete` gives, word by word."""
         read = sum(len(m["content"].split()) for m in messages)
         async with self._place():
-            completion = _completion(await self._say(messages, f"{seed}/0", sampling.thinking), sampling, read)
+            completion = _completion(await self._say(messages, sampling, f"{seed}/0"), sampling, read)
             for word in _words(completion.text):
                 await asyncio.sleep(self._token_seconds)
                 self._progressed = time.monotonic()
@@ -72,15 +74,18 @@ class ScriptedEngine:
 
     async def _one(self, messages: Sequence[Message], sampling: Sampling, seed: str, read: int) -> Completion:
         async with self._place():
-            completion = _completion(await self._say(messages, seed, sampling.thinking), sampling, read)
+            completion = _completion(await self._say(messages, sampling, seed), sampling, read)
             if self._token_seconds:
                 await asyncio.sleep(self._token_seconds * completion.completion_tokens)
         self._progressed = time.monotonic()
         return completion
 
-    async def _say(self, messages: Sequence[Message], seed: str, thinking: bool | None) -> str:
-        told = {"model": self._holds, "thinking": bool(thinking)}
-        said = self._script(messages, Random(seed), **{name: told[name] for name in told if name in self._asks})
+    async def _say(self, messages: Sequence[Message], sampling: Sampling, seed: str) -> str:
+        template = {**self._chat.arguments, **sampling.template}
+        switched = any(template.get(switch) for switch in SWITCHES)
+        thinking = switched if sampling.thinking is None else sampling.thinking
+        known = {"model": self._holds, "template": template, "thinking": thinking}
+        said = self._script(messages, Random(seed), **{name: known[name] for name in known.keys() & self._tells})
         return await said if inspect.isawaitable(said) else said
 
     @asynccontextmanager
@@ -113,24 +118,26 @@ class ScriptedEngine:
         """Nothing to free."""
 
 
-def _completion(text: str, sampling: Sampling, read: int) -> Completion:
-    """The text up to the first stop text and within the token limit, as a real engine would end it."""
+def _completion(said: str, sampling: Sampling, read: int) -> Completion:
+    """The text up to the first stop text, and all within the token limits, as a real engine would end it."""
+    split, most = _split(said), sampling.max_tokens
+    thought, text = _words(split.thought), split.text
+    if sampling.thinking_tokens is not None:
+        thought = thought[: sampling.thinking_tokens]
     for stop in sampling.stop:
         text = text.partition(stop)[0]
-    count = len(text.split())
-    if count > sampling.max_tokens:
-        thought, text = _thought("".join(_words(text)[: sampling.max_tokens]))
-        return Completion(text, "length", read, 0, sampling.max_tokens, thought=thought)
-    thought, text = _thought(text)
-    return Completion(text, "stop", read, 0, count, thought=thought)
+    generated = [*thought, *_words(text)]
+    if len(generated) > most:
+        text = "".join(generated[len(thought) : most])
+    reason, count = ("length", most) if len(generated) > most else ("stop", len(generated))
+    return Completion(text, reason, read, 0, count, thought="".join(thought[:most]))
 
 
-def _thought(said: str) -> tuple[str, str]:
-    """The thought at the beginning, and the text after it: none where the thought has no end."""
-    if not said.startswith("<think>"):
-        return "", said
-    thought, _, text = said.removeprefix("<think>").partition("</think>")
-    return thought, text.lstrip()
+def _split(said: str) -> Split:
+    split = Split(THINK)
+    split.add(said)
+    split.finish()
+    return split
 
 
 def _words(text: str) -> list[str]:

@@ -3,8 +3,8 @@
 import asyncio
 import os
 import time
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing, contextmanager
 from copy import copy
 from itertools import count
 from pathlib import Path
@@ -18,6 +18,7 @@ from s2d_ray.inference.engine import Activity, EngineDied, EngineError
 from s2d_ray.inference.parent_death import own_engine
 from s2d_ray.recipes.chat import DEFAULT_CHAT, Chat
 from s2d_ray.recipes.sections import Engine, Sampling
+from s2d_ray.rendering.renderer import RefusedChat, Rendered, Renderer
 
 LIVENESS_SECONDS = 5.0
 """How often a waiting call looks whether its engine still lives."""
@@ -53,14 +54,20 @@ class VllmEngine:
             # Two places, of which one stays empty: for requests without an adapter, vLLM's CPU kernels take the last
             # place where such with one are in the same batch (vLLM 0.29).
             arguments |= {"enable_lora": True, "max_lora_rank": _rank(self._adapter), "max_loras": 2}
+        self._renderer = Renderer.load(model, self._trust_remote_code, self._chat)
+        from vllm.config.reasoning import ReasoningConfig
         from vllm.engine.arg_utils import AsyncEngineArgs
         from vllm.v1.engine.async_llm import AsyncLLM
 
+        if marks := self._renderer.marks:
+            # For `thinking_tokens`.
+            start, end = marks.start, marks.forced_end
+            budget = ReasoningConfig(reasoning_start_str=start, reasoning_end_str=end)
+            arguments = {"reasoning_config": budget} | arguments
         self._report = SchedulerReport()
         self._engine = AsyncLLM.from_engine_args(
             AsyncEngineArgs(**arguments), stat_loggers=[lambda config, index: self._report]
         )
-        self._tokenizer = self._engine.get_tokenizer()
         self._model = model
 
     @property
@@ -70,26 +77,24 @@ class VllmEngine:
 
     async def complete(self, messages: Sequence[Message], sampling: Sampling, n: int, seed: int) -> list[Completion]:
         """`n` completions of a chat. Raises EngineError for a prompt longer than the model's context."""
-        tokens = self._tokens(messages)
-        async for output in self._outputs(tokens, self._parameters(tokens, sampling, n, seed)):
+        prompt = self._prompt(messages, sampling)
+        async for output in self._outputs(prompt.tokens, self._parameters(prompt.tokens, sampling, n, seed)):
             final = output
         cached = final.num_cached_tokens or 0
-        completions = [
-            Completion(
-                o.text,
-                str(o.finish_reason),
-                len(tokens),
-                cached,
-                len(o.token_ids),
-                _mean(o.cumulative_logprob, len(o.token_ids)),
-            )
-            for o in final.outputs
-        ]
+        completions = list[Completion]()
+        for one in final.outputs:
+            split = self._renderer.split(prompt)
+            split.add(one.text)
+            split.finish()
+            mean = _mean(one.cumulative_logprob, len(one.token_ids))
+            counts = len(prompt.tokens), cached, len(one.token_ids)
+            completions.append(Completion(split.text, str(one.finish_reason), *counts, mean, split.thought))
         return completions if len(completions) == n else completions * n
 
     async def score(self, messages: Sequence[Message]) -> list[float]:
         """The log-probabilities of the last turn's tokens, up to the one that ends it. Raises as `complete` does."""
-        given, reply = self._tokens(messages[:-1]), self._reply_tokens(messages)
+        with _refusals():
+            given, reply = self._renderer.pair(messages)
         tokens = [*given, *reply]
         parameters = self._parameters(tokens, ONE_TOKEN, 1, seed=0)
         # 0: of the tokens that are there alone, none of those that would be likelier.
@@ -105,30 +110,23 @@ class VllmEngine:
         self, messages: Sequence[Message], sampling: Sampling, seed: int
     ) -> AsyncGenerator[str | Completion, None]:
         """The text of one completion piece by piece, and the whole completion at the end."""
-        tokens = self._tokens(messages)
-        pieces, generated = list[str](), 0
+        prompt = self._prompt(messages, sampling)
+        tokens, split, generated = prompt.tokens, self._renderer.split(prompt), 0
         async with aclosing(self._outputs(tokens, self._parameters(tokens, sampling, 1, seed, stream=True))) as outputs:
             async for output in outputs:
                 [choice] = output.outputs
                 generated += len(choice.token_ids)
-                if choice.text:
-                    pieces.append(choice.text)
-                    yield choice.text
+                if said := split.add(choice.text):
+                    yield said
+        if said := split.finish():
+            yield said
         cached = output.num_cached_tokens or 0
         mean = _mean(choice.cumulative_logprob, generated)
-        yield Completion("".join(pieces), str(choice.finish_reason), len(tokens), cached, generated, mean)
+        yield Completion(split.text, str(choice.finish_reason), len(tokens), cached, generated, mean, split.thought)
 
-    def _tokens(self, messages: Sequence[Message]) -> list[int]:
-        tokens: list[int] = self._tokenizer.apply_chat_template(
-            list(messages), add_generation_prompt=True, tokenize=True, return_dict=False
-        )
-        return tokens
-
-    def _reply_tokens(self, messages: Sequence[Message]) -> list[int]:
-        """The tokens of the last turn, up to its end as if it had been generated: templates may add to that."""
-        end = self._tokenizer.eos_token_id
-        tokens: list[int] = self._tokenizer.encode(messages[-1]["content"], add_special_tokens=False)
-        return tokens if end is None else [*tokens, end]
+    def _prompt(self, messages: Sequence[Message], sampling: Sampling) -> Rendered:
+        with _refusals():
+            return self._renderer.prompt(messages, sampling.template, sampling.thinking)
 
     def _parameters(self, tokens: Sequence[int], sampling: Sampling, n: int, seed: int, stream: bool = False) -> Any:
         from vllm.sampling_params import RequestOutputKind
@@ -141,6 +139,11 @@ class VllmEngine:
             parameters.output_kind = RequestOutputKind.DELTA
         # 0: of the tokens that were taken alone.
         parameters.logprobs = 0 if self._config.logprobs else None
+        if self._renderer.end != self._renderer.tokenizer.eos_token_id:
+            parameters.stop_token_ids = [self._renderer.end]
+        if self._renderer.marks:
+            parameters.thinking_token_budget = sampling.thinking_tokens
+            parameters.skip_special_tokens = not self._renderer.hides_marks
         return parameters
 
     async def _outputs(self, tokens: list[int], parameters: Any) -> AsyncGenerator[Any, None]:
@@ -210,6 +213,15 @@ class VllmEngine:
     def close(self) -> None:
         """End the engine process."""
         self._engine.shutdown()
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """A chat that the template refuses fails the request."""
+    try:
+        yield
+    except RefusedChat as error:
+        raise EngineError(str(error)) from error
 
 
 def _rank(adapter: Path) -> int:

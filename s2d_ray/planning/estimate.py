@@ -23,6 +23,7 @@ from s2d_ray.planning.shapes import Shape, shape_of
 from s2d_ray.planning.sizing import Gpu, Node
 from s2d_ray.planning.tables import node_line, notes, pairs_line, phases_table, stages_table, tokens_table
 from s2d_ray.recipes.recipe import AnyRecipe, Mixture
+from s2d_ray.rendering.renderer import Renderer
 from s2d_ray.report.ledger import step_tokens
 from s2d_ray.runs import pipeline
 from s2d_ray.runs.dtypes import with_dtype
@@ -97,13 +98,10 @@ def _measured(plan: Plan, part: PlannedPart, branch: Branch, gpu_seconds: float 
 
 
 def _tokens_per_pair(plan: Plan, distilled: Path) -> float:
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(
-        local_copy(plan.base.folder, weights=False), trust_remote_code=plan.recipe.trust_remote_code
-    )
+    recipe = plan.recipe
+    renderer = Renderer.load(local_copy(plan.base.folder, weights=False), recipe.trust_remote_code, recipe.chat)
     pairs = islice(read_rows(distilled / "status=kept", ["messages"]), PAIRS_READ)
-    lengths = [len(encode(row["messages"], tokenizer)) for row in pairs]
+    lengths = [len(encode(row["messages"], renderer)) for row in pairs]
     return sum(lengths) / len(lengths) if lengths else 0.0
 
 

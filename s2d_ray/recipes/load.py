@@ -40,11 +40,11 @@ def load_recipe(name_or_path: str, overrides: Overrides = ()) -> AnyRecipe:
     # Only here: with what recipes are checked by, a list of names would take three times as long.
     from s2d_ray.recipes.recipe import Mixture, Recipe
 
-    path = Path(name_or_path)
+    path, folder = Path(name_or_path), Path()
     if path.suffix in (".yaml", ".yml"):
         if not path.is_file():
             raise UserError(f"no recipe file {path}; shipped recipes: {', '.join(shipped_recipes())}")
-        raw = _read_yaml(_text(path), str(path))
+        raw, folder = _read_yaml(_text(path), str(path)), path.parent
     else:
         if name_or_path not in shipped_recipes():
             near = get_close_matches(name_or_path, shipped_recipes(), 1)
@@ -52,6 +52,7 @@ def load_recipe(name_or_path: str, overrides: Overrides = ()) -> AnyRecipe:
             raise UserError(f"no recipe named {name_or_path}: {hint}")
         raw = _read_yaml(resources.files(SHIPPED).joinpath(f"{name_or_path}.yaml").read_text(), name_or_path)
     _apply(raw, overrides)
+    _read_chat_template(raw, folder)
     where = f"recipe {name_or_path}"
     return parse(Mixture, raw, where) if "parts" in raw else parse(Recipe, raw, where)
 
@@ -63,11 +64,22 @@ def load_single_recipe(name_or_path: str, overrides: Overrides = ()) -> Recipe:
 
 def overridden(recipe: AnyRecipe, overrides: Overrides) -> AnyRecipe:
     """A recipe built in Python with `dotted.key=value` overrides applied. Raises UserError as `load_recipe` does."""
-    if not overrides:
+    if not overrides and recipe.chat_template is None:
         return recipe
     raw = recipe.model_dump(exclude_unset=True)
     _apply(raw, overrides)
+    _read_chat_template(raw, Path())
     return parse(type(recipe), raw, f"recipe {recipe.name}")
+
+
+def _read_chat_template(raw: dict[str, Any], folder: Path) -> None:
+    """A file that `chat_template` names is read, so that no other machine needs it: beside the recipe's, or here."""
+    named = raw.get("chat_template")
+    if isinstance(named, str) and named.endswith(".jinja") and not any(sign in named for sign in "{\n"):
+        found = next((path for path in (folder / named, Path(named)) if path.is_file()), None)
+        if found is None:
+            raise UserError(f"no chat template {named} in {folder.resolve()} or {Path().resolve()}")
+        raw["chat_template"] = _text(found)
 
 
 def _text(path: Path) -> str:

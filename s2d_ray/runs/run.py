@@ -31,6 +31,7 @@ from s2d_ray.recipes.recipe import AnyRecipe, Recipe
 from s2d_ray.runs import pipeline
 from s2d_ray.runs.ask import Reply, arms_of, prompt_of, replies_of
 from s2d_ray.runs.beside import check_benchmarks
+from s2d_ray.runs.chats import check_chats
 from s2d_ray.runs.dtypes import with_dtype
 from s2d_ray.runs.names import STAGES
 from s2d_ray.runs.resolved import ResolvedRecipe, resolve
@@ -195,6 +196,7 @@ class Run:
         prompt = prompt_of(resolved.parts[""], question)
         part = resolved.with_settings(with_dtype(self.single_recipe, self.folders)).parts[""]
         arms = arms_of(part, self.folders)
+        check_chats(resolved, arms[0].model)
         log = self.folders.logs / "ask.log"
         try:
             with quiet(log):
@@ -254,8 +256,10 @@ def _run_stages(
     """The seconds of each stage, and the plans that were run."""
     taken: dict[str, float] = {}
     with attempting(folders.base) as attempt:
-        # What is wrong with the model is said before the corpus is read.
-        base_model(resolved.recipe, folders)
+        # What is wrong with the model or its chat template is said before the corpus is read.
+        base = base_model(resolved.recipe, folders)
+        if set(stages) != {"report"}:
+            check_chats(resolved, base, stages)
         if "ingest" in stages:
             start = time.monotonic()
             with attempt.stage("ingest"):

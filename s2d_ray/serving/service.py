@@ -17,6 +17,7 @@ from s2d_ray.recipes.load import load_single_recipe
 from s2d_ray.recipes.recipe import Recipe
 from s2d_ray.recipes.strict import Strict
 from s2d_ray.report.schema import read_report
+from s2d_ray.runs.chats import check_chats
 from s2d_ray.runs.distilled import find_distilled
 from s2d_ray.runs.dtypes import with_dtype
 from s2d_ray.runs.resolved import resolve as resolve_recipe
@@ -42,7 +43,9 @@ def resolve(recipe: Recipe, folders: RunFolders) -> Served:
     access = load_access(recipe.serve, os.environ)
     recipe = with_dtype(recipe, folders)
     base = base_model(recipe, folders)
-    distilled = find_distilled(resolve_recipe(recipe).parts[""], folders, base)
+    resolved = resolve_recipe(recipe)
+    check_chats(resolved, base)
+    distilled = find_distilled(resolved.parts[""], folders, base)
     if distilled is None:
         raise UserError(f"{folders.base} has no distilled model to serve: run `s2d run {recipe.name}` first")
     if distilled.changes:

@@ -4,11 +4,12 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from s2d_ray.data.records import Message, content_id
+from s2d_ray.recipes.chat import DEFAULT_CHAT, Chat
+from s2d_ray.rendering.renderer import Renderer
 
-ENCODING_VERSION = 1
+ENCODING_VERSION = 2
 """To be counted up with every change of what `encode` makes of a chat, so that tokens made before are not used."""
 TOKENIZER_FILES = (".json", ".jinja", ".model", ".tiktoken", ".txt", ".py")
 """Suffixes of the files that a tokenizer and its chat template are in; some bring code."""
@@ -25,30 +26,20 @@ class Encoded:
         return len(self.prompt) + len(self.target)
 
 
-def encode(messages: Sequence[Message], tokenizer: Any) -> Encoded:
+def encode(messages: Sequence[Message], renderer: Renderer) -> Encoded:
     """The tokens of a chat whose last turn is the target, exactly as generation would see the prompt."""
-    prompt: list[int] = tokenizer.apply_chat_template(
-        list(messages[:-1]), add_generation_prompt=True, tokenize=True, return_dict=False
-    )
-    whole: list[int] = tokenizer.apply_chat_template(list(messages), tokenize=True, return_dict=False)
-    if whole[: len(prompt)] == prompt:
-        target = whole[len(prompt) :]
-    else:
-        # Templates that treat the last turn differently: the target as plain text after the prompt.
-        target = tokenizer.encode(messages[-1]["content"], add_special_tokens=False)
-    end = tokenizer.eos_token_id
-    return Encoded(prompt, [*(target[: target.index(end)] if end in target else target), end])
+    return Encoded(*renderer.pair(messages))
 
 
-def encoding_id(model: Path, pairs: Sequence[Path]) -> str:
+def encoding_id(model: Path, pairs: Sequence[Path], chat: Chat = DEFAULT_CHAT) -> str:
     """A name for the tokens of these files of pairs, by what decides them.
 
-    Those are the content of the files, of the tokenizer in the model's folder with its chat template, and the version
-    of the encoding.
+    Those are the content of the files, of the tokenizer in the model's folder with its chat template, what the recipe
+    says of chats, and the version of the encoding.
     """
     tokenizer = sorted(file for file in model.iterdir() if file.suffix in TOKENIZER_FILES and file.is_file())
     names = (file.name for file in tokenizer)
-    return content_id(str(ENCODING_VERSION), *names, *map(_digest, (*tokenizer, *pairs)))
+    return content_id(str(ENCODING_VERSION), chat.model_dump_json(), *names, *map(_digest, (*tokenizer, *pairs)))
 
 
 def _digest(file: Path) -> str:

@@ -24,6 +24,7 @@ from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 from s2d_ray.data.files import read_json, write_json
 from s2d_ray.data.storage import filled
 from s2d_ray.errors import UserError
+from s2d_ray.rendering.renderer import Renderer
 from s2d_ray.training.job import TrainJob
 
 ADAPTER = "adapter"
@@ -53,8 +54,8 @@ class Export:
     Raises UserError for adapters that cannot be added to the base model's files.
     """
 
-    def __init__(self, job: TrainJob, model: Any, tokenizer: Any) -> None:
-        self._job, self._model, self._tokenizer = job, model, tokenizer
+    def __init__(self, job: TrainJob, model: Any, renderer: Renderer) -> None:
+        self._job, self._model, self._renderer = job, model, renderer
         self._plain = model if job.train.lora is None else model.get_base_model()
         self._parts = _layers(model) if job.train.lora is None else _merged(self._plain, job.model)
 
@@ -100,8 +101,18 @@ class Export:
         if self._plain.is_remote_code():
             custom_object_save(self._plain, folder, config=config)
         config.save_pretrained(folder)
-        self._plain.generation_config.save_pretrained(folder)
-        self._tokenizer.save_pretrained(folder)
+        self._describe_chats(folder)
+
+    def _describe_chats(self, folder: Path) -> None:
+        """So that whoever loads the model, told nothing, puts chats to it and stops as in its training."""
+        generation, tokenizer, end = self._plain.generation_config, self._renderer.tokenizer, self._renderer.end
+        ends = generation.eos_token_id or []
+        ends = ends if isinstance(ends, list) else [ends]
+        if end is not None and end not in ends:
+            generation.eos_token_id = [*ends, end]
+        generation.save_pretrained(folder)
+        tokenizer.chat_template = self._renderer.trained_template
+        tokenizer.save_pretrained(folder)
 
 
 def _files(parts: Sequence[Part], most: int) -> dict[str, list[Part]]:

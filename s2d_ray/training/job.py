@@ -12,6 +12,7 @@ from s2d_ray.data.records import content_id
 from s2d_ray.data.storage import alone
 from s2d_ray.recipes.chat import DEFAULT_CHAT, Chat
 from s2d_ray.recipes.sections import Train
+from s2d_ray.rendering.renderer import Renderer
 from s2d_ray.training.encoding import encode, encoding_id
 
 PAIRS_PER_PROCESS = 2000
@@ -43,13 +44,13 @@ class TrainJob:
     """How the pairs' prompts are put to the model, and will be in serving."""
 
 
-def load_pairs(job: TrainJob, tokenizer: Any) -> Dataset:
+def load_pairs(job: TrainJob, renderer: Renderer) -> Dataset:
     """The encoded pairs, set after set, each in order of its ids; memory-mapped.
 
     Those longer than `max_length` are left out. Of the workers on a node one encodes, in as many processes as there
     are cores; the others wait, and map the same files.
     """
-    encoded = concatenate_datasets([_encoded(pairs, job.model, tokenizer) for pairs in job.pairs])
+    encoded = concatenate_datasets([_encoded(pairs, job, renderer) for pairs in job.pairs])
     most = job.train.max_length
     fitting = encoded.filter(lambda lengths: [n <= most for n in lengths], input_columns="length", batched=True)
     if not len(fitting):
@@ -57,16 +58,16 @@ def load_pairs(job: TrainJob, tokenizer: Any) -> Dataset:
     return fitting
 
 
-def _encoded(pairs: Pairs, model: Path, tokenizer: Any) -> Dataset:
-    # Named here, since `datasets` would otherwise pickle the tokenizer to name the cached result; and in a folder of
+def _encoded(pairs: Pairs, job: TrainJob, renderer: Renderer) -> Dataset:
+    # Named here, since `datasets` would otherwise pickle the renderer to name the cached result; and in a folder of
     # that name, since it knows the files by their paths and times alone.
-    name = content_id(encoding_id(model, pairs.files), str(pairs.max_examples))
+    name = content_id(encoding_id(job.model, pairs.files, job.chat), str(pairs.max_examples))
     folder = Path(config.HF_DATASETS_CACHE) / name
     with alone(folder.with_suffix(".lock")):
-        return _encode_all(pairs, name, folder, tokenizer)
+        return _encode_all(pairs, name, folder, renderer)
 
 
-def _encode_all(pairs: Pairs, name: str, folder: Path, tokenizer: Any) -> Dataset:
+def _encode_all(pairs: Pairs, name: str, folder: Path, renderer: Renderer) -> Dataset:
     files = [str(path) for path in pairs.files]
     found = load_dataset("parquet", data_files=files, split="train", cache_dir=str(folder))
     # Part files and their rows come in any order; ids do not.
@@ -75,7 +76,7 @@ def _encode_all(pairs: Pairs, name: str, folder: Path, tokenizer: Any) -> Datase
         found = found.select(range(min(pairs.max_examples, len(found))))
 
     def to_tokens(row: dict[str, Any]) -> dict[str, Any]:
-        example = encode(row["messages"], tokenizer)
+        example = encode(row["messages"], renderer)
         return {
             "prompt": example.prompt,
             "target": example.target,

@@ -15,12 +15,12 @@ from typing import Any, Protocol, TextIO
 
 import ray.train
 import torch
-from transformers import AutoTokenizer
 
 from s2d_ray.data.files import write_text
 from s2d_ray.data.folders import TRAINING_LOG
 from s2d_ray.data.storage import RemotePath
 from s2d_ray.recipes.sections import Train
+from s2d_ray.rendering.renderer import Renderer
 from s2d_ray.training.export import Export
 from s2d_ray.training.job import TrainJob, load_pairs
 from s2d_ray.training.preemption import Preemptions
@@ -45,13 +45,13 @@ def train_worker(job: TrainJob, meter: TrainingMeter) -> None:
     context = ray.train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
     torch.manual_seed(job.seed)
-    tokenizer = AutoTokenizer.from_pretrained(job.model, trust_remote_code=job.trust_remote_code)
-    pairs = load_pairs(job, tokenizer)
+    renderer = Renderer.load(job.model, job.trust_remote_code, job.chat)
+    pairs = load_pairs(job, renderer)
     settings = job.train
     # Of the pairs that are trained on: how many are too long is not known before they are encoded.
     steps = job.steps or total_steps(len(pairs), settings.batch_size, settings.epochs)
     trainer = Trainer(job, pairs, steps)
-    export = Export(job, trainer.engine.module, tokenizer)
+    export = Export(job, trainer.engine.module, renderer)
     done = _resume(trainer, job.output)
     due, preemptions = _Due(settings, trainer.engine.device), Preemptions()
     log = _Log(job.output, meter, rank, world, done, steps)

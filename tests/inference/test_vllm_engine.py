@@ -16,7 +16,7 @@ from s2d_ray.inference.vllm_engine import VllmEngine
 from s2d_ray.methods.registry import load_method
 from s2d_ray.recipes.sections import Engine, Sampling
 from s2d_ray.recipes.strict import Named
-from tests.tiny_model import make_tiny_model
+from tests.tiny_model import make_thinking_model, make_tiny_model
 
 pytestmark = pytest.mark.engine
 T = TypeVar("T")
@@ -116,6 +116,44 @@ def test_a_stream_says_what_complete_does_and_ends_with_its_reader(tiny_model: P
             await anext(engine.stream([user("Lyon " * 2000)], GREEDY, 0))
 
     with_engine(tiny_model, work, logprobs=True)
+
+
+def test_a_thought_is_apart_from_the_text_and_ends_within_its_budget(tmp_path: Path) -> None:
+    thinking = make_thinking_model(tmp_path / "thinking")
+
+    async def work(engine: VllmEngine) -> None:
+        chat = [user("Which country is the city of Lyon in?")]
+        on = GREEDY.model_copy(update={"thinking": True})
+
+        [off] = await engine.complete(chat, GREEDY, 1, seed=0)
+        assert off.text
+        assert not off.thought
+        [cut] = await engine.complete(chat, on, 1, seed=0)
+        assert (cut.text, cut.finish_reason, cut.completion_tokens) == ("", "length", 12)
+        assert cut.thought
+
+        for budget in (0, 4):
+            limited = on.model_copy(update={"thinking_tokens": budget})
+            [ended] = await engine.complete(chat, limited, 1, seed=0)
+            assert ended.text
+            assert cut.thought.startswith(ended.thought)
+            assert bool(ended.thought) == bool(budget)
+            assert "think" not in ended.thought + ended.text
+            # The thought, its end and the text: all of it counts.
+            assert ended.completion_tokens == 12
+            *pieces, last = [piece async for piece in engine.stream(chat, limited, 0)]
+            assert "".join(map(str, pieces)) == ended.text
+            assert last == ended
+        three = on.model_copy(update={"thinking_tokens": 4, "temperature": 1.0})
+        assert all(c.thought and c.text for c in await engine.complete(chat, three, 3, seed=1))
+        # What ends a turn in this template is no end of a text.
+        [ends] = engine._parameters([1], GREEDY, 1, 0).stop_token_ids
+        assert engine._renderer.tokenizer.decode([ends]) == "<|end|>"
+        # One that is limited beside one that is not.
+        both = await asyncio.gather(engine.complete(chat, limited, 1, 0), engine.complete(chat, on, 1, 0))
+        assert [c.thought for [c] in both] == [ended.thought, cut.thought]
+
+    with_engine(thinking, work)
 
 
 def test_one_engine_answers_with_an_adapter_and_without(tiny_model: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import yaml
 from s2d_ray.curation.registry import load_rules
 from s2d_ray.errors import UserError
 from s2d_ray.methods.registry import load_method
-from s2d_ray.recipes.load import load_recipe, load_single_recipe, shipped_recipes
+from s2d_ray.recipes.load import load_recipe, load_single_recipe, overridden, shipped_recipes
 from s2d_ray.recipes.recipe import Mixture, Recipe
 from s2d_ray.recipes.sections import Train
 from s2d_ray.recipes.strict import Named
@@ -476,3 +476,23 @@ def test_evaluation_may_add_options_methods_and_samples(minimal: str) -> None:
     overrides = ["evaluate.method.prompts=few_shot", "evaluate.also=[cot]", "evaluate.samples=5"]
     evaluate = load_single_recipe(minimal, [*overrides, "evaluate.sampling.temperature=0.6"]).evaluate
     assert (evaluate.method, evaluate.also, evaluate.samples) == ({"prompts": "few_shot"}, (Named(name="cot"),), 5)
+
+
+def test_a_chat_template_s_file_is_read_with_the_recipe(
+    minimal: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beside, here = Path(minimal).parent, tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    (beside / "beside.jinja").write_text("{{ messages }} beside")
+    (here / "here.jinja").write_text("{{ messages }} here")
+    for named in ("beside.jinja", str(beside / "beside.jinja")):
+        assert load_recipe(minimal, [f"chat_template={named}"]).chat.template == "{{ messages }} beside"
+    recipe = load_recipe(minimal, ["chat_template=here.jinja"])
+    assert recipe.chat.template == "{{ messages }} here"
+    (here / "here.jinja").unlink()
+    assert overridden(recipe, ["seed=4"]).chat.template == "{{ messages }} here"
+    assert load_recipe(minimal, {"chat_template": "{{ a }}.jinja"}).chat.template == "{{ a }}.jinja"
+    assert "no chat template here.jinja in" in refusal(minimal, "chat_template=here.jinja")
+    built = recipe.model_copy(update={"chat_template": str(beside / "beside.jinja")})
+    assert overridden(built, []).chat.template == "{{ messages }} beside"

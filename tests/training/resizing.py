@@ -104,8 +104,8 @@ def _train(case: Case, model: Path, pairs: Path, half: Path | None, output: Path
     """From the start, saving at the half; or from the checkpoint `half` on."""
     import torch
     from deepspeed.accelerator import get_accelerator
-    from transformers import AutoTokenizer
 
+    from s2d_ray.rendering.renderer import Renderer
     from s2d_ray.training import schedule
     from s2d_ray.training.export import Export
     from s2d_ray.training.job import Pairs, TrainJob, load_pairs
@@ -117,8 +117,8 @@ def _train(case: Case, model: Path, pairs: Path, half: Path | None, output: Path
         get_accelerator().is_fp16_supported = lambda: True
     schedule.LOSS_LOGITS = case.chunk
     job = TrainJob(recipe(model, **case.train).train, 0, model, False, [Pairs([pairs], None)], output)
-    tokenizer = AutoTokenizer.from_pretrained(model)
-    trainer = Trainer(job, load_pairs(job, tokenizer), STEPS)
+    renderer = Renderer.load(model, False)
+    trainer = Trainer(job, load_pairs(job, renderer), STEPS)
     (output / "half").mkdir(parents=True, exist_ok=True)
     (output / "end").mkdir(exist_ok=True)
     done = 0
@@ -133,7 +133,7 @@ def _train(case: Case, model: Path, pairs: Path, half: Path | None, output: Path
         log.append(trainer.step(number)._asdict())
     trainer.save(output / "end", STEPS)
     if half is None:
-        Export(job, trainer.engine.module, tokenizer).write(output / "model", EXPORT_BYTES)
+        Export(job, trainer.engine.module, renderer).write(output / "model", EXPORT_BYTES)
     if torch.distributed.get_rank() == 0:
         write_json(output / "log.json", log)
     torch.distributed.barrier()

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from s2d_ray.data.records import Message, assistant, user
+from s2d_ray.rendering.renderer import Renderer
 from s2d_ray.training.encoding import Encoded, encode, pack
 
 WORDS = ["<unk>", "<s>", "<start>", "<end>", "</s>", "user", "assistant", "system", "Where", "Lyon", "France", "is"]
@@ -49,7 +50,7 @@ def words(ids: list[int]) -> list[str]:
 @pytest.mark.parametrize(("template", "end"), [(CHATML, "<end>"), (WITH_START, "</s>")])
 def test_the_prompt_is_what_generation_sees_and_the_target_ends_the_turn(template: str, end: str) -> None:
     tokenizer = make(template, end)
-    example = encode(CHAT, tokenizer)
+    example = encode(CHAT, Renderer(tokenizer))
     seen = tokenizer.apply_chat_template([*CHAT[:-1]], add_generation_prompt=True, tokenize=True, return_dict=False)
     assert example.prompt == seen
     assert words(example.prompt)[-2:] == ["<start>", "assistant"]
@@ -60,20 +61,20 @@ def test_the_prompt_is_what_generation_sees_and_the_target_ends_the_turn(templat
 
 def test_earlier_turns_condition_and_only_the_last_is_learned() -> None:
     chat = [user("Hello"), assistant("Hello ."), *CHAT]
-    example = encode(chat, make(CHATML, "<end>"))
+    example = encode(chat, Renderer(make(CHATML, "<end>")))
     assert words(example.prompt).count("Hello") == 2
     assert words(example.target) == [*TARGET, "<end>"]
 
 
 def test_a_template_that_writes_the_last_turn_otherwise_teaches_the_plain_target() -> None:
-    example = encode(CHAT, make(OTHERWISE, "</s>"))
+    example = encode(CHAT, Renderer(make(OTHERWISE, "</s>")))
     assert words(example.prompt)[-3:] == ["<start>", "assistant", "answer:"]
     assert words(example.target) == [*TARGET, "</s>"]
 
 
 def test_the_end_is_learned_where_the_template_does_not_write_it() -> None:
     template = CHATML.replace("<end> ", " ")
-    assert words(encode(CHAT, make(template, "</s>")).target) == [*TARGET, "</s>"]
+    assert words(encode(CHAT, Renderer(make(template, "</s>"))).target) == [*TARGET, "</s>"]
 
 
 EXAMPLES = [Encoded([10, 11, 12], [13, 14]), Encoded([20], [21]), Encoded([30, 31], [32, 33, 34])]

@@ -7,7 +7,11 @@ from typing import Any
 import pytest
 
 from s2d_ray.data.files import read_json
+from s2d_ray.data.records import user
 from s2d_ray.errors import UserError
+from s2d_ray.recipes.chat import DEFAULT_CHAT, Chat
+from s2d_ray.rendering.renderer import Renderer
+from tests.tiny_model import THINKING_TEMPLATE, make_thinking_model
 from tests.training.exported import assert_same, by_peft, by_transformers, weights
 from tests.training.trial import recipe, untied
 
@@ -50,10 +54,10 @@ def base(request: pytest.FixtureRequest, tiny_model: Path, tmp_path: Path) -> Pa
     return {"untied": untied, "experts": mixture_of_experts}[request.param](tiny_model, tmp_path / "base")
 
 
-def export_of(base: Path, lora: dict[str, Any] | None) -> tuple[Any, Any]:
+def export_of(base: Path, lora: dict[str, Any] | None, chat: Chat = DEFAULT_CHAT) -> tuple[Any, Any]:
     """The model of the folder with other weights, as a training would leave them, and its export."""
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
     from s2d_ray.training.export import Export
     from s2d_ray.training.job import TrainJob
@@ -65,7 +69,7 @@ def export_of(base: Path, lora: dict[str, Any] | None) -> tuple[Any, Any]:
         if parameter.requires_grad:
             torch.nn.init.normal_(parameter, std=0.1)
     job = TrainJob(settings, 0, base, False, [], base)
-    return model, Export(job, model, AutoTokenizer.from_pretrained(base))
+    return model, Export(job, model, Renderer.load(base, False, chat))
 
 
 @pytest.mark.parametrize("file_bytes", [2**40, 2**15])
@@ -100,6 +104,23 @@ def test_files_are_of_the_size_asked_for_and_load_as_one_model(tmp_path: Path, t
     for name, parameter in model.named_parameters():
         assert torch.equal(loaded.get_parameter(name), parameter.to(torch.bfloat16).float()), name
     assert AutoTokenizer.from_pretrained(tmp_path).chat_template
+
+
+def test_told_nothing_an_exported_model_is_asked_and_stops_as_in_its_training(tmp_path: Path) -> None:
+    from transformers import AutoTokenizer, GenerationConfig
+
+    base = make_thinking_model(tmp_path / "base")
+    chat = Chat(template=THINKING_TEMPLATE + "{{ '' if brief else ' at length' }}", arguments={"brief": True})
+    _, export = export_of(base, lora=None, chat=chat)
+    export.write(tmp_path / "model")
+    renderer, exported = Renderer.load(base, False, chat), AutoTokenizer.from_pretrained(tmp_path / "model")
+    question = [user("Where is Lyon?")]
+    tokens = exported.apply_chat_template(question, add_generation_prompt=True, tokenize=True, return_dict=False)
+    assert tokens == renderer.prompt(question).tokens
+    assert exported.decode(tokens).endswith("assistant\n<think></think>")
+    ends = GenerationConfig.from_pretrained(tmp_path / "model").eos_token_id
+    assert ends == [exported.eos_token_id, renderer.end]
+    assert exported.eos_token_id != renderer.end
 
 
 def test_an_adapter_that_has_no_tensor_to_be_added_to_is_refused_before_the_training(

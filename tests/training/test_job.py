@@ -4,7 +4,6 @@ import multiprocessing
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 import pyarrow as pa
@@ -13,7 +12,9 @@ import pytest
 from transformers import PreTrainedTokenizerFast
 
 from s2d_ray.data.records import Message, assistant
+from s2d_ray.recipes.chat import DEFAULT_CHAT, Chat
 from s2d_ray.recipes.sections import Train
+from s2d_ray.rendering.renderer import Renderer
 from s2d_ray.training.encoding import ENCODING_VERSION, Encoded, encode
 from s2d_ray.training.job import Pairs, TrainJob, load_pairs
 from tests.training.test_encoding import CHAT, CHATML, make
@@ -28,21 +29,21 @@ def encoded_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[]
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "cache"))
     calls: list[str] = []
 
-    def counted(messages: Sequence[Message], tokenizer: Any) -> Encoded:
+    def counted(messages: Sequence[Message], renderer: Renderer) -> Encoded:
         calls.append(messages[-1]["content"])
-        return encode(messages, tokenizer)
+        return encode(messages, renderer)
 
     monkeypatch.setattr("s2d_ray.training.job.encode", counted)
     write_pairs(tmp_path, "France", "It")
     make(CHATML, "<end>").save_pretrained(tmp_path / "model")
 
-    def load() -> int:
+    def load(chat: Chat = DEFAULT_CHAT) -> int:
         calls.clear()
-        tokenizer = PreTrainedTokenizerFast.from_pretrained(tmp_path / "model")
+        renderer = Renderer(PreTrainedTokenizerFast.from_pretrained(tmp_path / "model"), chat)
         pairs = [Pairs([tmp_path / "pairs.parquet"], None)]
-        found = load_pairs(TrainJob(Train(), 0, tmp_path / "model", False, pairs, tmp_path), tokenizer)
+        found = load_pairs(TrainJob(Train(), 0, tmp_path / "model", False, pairs, tmp_path, chat=chat), renderer)
         chats = pq.read_table(tmp_path / "pairs.parquet")["messages"].to_pylist()
-        assert [Encoded(row["prompt"], row["target"]) for row in found] == [encode(chat, tokenizer) for chat in chats]
+        assert [Encoded(row["prompt"], row["target"]) for row in found] == [encode(chat, renderer) for chat in chats]
         return len(calls)
 
     assert load() == 2
@@ -61,6 +62,13 @@ def test_tokens_are_kept_while_nothing_that_decides_them_changes(encoded_anew: C
 def test_another_chat_template_in_the_same_folder_encodes_anew(encoded_anew: Callable[[], int], tmp_path: Path) -> None:
     make(CHATML.replace("<start>", "<s>"), "<end>").save_pretrained(tmp_path / "model")
     assert (encoded_anew(), encoded_anew()) == (2, 0)
+
+
+def test_another_word_of_the_recipe_to_the_template_encodes_anew(
+    encoded_anew: Callable[[Chat], int], tmp_path: Path
+) -> None:
+    for chat in (Chat(arguments={"brief": True}), Chat(template=CHATML.replace("<start>", "<s>"))):
+        assert (encoded_anew(chat), encoded_anew(chat)) == (2, 0)
 
 
 def test_other_pairs_at_the_same_path_are_encoded_anew(encoded_anew: Callable[[], int], tmp_path: Path) -> None:
@@ -84,21 +92,21 @@ def load(folder: Path) -> None:
 
     config.HF_DATASETS_CACHE = folder / "cache"
 
-    def counted(messages: Sequence[Message], tokenizer: Any) -> Encoded:
+    def counted(messages: Sequence[Message], renderer: Renderer) -> Encoded:
         (folder / "encoded" / uuid4().hex).touch()
-        return encode(messages, tokenizer)
+        return encode(messages, renderer)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("s2d_ray.training.job.encode", counted)
         patch.setattr("s2d_ray.training.job.PAIRS_PER_PROCESS", 10)
         patch.setattr("os.cpu_count", lambda: 3)
-        tokenizer = PreTrainedTokenizerFast.from_pretrained(folder / "model")
+        renderer = Renderer(PreTrainedTokenizerFast.from_pretrained(folder / "model"))
         pairs = [Pairs([folder / "pairs.parquet"], None)]
-        found = load_pairs(TrainJob(Train(), 0, folder / "model", False, pairs, folder), tokenizer)
+        found = load_pairs(TrainJob(Train(), 0, folder / "model", False, pairs, folder), renderer)
         assert [row["prompt_id"] for row in found] == sorted(str(n) for n in range(40))
         chats = {str(n): [*CHAT[:-1], assistant("France" if n % 2 else "It")] for n in range(40)}
         for row in found:
-            assert Encoded(row["prompt"], row["target"]) == encode(chats[row["prompt_id"]], tokenizer)
+            assert Encoded(row["prompt"], row["target"]) == encode(chats[row["prompt_id"]], renderer)
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ from s2d_ray.data.records import assistant, user
 from s2d_ray.errors import UserError
 from s2d_ray.models import Model
 from s2d_ray.recipes.sections import Train
+from s2d_ray.rendering.renderer import Renderer
 from tests.manifests import distilled_manifest
 from tests.training.trial import distilled, letters, recipe, trained
 
@@ -86,7 +87,7 @@ def test_pairs_of_several_sets_are_all_there_even_where_ids_coincide(tmp_path: P
     def ids(*most: int | None) -> list[str]:
         pairs = [Pairs(found, limit) for found, limit in zip(files, most, strict=True)]
         job = TrainJob(recipe(tiny_model).train, 0, tiny_model, False, pairs, tmp_path)
-        return list(load_pairs(job, tokenizer)["prompt_id"])
+        return list(load_pairs(job, Renderer(tokenizer))["prompt_id"])
 
     first, second = [f"{i:03}" for i in range(6)], [f"{i:03}" for i in range(9)]
     assert ids(None, None) == first + second
@@ -134,7 +135,8 @@ def packed_and_apart(model: Any, tokenizer: Any) -> tuple[Any, Any]:
 
     from s2d_ray.training.encoding import Packed, encode, pack
 
-    examples = [encode([user(f"What is the letter of case {i}?"), assistant("abc"[i])], tokenizer) for i in range(3)]
+    renderer = Renderer(tokenizer)
+    examples = [encode([user(f"What is the letter of case {i}?"), assistant("abc"[i])], renderer) for i in range(3)]
 
     def logits(row: Packed) -> torch.Tensor:
         with torch.no_grad():
@@ -220,13 +222,11 @@ def test_a_training_in_another_order_begins_anew_and_says_so(by_time: tuple[list
 
 @pytest.mark.long
 def test_passes_are_over_the_pairs_that_are_trained_on(tmp_path: Path, tiny_model: Path, local_ray: None) -> None:
-    from transformers import AutoTokenizer
-
     from s2d_ray.training.encoding import encode
 
-    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    renderer = Renderer.load(tiny_model, False)
     lengths = [
-        len(encode([user(f"What is the letter of case {i}?"), assistant(letters(i))], tokenizer)) for i in range(24)
+        len(encode([user(f"What is the letter of case {i}?"), assistant(letters(i))], renderer)) for i in range(24)
     ]
     most = sorted(lengths)[11]
     fitting = sum(length <= most for length in lengths)
