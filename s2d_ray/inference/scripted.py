@@ -17,7 +17,7 @@ from random import Random
 
 from s2d_ray.data.records import Completion, Message
 from s2d_ray.imports import import_object
-from s2d_ray.inference.engine import Activity
+from s2d_ray.inference.engine import Activity, EngineError
 from s2d_ray.recipes.chat import DEFAULT_CHAT, Chat
 from s2d_ray.recipes.sections import Engine, Sampling
 
@@ -120,6 +120,8 @@ def _completion(text: str, sampling: Sampling, read: int) -> Completion:
     if count > sampling.max_tokens:
         words = _words(text)
         return Completion("".join(words[: sampling.max_tokens]), "length", read, 0, sampling.max_tokens)
+    if sampling.answer_format is not None and not sampling.answer_format.fits(text):
+        raise EngineError("the script's text does not have the form that was asked for")
     return Completion(text, "stop", read, 0, count)
 
 

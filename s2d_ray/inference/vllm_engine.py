@@ -10,12 +10,15 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from jinja2 import TemplateError
+
 from s2d_ray.data.copies import local_copy, release
 from s2d_ray.data.files import read_json
 from s2d_ray.data.records import Completion, Message
 from s2d_ray.devices import has_cuda_build
-from s2d_ray.inference.engine import Activity, EngineDied, EngineError
+from s2d_ray.inference.engine import Activity, EngineDied, EngineError, PromptTooLong, RefusedRequest
 from s2d_ray.inference.parent_death import own_engine
+from s2d_ray.inference.vllm_sampling import sampling_parameters
 from s2d_ray.recipes.chat import DEFAULT_CHAT, Chat
 from s2d_ray.recipes.sections import Engine, Sampling
 
@@ -119,9 +122,12 @@ class VllmEngine:
         yield Completion("".join(pieces), str(choice.finish_reason), len(tokens), cached, generated, mean)
 
     def _tokens(self, messages: Sequence[Message]) -> list[int]:
-        tokens: list[int] = self._tokenizer.apply_chat_template(
-            list(messages), add_generation_prompt=True, tokenize=True, return_dict=False
-        )
+        try:
+            tokens: list[int] = self._tokenizer.apply_chat_template(
+                list(messages), add_generation_prompt=True, tokenize=True, return_dict=False
+            )
+        except TemplateError as error:
+            raise RefusedRequest(f"the model's chat template refuses this conversation: {error}") from error
         return tokens
 
     def _reply_tokens(self, messages: Sequence[Message]) -> list[int]:
@@ -135,7 +141,9 @@ class VllmEngine:
 
         room = self._config.max_model_len - len(tokens)
         if room < 1:
-            raise EngineError(f"the prompt has {len(tokens)} tokens; max_model_len is {self._config.max_model_len}")
+            # By these words clients know it from other mistakes.
+            has = f"it has {len(tokens)} tokens; max_model_len is {self._config.max_model_len}"
+            raise PromptTooLong(f"the prompt is too long: {has}")
         parameters = sampling_parameters(sampling, n, seed if self._config.seeded else None, room)
         if stream:
             parameters.output_kind = RequestOutputKind.DELTA
@@ -145,6 +153,7 @@ class VllmEngine:
 
     async def _outputs(self, tokens: list[int], parameters: Any) -> AsyncGenerator[Any, None]:
         """What vLLM gives for a request. Raises EngineDied; a caller that goes away aborts the request."""
+        from vllm.exceptions import VLLMClientError
         from vllm.v1.engine.exceptions import EngineDeadError
 
         request_id = f"s2d-{next(self._request_ids)}"
@@ -163,7 +172,11 @@ class VllmEngine:
                     coming.cancel()
                 if (output := coming.result()) is None:
                     return
+                if any(choice.finish_reason == "error" for choice in output.outputs):
+                    raise EngineError("the engine could not go on with this request")
                 yield output
+        except VLLMClientError as error:
+            raise RefusedRequest(str(error)) from error
         except EngineDeadError as error:
             raise EngineDied(str(error)) from error
         finally:
@@ -282,6 +295,8 @@ def engine_arguments(config: Engine, model: Path, trust_remote_code: bool) -> di
         "enforce_eager": on_cpu if config.compile is None else not config.compile,
         "trust_remote_code": trust_remote_code,
         "disable_log_stats": True,
+        # Answers of a form: one backend for all requests, and none of the white space that a small model goes on with.
+        "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
     }
     if not on_cpu:
         if config.pipeline_parallel > 1:
@@ -314,22 +329,3 @@ def _deal_out_cores(config: Engine) -> None:
         os.environ["VLLM_CPU_OMP_THREADS_BIND"] = "|".join(map(",".join, shares))
     elif processes > 1:  # vLLM's own choice wants a NUMA node for each.
         os.environ["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
-
-
-def sampling_parameters(sampling: Sampling, n: int, seed: int | None, room: int) -> Any:
-    """vLLM's sampling parameters; `room` is the tokens that the context still has."""
-    from vllm import SamplingParams
-    from vllm.sampling_params import RequestOutputKind
-
-    greedy = sampling.temperature == 0
-    return SamplingParams(
-        # vLLM refuses n > 1 with temperature 0: all would be the same.
-        n=1 if greedy else n,
-        temperature=sampling.temperature,
-        top_p=sampling.top_p,
-        top_k=sampling.top_k,
-        max_tokens=min(sampling.max_tokens, room),
-        stop=list(sampling.stop),
-        seed=None if greedy else seed,
-        output_kind=RequestOutputKind.FINAL_ONLY,
-    )

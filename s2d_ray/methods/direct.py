@@ -13,7 +13,7 @@ class DirectOptions(MethodOptions):
 
 async def direct(prompt: Prompt, generate: GenerateFunction, examples: PlainExamples = ()) -> str:
     """The model's answer to the plain prompt (paper section 2), which may come after others with their answers."""
-    [answer] = await generate(_after(examples, prompt), step="answer")
+    [answer] = await generate(_after(examples, prompt), step="answer", final=True)
     return answer.text
 
 

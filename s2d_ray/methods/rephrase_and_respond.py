@@ -77,7 +77,7 @@ async def two_step_rephrase_and_respond(
         both = prompts.respond.format(question=e.question, rephrased=e.rephrased)
         shown += [user(both), assistant(e.answer)]
     ask = user(prompts.respond.format(question=prompt.text, rephrased=rephrased))
-    [answer] = await generate([*shown, ask], step="respond")
+    [answer] = await generate([*shown, ask], step="respond", final=True)
     return answer.text
 
 

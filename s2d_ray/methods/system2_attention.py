@@ -41,7 +41,7 @@ async def system2_attention(prompt: Prompt, generate: GenerateFunction, prompts:
     rewritten = parse_step(rewrite, "rewrite")
     if prompts.labels:
         rewritten = _under_labels(rewritten, prompts.labels)
-    [answer] = await generate([user(prompts.respond.format(rewritten=rewritten))], step="respond")
+    [answer] = await generate([user(prompts.respond.format(rewritten=rewritten))], step="respond", final=True)
     return answer.text
 
 
