@@ -4,10 +4,13 @@ An answer that is not empty never becomes an empty key. Keys that differ for equ
 key for two answers.
 """
 
+import json
 import re
 import string
 import unicodedata
 from collections.abc import Callable, Mapping
+from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal
+from typing import Any
 
 from s2d_ray.answers.final import final_answer
 from s2d_ray.answers.lengths import readable
@@ -131,9 +134,56 @@ def _without_punctuation(token: str) -> str:
     )
 
 
+def fields(answer: str) -> str:
+    """JSON field by field: the order of an object's keys does not matter, a list's does; numbers count by their exact
+    value, texts as `words`. It may stand in a code fence. As `words` where an answer is anything else.
+    """
+    written = re.sub(r"^```\w*\s*\n|\n\s*```$", "", answer.strip())
+    try:
+        content = json.loads(written, parse_float=Decimal, parse_int=Decimal, parse_constant=_no_number)
+        return _key_of(content)
+    except (ValueError, ArithmeticError, RecursionError):
+        return words(answer)
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _key_of(content: Any) -> str:
+    """JSON again, equal for parts that are."""
+    match content:
+        case dict():
+            return "{" + ", ".join(f"{_text(key)}: {_key_of(content[key])}" for key in sorted(content)) + "}"
+        case list():
+            return "[" + ", ".join(map(_key_of, content)) + "]"
+        case Decimal():
+            return _exact(content)
+        case str():
+            return _text(words(content))
+    return json.dumps(content)
+
+
+def _text(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _exact(number: Decimal) -> str:
+    """The one way to write a value, without rounding."""
+    if not number:
+        return "0"
+    wide = Context(prec=len(number.as_tuple().digits), Emin=MIN_EMIN, Emax=MAX_EMAX)
+    return f"{number.normalize(wide):f}" if abs(number.adjusted()) < PLAIN_DIGITS else str(number.normalize(wide))
+
+
+PLAIN_DIGITS = 30
+"""Of a number that is written without a power of ten."""
+
+
 NORMALISATIONS: Mapping[str, Callable[[str], str]] = {
     "exact": exact,
     "caseless": caseless,
     "words": words,
     "number": number,
+    "json": fields,
 }

@@ -13,6 +13,15 @@ class EngineError(Exception):
     """This request failed; the engine goes on. The row that asked fails with this reason."""
 
 
+class RefusedRequest(EngineError):
+    """The request itself is at fault, and would fail wherever it is asked: refused by the chat template or the engine's
+    rules."""
+
+
+class PromptTooLong(RefusedRequest):
+    """The prompt is longer than the model's context."""
+
+
 class EngineDied(Exception):
     """The engine is gone: every request fails until a new one is started."""
 

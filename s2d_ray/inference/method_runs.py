@@ -23,6 +23,8 @@ class Recorder:
     seed_parts: tuple[str, ...]
     """What this sample's seeds derive from, with the step's name and its count within the sample."""
     steps: list[Step] = field(default_factory=list[Step])
+    answered: bool = False
+    """Whether a call was the answer itself."""
     _calls: Counter[str] = field(default_factory=Counter[str])
 
     async def __call__(
@@ -40,12 +42,14 @@ class Recorder:
     ) -> list[Completion]:
         seed = int(content_id(*self.seed_parts, step, str(self._calls[step]))[:8], 16)
         self._calls[step] += 1
+        self.answered |= final
         sampling = self.sampling.model_copy(
             update={
                 "stop": (*self.sampling.stop, *stop),
                 "template": {**self.sampling.template, **(template or {})},
                 "thinking": self.sampling.thinking if thinking is None else thinking,
                 "thinking_tokens": self.sampling.thinking_tokens if thinking_tokens is None else thinking_tokens,
+                "answer_format": self.sampling.answer_format if final else None,
             }
         )
         sampling = sampling.model_copy(update={"max_tokens": _most(sampling, max_tokens)})
@@ -128,6 +132,8 @@ async def run_method(
         generate = Recorder(engine, sampling, (str(seed), prompt.prompt_id, variant, str(index)))
         try:
             text, error = await method(prompt, generate), ""
+            if sampling.answer_format is not None and not generate.answered:
+                raise MalformedOutput("the answer has no form: the method said of no call that it is final")
         except MalformedOutput as malformed:
             text, error = "", str(malformed)
         return Sample(text=text, variant=variant, error=error, steps=tuple(generate.steps))

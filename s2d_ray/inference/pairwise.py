@@ -20,7 +20,9 @@ class PairwiseJudge:
     """Asks a model by a method for pairwise judging (`direct`, `cot` or `bsm`), in both orders."""
 
     def __init__(self, method: Method, engine: CompletionEngine, sampling: Sampling) -> None:
-        self._method, self._engine, self._sampling = method, engine, sampling
+        self._method, self._engine = method, engine
+        # A verdict is not of the form that the answers have.
+        self._sampling = sampling.model_copy(update={"answer_format": None})
 
     async def both_orders(self, prompt: Prompt, answer: str, other: str, seed: int) -> tuple[str | None, str | None]:
         """The verdict with `answer` first, and the one with it second: `A` where it is better, `B` where `other` is.

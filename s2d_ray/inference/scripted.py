@@ -19,7 +19,7 @@ from random import Random
 
 from s2d_ray.data.records import Completion, Message
 from s2d_ray.imports import import_object
-from s2d_ray.inference.engine import Activity
+from s2d_ray.inference.engine import Activity, EngineError
 from s2d_ray.recipes.chat import DEFAULT_CHAT, Chat
 from s2d_ray.recipes.sections import Engine, Sampling
 from s2d_ray.rendering.thoughts import SWITCHES, THINK, Split
@@ -129,6 +129,8 @@ def _completion(said: str, sampling: Sampling, read: int) -> Completion:
     generated = [*thought, *_words(text)]
     if len(generated) > most:
         text = "".join(generated[len(thought) : most])
+    elif sampling.answer_format is not None and not sampling.answer_format.fits(text):
+        raise EngineError("the script's text does not have the form that was asked for")
     reason, count = ("length", most) if len(generated) > most else ("stop", len(generated))
     return Completion(text, reason, read, 0, count, thought="".join(thought[:most]))
 

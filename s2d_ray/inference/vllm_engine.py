@@ -14,8 +14,9 @@ from s2d_ray.data.copies import local_copy, release
 from s2d_ray.data.files import read_json
 from s2d_ray.data.records import Completion, Message
 from s2d_ray.devices import has_cuda_build
-from s2d_ray.inference.engine import Activity, EngineDied, EngineError
+from s2d_ray.inference.engine import Activity, EngineDied, EngineError, PromptTooLong, RefusedRequest
 from s2d_ray.inference.parent_death import own_engine
+from s2d_ray.inference.vllm_sampling import sampling_parameters
 from s2d_ray.recipes.chat import DEFAULT_CHAT, Chat
 from s2d_ray.recipes.sections import Engine, Sampling
 from s2d_ray.rendering.renderer import RefusedChat, Rendered, Renderer
@@ -63,7 +64,8 @@ class VllmEngine:
             # For `thinking_tokens`.
             start, end = marks.start, marks.forced_end
             budget = ReasoningConfig(reasoning_start_str=start, reasoning_end_str=end)
-            arguments = {"reasoning_config": budget} | arguments
+            # vLLM's parser says where a thought ends, after which an answer's form begins.
+            arguments = {"reasoning_config": budget, "reasoning_parser": marks.parsers[0]} | arguments
         self._report = SchedulerReport()
         self._engine = AsyncLLM.from_engine_args(
             AsyncEngineArgs(**arguments), stat_loggers=[lambda config, index: self._report]
@@ -78,7 +80,8 @@ class VllmEngine:
     async def complete(self, messages: Sequence[Message], sampling: Sampling, n: int, seed: int) -> list[Completion]:
         """`n` completions of a chat. Raises EngineError for a prompt longer than the model's context."""
         prompt = self._prompt(messages, sampling)
-        async for output in self._outputs(prompt.tokens, self._parameters(prompt.tokens, sampling, n, seed)):
+        parameters = self._parameters(prompt.tokens, sampling, n, seed)
+        async for output in self._outputs(prompt.tokens, parameters, self._renderer.expects_thought(prompt)):
             final = output
         cached = final.num_cached_tokens or 0
         completions = list[Completion]()
@@ -112,7 +115,8 @@ class VllmEngine:
         """The text of one completion piece by piece, and the whole completion at the end."""
         prompt = self._prompt(messages, sampling)
         tokens, split, generated = prompt.tokens, self._renderer.split(prompt), 0
-        async with aclosing(self._outputs(tokens, self._parameters(tokens, sampling, 1, seed, stream=True))) as outputs:
+        parameters = self._parameters(tokens, sampling, 1, seed, stream=True)
+        async with aclosing(self._outputs(tokens, parameters, self._renderer.expects_thought(prompt))) as outputs:
             async for output in outputs:
                 [choice] = output.outputs
                 generated += len(choice.token_ids)
@@ -133,7 +137,9 @@ class VllmEngine:
 
         room = self._config.max_model_len - len(tokens)
         if room < 1:
-            raise EngineError(f"the prompt has {len(tokens)} tokens; max_model_len is {self._config.max_model_len}")
+            # By these words clients know it from other mistakes.
+            has = f"it has {len(tokens)} tokens; max_model_len is {self._config.max_model_len}"
+            raise PromptTooLong(f"the prompt is too long: {has}")
         parameters = sampling_parameters(sampling, n, seed if self._config.seeded else None, room)
         if stream:
             parameters.output_kind = RequestOutputKind.DELTA
@@ -146,12 +152,17 @@ class VllmEngine:
             parameters.skip_special_tokens = not self._renderer.hides_marks
         return parameters
 
-    async def _outputs(self, tokens: list[int], parameters: Any) -> AsyncGenerator[Any, None]:
-        """What vLLM gives for a request. Raises EngineDied; a caller that goes away aborts the request."""
+    async def _outputs(self, tokens: list[int], parameters: Any, thinks: bool = False) -> AsyncGenerator[Any, None]:
+        """What vLLM gives for a request. Raises EngineDied; a caller that goes away aborts the request.
+
+        Where the model `thinks` first, no form binds its thought.
+        """
+        from vllm.exceptions import VLLMClientError
         from vllm.v1.engine.exceptions import EngineDeadError
 
         request_id = f"s2d-{next(self._request_ids)}"
-        outputs = self._engine.generate({"prompt_token_ids": tokens}, parameters, request_id, lora_request=self._lora)
+        told = {"lora_request": self._lora, "reasoning_ended": not thinks}
+        outputs = self._engine.generate({"prompt_token_ids": tokens}, parameters, request_id, **told)
         report = self._report
         report.in_flight += parameters.n
         try:
@@ -166,7 +177,11 @@ class VllmEngine:
                     coming.cancel()
                 if (output := coming.result()) is None:
                     return
+                if any(choice.finish_reason == "error" for choice in output.outputs):
+                    raise EngineError("the engine could not go on with this request")
                 yield output
+        except VLLMClientError as error:
+            raise RefusedRequest(str(error)) from error
         except EngineDeadError as error:
             raise EngineDied(str(error)) from error
         finally:
@@ -217,11 +232,11 @@ class VllmEngine:
 
 @contextmanager
 def _refusals() -> Iterator[None]:
-    """A chat that the template refuses fails the request."""
+    """A chat that the template refuses is the request's fault."""
     try:
         yield
     except RefusedChat as error:
-        raise EngineError(str(error)) from error
+        raise RefusedRequest(str(error)) from error
 
 
 def _rank(adapter: Path) -> int:
@@ -294,6 +309,8 @@ def engine_arguments(config: Engine, model: Path, trust_remote_code: bool) -> di
         "enforce_eager": on_cpu if config.compile is None else not config.compile,
         "trust_remote_code": trust_remote_code,
         "disable_log_stats": True,
+        # Answers of a form: one backend for all requests, and none of the white space that a small model goes on with.
+        "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
     }
     if not on_cpu:
         if config.pipeline_parallel > 1:
@@ -326,22 +343,3 @@ def _deal_out_cores(config: Engine) -> None:
         os.environ["VLLM_CPU_OMP_THREADS_BIND"] = "|".join(map(",".join, shares))
     elif processes > 1:  # vLLM's own choice wants a NUMA node for each.
         os.environ["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
-
-
-def sampling_parameters(sampling: Sampling, n: int, seed: int | None, room: int) -> Any:
-    """vLLM's sampling parameters; `room` is the tokens that the context still has."""
-    from vllm import SamplingParams
-    from vllm.sampling_params import RequestOutputKind
-
-    greedy = sampling.temperature == 0
-    return SamplingParams(
-        # vLLM refuses n > 1 with temperature 0: all would be the same.
-        n=1 if greedy else n,
-        temperature=sampling.temperature,
-        top_p=sampling.top_p,
-        top_k=sampling.top_k,
-        max_tokens=min(sampling.max_tokens, room),
-        stop=list(sampling.stop),
-        seed=None if greedy else seed,
-        output_kind=RequestOutputKind.FINAL_ONLY,
-    )

@@ -12,6 +12,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from s2d_ray.data.storage import NameOrLocation
 from s2d_ray.errors import UserError
+from s2d_ray.recipes.answer_format import AnswerFormat
 from s2d_ray.recipes.chat import Chat
 from s2d_ray.recipes.sections import Curate, Engine, Evaluate, Generate, Train
 from s2d_ray.recipes.serve import Serve
@@ -85,6 +86,32 @@ class Recipe(Settings):
 
     task: Named
     method: Named
+    answer_format: AnswerFormat | None = Field(None, exclude_if=is_none)
+    """The form of every answer, in generation, evaluation and serving: `json_schema: {...}`, `choice: [...]` or
+    `regex: ...`. Votes over JSON compare field by field: the task `prompts` has `normalisation: json` then, unless it
+    says otherwise."""
+
+    @model_validator(mode="after")
+    def _answers_have_the_form(self) -> Self:
+        """Here for every stage: what samples answers is told of their form."""
+        for section in (self.generate, self.evaluate):
+            if section.sampling.answer_format not in (None, self.answer_format):
+                raise ValueError("answer_format belongs to the recipe, not to a sampling: it is one for all stages")
+        if self.answer_format is not None:
+            told = {"answer_format": self.answer_format}
+            for name in ("generate", "evaluate"):
+                section = getattr(self, name)
+                held = section.model_copy(update={"sampling": section.sampling.model_copy(update=told)})
+                object.__setattr__(self, name, held)  # The model is frozen for all but its own validators.
+        return self
+
+    @model_validator(mode="after")
+    def _votes_by_field(self) -> Self:
+        by_words = self.task.name == "prompts" and "normalisation" not in self.task.options
+        if by_words and self.answer_format is not None and self.answer_format.json_schema is not None:
+            task = Named(name=self.task.name, **self.task.options, normalisation="json")
+            object.__setattr__(self, "task", task)
+        return self
 
     def recipes(self) -> dict[str, "Recipe"]:
         """Part → its recipe: the only part is the recipe itself, without a name."""
@@ -104,6 +131,8 @@ class MixturePart(Strict):
     """As the mixture's `limit`, for this part; the smaller of the two counts."""
     max_examples: int | None = Field(None, ge=1)
     """Examples of this part in the training at most, the first by id; unset follows `train.max_examples`."""
+    answer_format: AnswerFormat | None = Field(None, exclude_if=is_none)
+    """The form of this part's answers, as in a recipe of one task."""
     generate: dict[str, Any] = Field(default_factory=dict[str, Any])
     """Keys of `generate` that are this part's own; the others are the mixture's."""
     curate: dict[str, Any] = Field(default_factory=dict[str, Any])

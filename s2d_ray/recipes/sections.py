@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from s2d_ray.data.storage import NameOrLocation
+from s2d_ray.recipes.answer_format import AnswerFormat
 from s2d_ray.recipes.general import General
 from s2d_ray.recipes.strict import Named, Strict, is_none
 
@@ -43,6 +44,8 @@ class Sampling(Strict):
     thinking_tokens: int | None = Field(None, ge=0, exclude_if=is_none)
     """Tokens of a thought at most, after which it is ended by force; `max_tokens` counts them too. Unset: no limit of
     its own."""
+    answer_format: AnswerFormat | None = Field(None, exclude_if=is_none)
+    """The form of a call that is the answer and nothing else; set by the recipe's `answer_format`, or by a request."""
 
 
 def _of_every_call(sampling: Sampling) -> Sampling:

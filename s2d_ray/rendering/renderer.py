@@ -113,7 +113,11 @@ class Renderer:
 
     def split(self, prompt: Rendered) -> Split:
         """For what the model generates after that prompt."""
-        return Split(self.marks, prompt.opened, prompt.thinks)
+        return Split(self.marks, prompt.opened, self.expects_thought(prompt))
+
+    def expects_thought(self, prompt: Rendered) -> bool:
+        """Whether what the model generates after that prompt begins with a thought, or says that there is none."""
+        return self.marks is not None and (prompt.opened or prompt.thinks or self.marks.always)
 
     def pair(self, messages: Sequence[Message]) -> Pair:
         """System 1's prompt of a chat, and its last turn as generated after it. Raises RefusedChat."""

@@ -11,6 +11,7 @@ from s2d_ray.methods.method import Method
 from s2d_ray.methods.registry import in_one_order, load_method, plain_examples
 from s2d_ray.recipes.recipe import AnyRecipe, Recipe
 from s2d_ray.recipes.strict import Named
+from s2d_ray.runs.answer_formats import check_answer_format
 from s2d_ray.tasks.registry import load_task
 from s2d_ray.tasks.task import Task
 
@@ -52,6 +53,7 @@ def _resolve(recipe: Recipe) -> ResolvedPart:
     if recipe.evaluate.judge is not None:
         load_method(recipe.evaluate.judge.method)
     arms = {arm: load_method(section) for arm, section in base_arms(recipe).items()}
+    check_answer_format(recipe, [recipe.method, *base_arms(recipe).values()])
     rules = load_rules(recipe.curate.rules)
     if recipe.engine.kind == "scripted":
         import_object(recipe.engine.script)

@@ -1,15 +1,17 @@
 """The HTTP side of a gateway: OpenAI's API, and the experiment's page with its buttons and its feedback."""
 
 import asyncio
-import json
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from secrets import token_urlsafe
 from typing import Any
 from uuid import uuid4
 
+from pydantic import ValidationError
+from pydantic_core import from_json
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
@@ -26,15 +28,18 @@ from s2d_ray.serving.gateway import Gateway
 from s2d_ray.serving.protocol import (
     ChatRequest,
     CompletionRequest,
+    JsonObject,
+    NoSuchModel,
     TextRequest,
     chunk,
     completion_body,
     error_body,
     last_chunks,
+    model_body,
     models_body,
     sent_event,
 )
-from s2d_ray.serving.router import Failed, NoSuchModel, Router
+from s2d_ray.serving.router import Failed, Router
 
 USER_HEADER = "x-s2d-user"
 COOKIE = "s2d_user"
@@ -68,6 +73,10 @@ def build_app(gateway: Gateway, access: Access, max_body: int) -> Starlette:
     async def models(request: Request) -> Response:
         access.check_ask(request.headers)
         return JSONResponse(models_body(created))
+
+    async def model(request: Request) -> Response:
+        access.check_ask(request.headers)
+        return JSONResponse(model_body(request.path_params["name"], created))
 
     async def answer(request: Request, body: type[CompletionRequest]) -> Response:
         access.check_ask(request.headers)
@@ -105,7 +114,7 @@ def build_app(gateway: Gateway, access: Access, max_body: int) -> Starlette:
         try:
             access.check_change(request.headers)
         except Denied as denied:
-            return _error(str(denied), "permission_error", 403)
+            return _error(error_body(str(denied), "permission_error"), 403)
         state = await gateway.experiment.change(await _json(request, max_body))
         return JSONResponse({"version": state.version, "status": state.status})
 
@@ -113,13 +122,16 @@ def build_app(gateway: Gateway, access: Access, max_body: int) -> Starlette:
         routes=[
             Route("/healthz", healthz),
             Route("/v1/models", models),
+            Route("/v1/models/{name:path}", model),
             Route("/v1/chat/completions", chat, methods=["POST"]),
             Route("/v1/completions", text, methods=["POST"]),
             Route("/ab", page),
             Route("/ab/feedback", feedback, methods=["POST"]),
             Route("/ab/change", change, methods=["POST"]),
         ],
-        exception_handlers=dict.fromkeys((Denied, TooLarge, UserError, Refused, Failed), _answered),
+        exception_handlers=dict.fromkeys(
+            (Denied, TooLarge, UserError, Refused, Failed, HTTPException, Exception), _answered
+        ),
         lifespan=lifespan,
     )
 
@@ -156,7 +168,7 @@ async def _streamed(router: Router, context: RequestContext) -> Response:
                 yield chunk(*named, answer.text)
             yield last_chunks(*named, answer)
         except (Refused, Failed, UserError) as error:
-            yield sent_event(error_body(str(error), "server_error"))
+            yield sent_event(_described(error)[0])
         finally:
             # A client that goes away ends its generation.
             answering.cancel()
@@ -167,7 +179,7 @@ async def _streamed(router: Router, context: RequestContext) -> Response:
 
 def _user(request: Request, asked: CompletionRequest) -> tuple[str, bool]:
     """Who asks, and whether the browser has to be told its name."""
-    known = asked.user or request.headers.get(USER_HEADER) or request.cookies.get(COOKIE)
+    known = asked.user or asked.safety_identifier or request.headers.get(USER_HEADER) or request.cookies.get(COOKIE)
     return (known, False) if known else (uuid4().hex, True)
 
 
@@ -182,7 +194,8 @@ async def _json(request: Request, max_body: int) -> dict[str, Any]:
         if len(body) > max_body:
             raise TooLarge(f"the body is larger than {max_body} bytes")
     try:
-        content = json.loads(body)
+        # Lone surrogates, numbers that are none, and what is nested deeper than 200 levels are no JSON to it.
+        content = from_json(body, allow_inf_nan=False)
     except ValueError as error:
         raise UserError(f"the body is not JSON: {error}") from error
     if not isinstance(content, dict):
@@ -190,26 +203,51 @@ async def _json(request: Request, max_body: int) -> dict[str, Any]:
     return content
 
 
-STATUS: Sequence[tuple[type[Exception], int, str]] = (
-    (Denied, 401, "authentication_error"),
-    (TooLarge, 413, "invalid_request_error"),
-    (NotJson, 415, "invalid_request_error"),
-    (NoSuchModel, 404, "invalid_request_error"),
-    (OutOfDate, 409, "conflict_error"),
-    (UserError, 400, "invalid_request_error"),
+STATUS: Sequence[tuple[type[Exception], int, str, str | None]] = (
+    (Denied, 401, "authentication_error", "invalid_api_key"),
+    (TooLarge, 413, "invalid_request_error", None),
+    (NotJson, 415, "invalid_request_error", None),
+    (NoSuchModel, 404, "invalid_request_error", None),
+    (OutOfDate, 409, "conflict_error", None),
+    (UserError, 400, "invalid_request_error", None),
 )
+"""Kind of error → status, and OpenAI's type and code; the code of a BadRequest is its own."""
 
 
 async def _answered(_: Request, error: Exception) -> Response:
-    if isinstance(error, Refused):
-        return _error(str(error), "rate_limit_error", error.status, retry_after=error.retry_after)
-    if isinstance(error, Failed):
-        retry_after = RESTART_SECONDS if error.status == 503 else None
-        return _error(str(error), "server_error", error.status, retry_after=retry_after)
-    status, kind = next((status, kind) for known, status, kind in STATUS if isinstance(error, known))
-    return _error(str(error), kind, status)
+    return _error(*_described(error))
 
 
-def _error(message: str, kind: str, status: int, retry_after: int | None = None) -> Response:
-    headers = {} if retry_after is None else {"retry-after": str(retry_after)}
-    return JSONResponse(error_body(message, kind), status, headers)
+def _described(error: Exception) -> tuple[JsonObject, int, Mapping[str, str]]:
+    """Body, status and headers of what an error is answered with."""
+    match error:
+        case Refused():
+            code = "rate_limit_exceeded" if error.status == 429 else None
+            return error_body(str(error), "rate_limit_error", None, code), error.status, _again(error.retry_after)
+        case Failed():
+            headers = _again(RESTART_SECONDS) if error.status == 503 else {}
+            return error_body(str(error), "server_error"), error.status, headers
+        case HTTPException():  # No such address, or not by this method.
+            return error_body(error.detail, "invalid_request_error"), error.status_code, error.headers or {}
+    for known, status, kind, code in STATUS:
+        if isinstance(error, known):
+            own = getattr(error, "code", None)
+            return error_body(str(error), kind, _param(error), own or code), status, {}
+    # What it says may quote a prompt.
+    return error_body("the server failed", "server_error"), 500, {}
+
+
+def _param(error: Exception) -> str | None:
+    """The field that is at fault, where it is known."""
+    cause = error.__cause__
+    if isinstance(cause, ValidationError):
+        return ".".join(map(str, cause.errors()[0]["loc"])) or None
+    return getattr(error, "param", None)
+
+
+def _again(seconds: int) -> Mapping[str, str]:
+    return {"retry-after": str(seconds)}
+
+
+def _error(body: JsonObject, status: int, headers: Mapping[str, str] | None = None) -> Response:
+    return JSONResponse(body, status, headers)

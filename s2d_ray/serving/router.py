@@ -8,22 +8,19 @@ from s2d_ray.arms import CoreArm
 from s2d_ray.errors import UserError
 from s2d_ray.experiment.assignment import arm_at, hash_user
 from s2d_ray.experiment.events import Outcome
-from s2d_ray.inference.engine import EngineDied, EngineError
+from s2d_ray.inference.engine import EngineDied, EngineError, PromptTooLong, RefusedRequest
 from s2d_ray.recipes.recipe import Recipe
+from s2d_ray.runs.answer_formats import refuse_mixed
 from s2d_ray.serving.admission import Admission, Refused
 from s2d_ray.serving.context import RequestContext
 from s2d_ray.serving.experiment_sync import ExperimentSync
-from s2d_ray.serving.protocol import MODELS, CompletionRequest, ServedAnswer
+from s2d_ray.serving.protocol import MODELS, BadRequest, CompletionRequest, ServedAnswer, known_model
 from s2d_ray.serving.recorder import RequestRecorder, describe
 from s2d_ray.serving.responders import OnText, Responders
 from s2d_ray.serving.shadows import ShadowRunner
 from s2d_ray.tasks.task import Task
 
 log = logging.getLogger(__name__)
-
-
-class NoSuchModel(UserError):
-    """The client asks for a model that is not served."""
 
 
 class Failed(Exception):
@@ -54,9 +51,10 @@ class Router:
 
     def assign(self, request: CompletionRequest, user: str) -> RequestContext:
         """Which arm answers what how. Raises UserError where the request cannot be answered by any."""
-        if request.model not in MODELS:
-            raise NoSuchModel(f"no model {request.model}: there are {', '.join(MODELS)}")
-        serve, state, named = self._recipe.serve, self._experiment.state, MODELS[request.model]
+        serve, state, named = self._recipe.serve, self._experiment.state, MODELS[known_model(request.model)]
+        if request.answer_format is not None and named in (None, "teacher"):
+            # Whichever arm the experiment would choose: else it compared answers of a form with others.
+            refuse_mixed(self._recipe.method, "an answer of a given form")
         hashed = hash_user(serve.salt, user)
         return RequestContext(
             request=request,
@@ -71,7 +69,7 @@ class Router:
     async def answer(self, context: RequestContext, on_text: OnText | None = None) -> ServedAnswer:
         """The arm's answer, stored before it is returned; `on_text` gets its text as it comes, where the arm streams.
 
-        Raises Refused past a limit, UserError for a prompt that does not fit the model, and Failed otherwise.
+        Raises Refused past a limit, BadRequest for what the model or its engine does not take, and Failed otherwise.
         """
         outcome: Outcome = "cancelled"
         answer, error = None, ""
@@ -104,8 +102,11 @@ class Router:
             raise Failed(str(error), 504) from error
         except EngineDied as error:
             raise Failed(f"the engine is gone: {error}", 503) from error
+        except RefusedRequest as error:
+            code = "context_length_exceeded" if isinstance(error, PromptTooLong) else None
+            raise BadRequest(" ".join(str(error).split()), context.request.asked_by, code) from error
         except EngineError as error:
-            raise UserError(str(error)) from error
+            raise Failed(str(error), 500) from error
         except (Refused, UserError):
             raise
         except Exception as error:  # The boundary to models and methods: a lost replica, a bug in a user's method.

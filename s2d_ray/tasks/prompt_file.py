@@ -57,7 +57,7 @@ class PromptFile(RowTask):
     valid_share: float = Field(0.0, ge=0, lt=1)
     """Share of the prompts of `path` held out to decide whether a further round is run; more than 0 where `rounds`
     is."""
-    normalisation: Literal["exact", "caseless", "words", "number"] = "words"
+    normalisation: Literal["exact", "caseless", "words", "number", "json"] = "words"
     """When two answers count as equal (see `s2d_ray/answers/normalisation.py`)."""
     answer_pattern: str | None = None
     """Regular expression of the answer in a text, such as `Answer: (.*)`; its first group, if it has one, is

@@ -4,19 +4,21 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TypeVar
+from shutil import copytree
+from typing import Any, TypeVar
 
 import pytest
 
 from s2d_ray.data.records import Completion, Message, Prompt, assistant, user
-from s2d_ray.inference.engine import Activity, EngineDied, EngineError
+from s2d_ray.inference.engine import Activity, EngineDied, EngineError, PromptTooLong, RefusedRequest
 from s2d_ray.inference.method_runs import run_method
 from s2d_ray.inference.timed import TimedEngine
 from s2d_ray.inference.vllm_engine import VllmEngine
 from s2d_ray.methods.registry import load_method
+from s2d_ray.recipes.answer_format import AnswerFormat
 from s2d_ray.recipes.sections import Engine, Sampling
 from s2d_ray.recipes.strict import Named
-from tests.tiny_model import make_thinking_model, make_tiny_model
+from tests.tiny_model import CHAT_TEMPLATE, make_thinking_model, make_tiny_model
 
 pytestmark = pytest.mark.engine
 T = TypeVar("T")
@@ -87,6 +89,57 @@ def test_completions_of_the_real_engine(tiny_model: Path, tmp_path: Path) -> Non
     with_engine(tiny_model, work)
 
 
+WARM = Sampling(temperature=1, top_p=1, max_tokens=60)
+OF_TWO_FIELDS = {
+    "type": "object",
+    "properties": {"b": {"type": "integer", "minimum": 0, "maximum": 99}, "a": {"enum": ["x", "y"]}},
+    "required": ["b", "a"],
+    "additionalProperties": False,
+}
+
+
+def test_an_answer_has_the_form_that_is_asked_for_and_mistakes_are_the_requests(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    strict = copytree(tiny_model, tmp_path / "strict")
+    (strict / "chat_template.jinja").write_text(
+        "{% if messages[0].role == 'system' %}{{ raise_exception('no system role') }}{% endif %}" + CHAT_TEMPLATE
+    )
+
+    async def work(engine: VllmEngine) -> None:
+        chat = [user("Which country is the city of Lyon in?")]
+        forms = [AnswerFormat(choice=("yes", "no way")), AnswerFormat(regex="[a-c]{3}[0-9]")]
+        for form in (*forms, AnswerFormat(json_schema=OF_TWO_FIELDS), AnswerFormat(json_schema={"type": "object"})):
+            held = WARM.model_copy(update={"answer_format": form})
+            for completion in await engine.complete(chat, held, 3, seed=1):
+                assert form.fits(completion.text) or completion.finish_reason == "length"
+        *pieces, whole = [piece async for piece in engine.stream(chat, held_to(choice=("yes", "no way")), seed=2)]
+        assert isinstance(whole, Completion)
+        assert "".join(map(str, pieces)) == whole.text in ("yes", "no way")
+
+        refused = {
+            "stop cannot contain an empty string": WARM.model_copy(update={"stop": ("",)}),
+            "not supported by xgrammar": held_to(json_schema={"type": "integer", "multipleOf": 3}),
+            "Cannot find field": held_to(json_schema={"$ref": "#/nowhere"}),
+            "Lookbehind": held_to(regex="(?<=a)b"),
+        }
+        for problem, sampling in refused.items():
+            with pytest.raises(RefusedRequest, match=problem):
+                await engine.complete(chat, sampling, 1, seed=0)
+        with pytest.raises(RefusedRequest, match="no system role"):
+            await engine.complete([{"role": "system", "content": "Be brief."}, *chat], WARM, 1, seed=0)
+        with pytest.raises(PromptTooLong):
+            await engine.complete([user("Lyon " * 2000)], WARM, 1, seed=0)
+        assert await engine.complete(chat, GREEDY, 1, seed=1)
+
+    with_engine(strict, work)
+
+
+def held_to(**form: Any) -> Sampling:
+    """Sampling of an answer of that form."""
+    return WARM.model_copy(update={"answer_format": AnswerFormat(**form)})
+
+
 def test_a_stream_says_what_complete_does_and_ends_with_its_reader(tiny_model: Path) -> None:
     async def work(engine: VllmEngine) -> None:
         chat = [user("Which country is the city of Lyon in?")]
@@ -144,6 +197,15 @@ def test_a_thought_is_apart_from_the_text_and_ends_within_its_budget(tmp_path: P
             *pieces, last = [piece async for piece in engine.stream(chat, limited, 0)]
             assert "".join(map(str, pieces)) == ended.text
             assert last == ended
+        form = AnswerFormat(choice=("yes", "no way"))
+        for thinks in (True, False):
+            asked = {"thinking": thinks, "thinking_tokens": 4, "answer_format": form, "max_tokens": 40}
+            held = GREEDY.model_copy(update=asked)
+            [formed] = await engine.complete(chat, held, 1, seed=0)
+            assert formed.text in ("yes", "no way")
+            assert bool(formed.thought) == thinks, "the thought is free of the form"
+            *pieces, last = [piece async for piece in engine.stream(chat, held, 0)]
+            assert ("".join(map(str, pieces)), last) == (formed.text, formed)
         three = on.model_copy(update={"thinking_tokens": 4, "temperature": 1.0})
         assert all(c.thought and c.text for c in await engine.complete(chat, three, 3, seed=1))
         # What ends a turn in this template is no end of a text.

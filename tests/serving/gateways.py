@@ -2,9 +2,11 @@
 
 import socket
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from random import Random
 from threading import Thread
 from typing import Any
 
@@ -13,14 +15,16 @@ import psutil
 import uvicorn
 
 from s2d_ray.data.folders import RunFolders
-from s2d_ray.data.records import Message
+from s2d_ray.data.records import Completion, Message
 from s2d_ray.experiment.controller import Controller, events_folder
 from s2d_ray.experiment.events import RequestEvent
 from s2d_ray.experiment.state import ExperimentState
+from s2d_ray.inference.engine import EngineError, PromptTooLong, RefusedRequest
 from s2d_ray.inference.pairwise import PairwiseJudge
 from s2d_ray.inference.scripted import ScriptedEngine
 from s2d_ray.methods.registry import load_method
 from s2d_ray.recipes.recipe import Recipe
+from s2d_ray.recipes.sections import Sampling
 from s2d_ray.recipes.strict import Named, parse
 from s2d_ray.serving.auth import load_access
 from s2d_ray.serving.experiment_sync import ControllerClient
@@ -28,6 +32,7 @@ from s2d_ray.serving.gateway import Gateway
 from s2d_ray.serving.http import build_app
 from s2d_ray.serving.responders import Confidence, Responder, Responders
 from s2d_ray.tasks.registry import load_task
+from tests.scripts import oracle
 
 QUESTION = "I think the answer is 7. What is the number of case 12?"
 
@@ -82,6 +87,40 @@ def gives_no_verdict(messages: Sequence[Message], random: object) -> str:
     return "hm" if said in ("A", "B") else said
 
 
+def choosy(messages: Sequence[Message], random: Random) -> str:
+    """Answers, and as a real engine does takes no conversation that its template refuses or that is too long for it."""
+    text = messages[-1]["content"]
+    if "[refused]" in text:
+        raise RefusedRequest("the chat template refuses this conversation: roles must alternate")
+    if "[long]" in text:
+        raise PromptTooLong("the prompt is too long: it has 900 tokens; max_model_len is 768")
+    if "[slow]" in text:
+        raise EngineError("no answer within 1 s (engine.call_timeout)")
+    return oracle(messages, random)
+
+
+def person(messages: Sequence[Message], random: Random) -> str:
+    """Someone, as JSON."""
+    return '{"name": "Ada", "age": 36}'
+
+
+class ThinkingEngine(ScriptedEngine):
+    """Thinks of the question before every text."""
+
+    async def complete(self, messages: Sequence[Message], sampling: Sampling, n: int, seed: int) -> list[Completion]:
+        said = await super().complete(messages, sampling, n, seed)
+        return [replace(completion, thought=THOUGHT) for completion in said]
+
+    async def stream(
+        self, messages: Sequence[Message], sampling: Sampling, seed: int
+    ) -> AsyncGenerator[str | Completion, None]:
+        async for piece in super().stream(messages, sampling, seed):
+            yield replace(piece, thought=THOUGHT) if isinstance(piece, Completion) else piece
+
+
+THOUGHT = "They want a number."
+
+
 class LocalController:
     """A controller in the same process."""
 
@@ -116,9 +155,10 @@ def make_gateway(
     base: Path,
     confidence: Confidence | None = None,
     controller: ControllerClient | None = None,
+    engine: ScriptedEngine | None = None,
 ) -> Gateway:
     """A gateway with one engine for all arms."""
-    engine, task = ScriptedEngine(recipe.engine), load_task(recipe.task)
+    engine, task = engine or ScriptedEngine(recipe.engine), load_task(recipe.task)
     direct = Responder(load_method(Named(name="direct")), engine, streams=True)
     teacher = Responder(load_method(recipe.method), engine, streams=False)
     judging = recipe.serve.shadow_judge

@@ -2,6 +2,7 @@
 
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -73,13 +74,18 @@ def until(true: Callable[[], bool], seconds: float = 60) -> None:
 
 
 def test_both_arms_answer_through_serve_and_weights_change_live(local_ray: None, tmp_path: Path) -> None:
-    recipe = served_recipe()
+    recipe = served_recipe(engine={"kind": "scripted", "script": "tests.serving.gateways:choosy"})
     change = {"action": "weights", "weights": {"student": 0}, "who": "ada", "why": "a try", "version": 1}
     with deployed(recipe, tmp_path):
         answers = {name: ask(ADDRESS, name, seed=1) for name in ("s2d", "s2d:student", "s2d:teacher", "s2d:base")}
         assert answers["s2d"].choices[0].message.content.startswith("answer")
         steps = ask(ADDRESS, "s2d:teacher", extra_body=TRACE).s2d["steps"]
         assert [step["name"] for step in steps] == ["rewrite", "respond"]
+        for name, stream in (("s2d:student", True), ("s2d:teacher", False)):
+            # What an engine says of a request is known for that on the other side of Ray, too.
+            with pytest.raises(openai.BadRequestError) as refused:
+                ask(ADDRESS, name, text="[long]", stream=stream)
+            assert refused.value.code == "context_length_exceeded"
 
         assert post(ADDRESS, "/ab/feedback", {"request_id": answers["s2d"].id, "score": 1})[0] == 200
         assert post(ADDRESS, "/ab/change", change, {ADMIN_HEADER: ""}) == (200, {"version": 2, "status": "running"})
@@ -87,7 +93,7 @@ def test_both_arms_answer_through_serve_and_weights_change_live(local_ray: None,
         status, page = get(ADDRESS, "/ab")
         assert (status, "a try" in page) == (200, True)
     stored = events(tmp_path)
-    assert len(stored) == 6
+    assert Counter(row["outcome"] for row in stored) == {"answered": 6, "refused": 2}
     assert {row["request_id"] for row in stored} >= {answer.id for answer in answers.values()}
     # Flushed when it shut down: nothing is left in a journal.
     assert list((tmp_path / "serving" / "events" / "journal").iterdir()) == []
