@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from s2d_ray.arms import training_of
+from s2d_ray.arms import TARGETS, training_of
 from s2d_ray.curation.data_card import count_outcomes
 from s2d_ray.data.artifacts import Artifact
 from s2d_ray.data.folders import RunFolders
@@ -47,10 +47,15 @@ SKILL = {
     "teacher": 6,
     "teacher_rar1": 4,
     "student": 7,
+    "student_shortest": 6,
+    "student_shortened": 3,
+    "student_internalised": 7,
     "student_of_base": 3,
     "student_uncurated": 6,
 }
-ARMS = [arm for arm in SKILL if arm not in ("base_few_shot", "teacher_rar1")]
+ARMS = [arm for arm in SKILL if arm not in ("base_few_shot", "teacher_rar1", *TARGETS)]
+ANSWER_TOKENS = {"student_shortest": 12, "student_shortened": 8, "student_internalised": 2}
+"""Of arms that generate more or fewer than four."""
 RECIPE = Recipe.model_validate(
     {"name": "toy", "model": "tiny", "task": "toy", "method": "s2a", "evaluate": {"examples": 6}}
 )
@@ -111,7 +116,7 @@ class Toy(Task):
 
 
 def sample(arm: str, text: str, variant: str = "") -> Sample:
-    names = {"rewrite": 20, "respond": 10} if arm == "teacher" else {"answer": 4}
+    names = {"rewrite": 20, "respond": 10} if arm == "teacher" else {"answer": ANSWER_TOKENS.get(arm, 4)}
     sure = -0.5 if text == "wrong" else -0.125
     steps = tuple(Step(name, f"{name} says {text}", "stop", 9, 0, tokens, 0.1, sure) for name, tokens in names.items())
     return Sample(text, variant, "", steps)

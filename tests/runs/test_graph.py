@@ -187,7 +187,7 @@ def test_other_targets_are_trained_in_every_round_on_the_pairs_of_all_parts(
 ) -> None:
     both = mixture(shared | {"rounds": 2, "evaluate": {"controls": False, "targets": ["shortest"]}}, tasks)
     for plan in plans_of(both, tmp_path):
-        student, shortest = plan.trainings
+        _, shortest = plan.trainings
         assert shortest.arm == "student_shortest"
         assert shortest.model.path == plan.folders.control("student_shortest").model
         assert list(shortest.branches) == ["one", "two"]
