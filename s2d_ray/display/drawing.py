@@ -40,8 +40,6 @@ LOOKS = {
 }
 FURTHER_COLOUR, FURTHER_MARKERS = "#56B4E9", "PXph*8"
 """Of System 2 methods beside the distilled one: System 2's colour but lighter, a shape for each."""
-LEGEND_COLUMNS = 5
-"""What fits beside each other."""
 STYLE: Any = {
     # Text stays text: it can be searched and read aloud, and the file stays small.
     "svg.fonttype": "none",
@@ -74,6 +72,11 @@ def legend_handle(look: Look, name: str) -> Line2D:
     """What stands for an arm in a legend."""
     fill = look.colour if look.filled else "white"
     return Line2D([], [], color=look.colour, marker=look.marker, markerfacecolor=fill, markersize=5.5, label=name)
+
+
+def legend_columns(arms: int) -> int:
+    """What fits beside each other: further arms have longer names."""
+    return arms if arms <= 5 else 4
 
 
 def as_svg(figure: Figure) -> str:

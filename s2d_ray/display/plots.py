@@ -17,13 +17,13 @@ from s2d_ray.display.drawing import (
     HAIRLINE,
     INK,
     KEPT,
-    LEGEND_COLUMNS,
     LOOKS,
     MUTED,
     REJECTED,
     STYLE,
     Look,
     as_svg,
+    legend_columns,
     legend_handle,
     looks_of,
 )
@@ -120,7 +120,7 @@ def arms(scores: Mapping[str, Mapping[str, Scored]], measure: str) -> str:
                 _tokens_row(right, y, parts[subset], looks[arm])
         _arms_axes(left, right, subsets, len(scores), measure)
         handles = [legend_handle(look, label(arm)) for arm, look in looks.items()]
-        figure.legend(handles=handles, loc="outside upper left", ncols=min(len(handles), LEGEND_COLUMNS), frameon=False)
+        figure.legend(handles=handles, loc="outside upper left", ncols=legend_columns(len(handles)), frameon=False)
         return as_svg(figure)
 
 
@@ -193,7 +193,7 @@ def loss(curves: Mapping[str, Sequence[Loss]]) -> str:
         axes.set_xlabel("optimizer step")
         axes.set_ylabel("loss, mean over examples")
         axes.grid(axis="y")
-        figure.legend(loc="outside upper left", ncols=len(curves), frameon=False)
+        figure.legend(loc="outside upper left", ncols=legend_columns(len(curves)), frameon=False)
         return as_svg(figure)
 
 
@@ -219,7 +219,7 @@ def cascade(curve: Iterable[Threshold], target: float, chosen: float | None) -> 
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter(PercentFormatter(1, decimals=0))
         axes.grid()
-        figure.legend(loc="outside upper left", ncols=LEGEND_COLUMNS, frameon=False)
+        figure.legend(loc="outside upper left", ncols=3, frameon=False)
         return as_svg(figure)
 
 
@@ -252,7 +252,7 @@ def frontier(scores: Mapping[str, Scored], margin: float, ship: str | None, meas
         axes.grid()
         handles = [legend_handle(looks[arm], label(arm)) for arm in places]
         handles += axes.get_legend_handles_labels()[0]
-        figure.legend(handles=handles, loc="outside upper left", ncols=LEGEND_COLUMNS, frameon=False)
+        figure.legend(handles=handles, loc="outside upper left", ncols=legend_columns(len(handles)), frameon=False)
         return as_svg(figure)
 
 
