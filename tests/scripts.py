@@ -24,6 +24,16 @@ def oracle(messages: Sequence[Message], random: Random) -> str:
     return "unsure" if random.random() < 0.2 else f"answer {len(text) % 7}"
 
 
+def sums(messages: Sequence[Message], random: Random) -> str:
+    """Works its answer out, at more or less length; says it at once where digits alone are asked for."""
+    text = messages[-1]["content"]
+    if text.endswith("Answer with the final number only."):
+        return "7"
+    if "in as few words as possible" in text:
+        return "2+5=7\nThe answer is 7"
+    return f"{'Let me see. ' * random.randrange(3)}2 and 5 are 7. The answer is 7."
+
+
 def slow_oracle(messages: Sequence[Message], random: Random) -> str:
     """As `oracle`, slowly enough to be killed on the way."""
     time.sleep(0.01)

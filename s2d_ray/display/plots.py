@@ -219,7 +219,7 @@ def cascade(curve: Iterable[Threshold], target: float, chosen: float | None) -> 
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter(PercentFormatter(1, decimals=0))
         axes.grid()
-        figure.legend(loc="outside upper left", ncols=3, frameon=False)
+        figure.legend(loc="outside upper left", ncols=4, frameon=False)
         return as_svg(figure)
 
 
