@@ -149,7 +149,8 @@ class Curate(Strict):
     """What the model learns to say to a prompt: `answer`, the final answer alone, as in the paper; or, where no answer
     at once is possible, less reasoning than System 2's. `shortest`: the shortest of the traces, all that a method's
     calls wrote, that come to the answer which the rules kept. `shortened`: that one, as the model itself rewrites it in
-    fewer words. Both choose without labels, and reject where no trace ends in the answer."""
+    fewer words. Both choose without labels, and reject where no trace ends in the answer, as the task reads it: a task
+    whose answers are whole texts has none."""
 
 
 def _layer_names(value: object) -> object:
