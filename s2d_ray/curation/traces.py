@@ -5,11 +5,12 @@ plain text, since System 1 is asked without thinking. The answer stays what the 
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from s2d_ray.curation.rule import Kept, ParsedSamples, Rejected, Rule
-from s2d_ray.data.records import Prompt, Sample, user
+from s2d_ray.data.records import Message, Prompt, Sample, assistant, user
 from s2d_ray.errors import UserError
 from s2d_ray.methods.method import GenerateFunction
 from s2d_ray.tasks.task import Task
@@ -60,7 +61,7 @@ class Shortened(Rule):
         if shortest is None:
             return NO_TRACE
         ask = SHORTEN.format(question=prompt.fields.get("bare", prompt.text), trace=shortest.text)
-        [reply] = await generate([user(ask)], step="shorten", max_tokens=shortest.tokens, thinking=False)
+        [reply] = await generate([*SHOWN, user(ask)], step="shorten", max_tokens=shortest.tokens, thinking=False)
         if reply.finish_reason == "length" or reply.completion_tokens >= shortest.tokens:
             return NOT_SHORTER
         same = _gives(reply.text, kept.target, prompt, task)
@@ -111,6 +112,20 @@ def _is_whole(sample: Sample) -> bool:
 
 SHORTEN = (
     "Here is a question and how it was worked out.\n\nQuestion: {question}\n\nWorked out: {trace}\n\n"
-    "Write down how it was worked out in as few words as possible: only what the answer follows from, one short line "
-    "for each step, no sentences. The last line has to be the same as above. Write nothing else."
+    "Write down again how it was worked out, in as few words as possible: only the steps that the answer follows from, "
+    "as notes and not as sentences. End with the same statement of the answer. Write nothing else."
 )
+SHOWN: Sequence[Message] = (
+    user(
+        SHORTEN.format(
+            question="Was 1900 a leap year?",
+            trace=(
+                "A year is a leap year if it can be divided by 4. 1900 can, since 1900 = 4 * 475. But 1900 can be "
+                "divided by 100 too, and then it would have to be divisible by 400 as well, which it is not. So 1900 "
+                "was not a leap year. The answer is no"
+            ),
+        )
+    ),
+    assistant("1900 by 4: yes. By 100: yes. By 400: no. The answer is no"),
+)
+"""One worked example: small models do not keep to fewer words without."""
