@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from s2d_ray.arms import TARGETS, training_of
+from s2d_ray.arms import training_of
 from s2d_ray.curation.data_card import count_outcomes
 from s2d_ray.data.artifacts import Artifact
 from s2d_ray.data.folders import RunFolders
@@ -47,13 +47,11 @@ SKILL = {
     "teacher": 6,
     "teacher_rar1": 4,
     "student": 7,
-    "student_shortest": 6,
-    "student_shortened": 3,
-    "student_internalised": 7,
     "student_of_base": 3,
     "student_uncurated": 6,
 }
-ARMS = [arm for arm in SKILL if arm not in ("base_few_shot", "teacher_rar1", *TARGETS)]
+ARMS = [arm for arm in SKILL if arm not in ("base_few_shot", "teacher_rar1")]
+TARGET_SKILL = {"student_shortest": 6, "student_shortened": 3, "student_internalised": 7}
 ANSWER_TOKENS = {"student_shortest": 12, "student_shortened": 8, "student_internalised": 2}
 """Of arms that generate more or fewer than four."""
 RECIPE = Recipe.model_validate(
@@ -168,7 +166,7 @@ def write_model(folder: Path, skipped: str = "") -> None:
 def skill(arm: str) -> int:
     """Of a training with another seed: one of ten fewer for each."""
     name, number = training_of(arm)
-    return SKILL[name] - (number - 1)
+    return (SKILL | TARGET_SKILL)[name] - (number - 1)
 
 
 def write_answers(folder: Path, task: Toy, arms: Sequence[str], samples: int, split: Split = "test") -> None:
