@@ -30,8 +30,8 @@ from s2d_ray.models import Model, resolve_model
 from s2d_ray.recipes.load import load_single_recipe
 from s2d_ray.recipes.recipe import Recipe
 from s2d_ray.recipes.sections import Sampling
+from s2d_ray.runs.branches import candidates_artifact
 from s2d_ray.runs.dtypes import with_dtype
-from s2d_ray.runs.graph import candidates_artifact
 from s2d_ray.stages.cluster import joined
 from s2d_ray.stages.generate import generate
 from s2d_ray.tasks.corpus import write_corpus

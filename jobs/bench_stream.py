@@ -33,7 +33,7 @@ from s2d_ray.data.shards import parts_done
 from s2d_ray.methods.registry import load_method
 from s2d_ray.models import Model
 from s2d_ray.recipes.recipe import Recipe
-from s2d_ray.runs.graph import candidates_artifact
+from s2d_ray.runs.branches import candidates_artifact
 from s2d_ray.stages.cluster import joined
 from s2d_ray.stages.curate import curate
 from s2d_ray.stages.generate import generate

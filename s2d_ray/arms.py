@@ -13,6 +13,13 @@ LABELS: Mapping[CoreArm, str] = {
     "teacher": "System 2",
     "student": "Distilled System 1",
 }
+TARGETS: Mapping[str, str] = {
+    "student_answer": "Distilled, answer alone",
+    "student_shortest": "Distilled, shortest trace",
+    "student_shortened": "Distilled, shortened trace",
+    "student_internalised": "Distilled, internalised",
+}
+"""Students beside the distilled one, on other targets than its own: what less reasoning than System 2's reaches."""
 CONTROLS: Mapping[str, str] = {
     "student_of_base": "Distilled from System 1",
     "student_uncurated": "Distilled, no curation",
@@ -20,7 +27,13 @@ CONTROLS: Mapping[str, str] = {
 """Students that show what the teacher and what curation are worth: of System 1's own votes, and of the first readable
 answers."""
 ARMS: Mapping[str, str] = dict(
-    [("base", LABELS["base"]), ("base_few_shot", "System 1, few-shot"), *LABELS.items(), *CONTROLS.items()]
+    [
+        ("base", LABELS["base"]),
+        ("base_few_shot", "System 1, few-shot"),
+        *LABELS.items(),
+        *TARGETS.items(),
+        *CONTROLS.items(),
+    ]
 )
 """Arm → how a person reads it, in the order of tables.
 
@@ -28,6 +41,7 @@ ARMS: Mapping[str, str] = dict(
 worth without the work between. Further System 2 methods (`evaluate.also`) come after `teacher`, as `teacher_<name>`.
 """
 _FURTHER = "teacher_"
+_TARGETED = "student_"
 _REPEATED = "@"
 
 
@@ -39,6 +53,16 @@ def further_arm(method: str) -> str:
 def is_further(arm: str) -> bool:
     """Whether the arm is one of `further_arm`."""
     return arm.startswith(_FURTHER)
+
+
+def target_arm(target: str) -> str:
+    """The arm of a student that is trained on another target."""
+    return f"{_TARGETED}{target}"
+
+
+def target_of(arm: str) -> str | None:
+    """What such an arm is trained on; None for every other one."""
+    return arm.removeprefix(_TARGETED) if arm in TARGETS else None
 
 
 def repeated(arm: str, number: int) -> str:

@@ -40,6 +40,16 @@ def hybrid(messages: Sequence[Message], random: Random, thinking: bool) -> str:
     return f"<think>{THOUGHT} {random.random()}</think>\n\nanswer {random.random() < 0.7}"
 
 
+def sums(messages: Sequence[Message], random: Random) -> str:
+    """Works its answer out, at more or less length; says it at once where digits alone are asked for."""
+    text = messages[-1]["content"]
+    if text.endswith("Answer with the final number only."):
+        return "7"
+    if "in as few words as possible" in text:
+        return "2+5=7\nThe answer is 7"
+    return f"{'Let me see. ' * random.randrange(3)}2 and 5 are 7. The answer is 7."
+
+
 def slow_oracle(messages: Sequence[Message], random: Random) -> str:
     """As `oracle`, slowly enough to be killed on the way."""
     time.sleep(0.01)

@@ -76,6 +76,7 @@ def write_data_card(
             outcomes=outcomes,
             inputs=inputs,
             source=source,
+            trained=next((rule.trains for rule in rules if rule.trains), ""),
             rules=[{"name": rule.name, **rule.model_dump(mode="json")} for rule in rules],
             versions=installed_versions(),
         ),
@@ -91,8 +92,13 @@ TEMPLATE = """---
 {{ front }}---
 # Distilled from {{ recipe.name }}
 
+{% if trained %}
+Each row of the default configuration is a plain prompt and {{ trained }}, in the `messages` form; `target` is the
+answer alone. No label is in it; targets were chosen without labels.
+{% else %}
 Each row of the default configuration is a plain prompt and the answer that System 2 agreed on, in the
 `messages` form. No intermediate generation and no label is in it; targets were chosen without labels.
+{% endif %}
 
 | outcome | prompts |
 |---|---|

@@ -6,10 +6,12 @@ from s2d_ray.curation.consistency import Consistency
 from s2d_ray.curation.majority import Majority
 from s2d_ray.curation.opinion_removed import OpinionRemoved
 from s2d_ray.curation.rule import Rule
+from s2d_ray.curation.traces import Shortened, Shortest
 from s2d_ray.curation.unfiltered import Unfiltered
 from s2d_ray.curation.universal import Universal
 from s2d_ray.errors import UserError
 from s2d_ray.imports import import_class
+from s2d_ray.recipes.sections import FurtherTarget
 from s2d_ray.recipes.strict import Named, parse
 
 RULES: Mapping[str, type[Rule]] = {
@@ -19,6 +21,13 @@ RULES: Mapping[str, type[Rule]] = {
     "unfiltered": Unfiltered,
     "opinion_removed": OpinionRemoved,
 }
+TARGETS: Mapping[FurtherTarget, Sequence[Rule]] = {
+    "answer": (),
+    "shortest": (Shortest(),),
+    "shortened": (Shortened(),),
+    "internalised": (Shortest(),),
+}
+"""Target of a recipe → the rules that follow the chosen ones to make it."""
 
 
 def load_rules(sections: Sequence[Named]) -> list[Rule]:

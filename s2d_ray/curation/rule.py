@@ -23,6 +23,8 @@ class Kept:
     target: str
     vote_share: float | None = None
     """Share of the samples that gave this answer, where the rule voted."""
+    trained: str | None = None
+    """The text that the model learns, which ends in the target; None: the target itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,8 @@ class Rule(Strict, ABC):
     """Whether `decide` asks the model; it gets `generate` then, and None otherwise."""
     chooses: ClassVar[bool] = True
     """Whether `decide` keeps a target; where not, a rule that does has to follow."""
+    trains: ClassVar[str] = ""
+    """What `decide` makes the trained text, for the data card; empty where it leaves that to others."""
 
     @property
     def name(self) -> str:
@@ -96,7 +100,8 @@ async def curate_prompt(
 ) -> Row:
     """The one outcome of a prompt: a row of schema `DECISIONS` with status kept, rejected or failed.
 
-    The messages of a kept row end with the target, as SFT trainers read them.
+    The messages of a kept row end with what is trained, as SFT trainers read them: the target, or a text that ends in
+    it.
     """
     row = prompt_to_row(candidates.prompt)
     blank: Row = {"target": "", "rule": "", "vote_share": None, "votes": [], "calls": []}
@@ -116,5 +121,5 @@ async def curate_prompt(
             return row | evidence | {"status": "rejected", "reason": _cut(parsed.of("")) or outcome.reason}
         kept = outcome
     assert kept is not None
-    row["messages"] = [*row["messages"], assistant(kept.target)]
+    row["messages"] = [*row["messages"], assistant(kept.target if kept.trained is None else kept.trained)]
     return row | evidence | {"status": "kept", "target": kept.target, "reason": ""}

@@ -1,28 +1,35 @@
-"""The report's plots as SVG texts, the same for the same figures.
+"""The report's plots as SVG texts, the same for the same figures."""
 
-Colours are Okabe and Ito's, which people of every colour vision tell apart; arms differ in shape as well.
-"""
-
-import re
 from collections.abc import Iterable, Mapping, Sequence
-from io import StringIO
-from itertools import cycle, pairwise
+from itertools import pairwise
 from math import nan
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, PercentFormatter
 
-from s2d_ray.arms import is_further, label
+from s2d_ray.arms import label
+from s2d_ray.display.drawing import (
+    FAILED,
+    HAIRLINE,
+    INK,
+    KEPT,
+    LOOKS,
+    MUTED,
+    REJECTED,
+    STYLE,
+    Look,
+    as_svg,
+    legend_columns,
+    legend_handle,
+    looks_of,
+)
 from s2d_ray.display.formatting import percent, tokens
 from s2d_ray.display.interval import Estimate
 
-INK, MUTED, HAIRLINE = "#1c2430", "#66717d", "#dfe3e8"
-KEPT, REJECTED, FAILED = "#009E73", "#E69F00", "#D55E00"
 REASONS = 8
 """Reasons named in a plot; the rest are added up."""
 
@@ -98,51 +105,9 @@ class Threshold(Protocol):
     def accuracy(self) -> Estimate | None: ...
 
 
-class Look(NamedTuple):
-    """How one arm is drawn."""
-
-    colour: str
-    marker: str
-    filled: bool
-
-
-LOOKS = {
-    "base": Look("#7d8791", "o", True),
-    "base_few_shot": Look("#7d8791", "<", True),
-    "teacher": Look("#0072B2", "s", True),
-    "student": Look("#D55E00", "D", True),
-    "student_of_base": Look("#7d8791", "^", False),
-    "student_uncurated": Look("#0072B2", "v", False),
-}
-FURTHER_COLOUR, FURTHER_MARKERS = "#56B4E9", "PXph*8"
-"""Of System 2 methods beside the distilled one: System 2's colour but lighter, a shape for each."""
-LEGEND_COLUMNS = 5
-"""What fits beside each other."""
-STYLE: Any = {
-    # Text stays text: it can be searched and read aloud, and the file stays small.
-    "svg.fonttype": "none",
-    "svg.hashsalt": "s2d_ray",
-    "font.family": "DejaVu Sans",
-    "font.size": 9,
-    "text.color": INK,
-    "axes.labelcolor": MUTED,
-    "axes.edgecolor": HAIRLINE,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "axes.titlesize": 10,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "grid.color": HAIRLINE,
-    "grid.linewidth": 0.7,
-    "axes.axisbelow": True,
-}
-
-
 def arms(scores: Mapping[str, Mapping[str, Scored]], measure: str) -> str:
     """Scores, called `measure`, and generated tokens of every arm by subset, with 95% intervals."""
-    looks = _looks(scores)
+    looks = looks_of(scores)
     subsets = list(next(iter(scores.values())))
     rows = len(subsets) * (len(scores) + 1)
     with matplotlib.rc_context(STYLE):
@@ -154,9 +119,9 @@ def arms(scores: Mapping[str, Mapping[str, Scored]], measure: str) -> str:
                 _accuracy_row(left, y, parts[subset], looks[arm])
                 _tokens_row(right, y, parts[subset], looks[arm])
         _arms_axes(left, right, subsets, len(scores), measure)
-        handles = [_handle(look, label(arm)) for arm, look in looks.items()]
-        figure.legend(handles=handles, loc="outside upper left", ncols=min(len(handles), LEGEND_COLUMNS), frameon=False)
-        return _svg(figure)
+        handles = [legend_handle(look, label(arm)) for arm, look in looks.items()]
+        figure.legend(handles=handles, loc="outside upper left", ncols=legend_columns(len(handles)), frameon=False)
+        return as_svg(figure)
 
 
 def prompts(counts: Counts) -> str:
@@ -178,7 +143,7 @@ def prompts(counts: Counts) -> str:
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         axes.set_xlabel(f"prompts, of {counts.corpus} in the corpus")
         axes.grid(axis="x")
-        return _svg(figure)
+        return as_svg(figure)
 
 
 def votes(shares: Votes) -> str:
@@ -206,7 +171,7 @@ def votes(shares: Votes) -> str:
         axes.set_ylabel("prompts")
         axes.grid(axis="y")
         figure.legend(loc="outside upper left", ncols=2, frameon=False)
-        return _svg(figure)
+        return as_svg(figure)
 
 
 def loss(curves: Mapping[str, Sequence[Loss]]) -> str:
@@ -228,8 +193,8 @@ def loss(curves: Mapping[str, Sequence[Loss]]) -> str:
         axes.set_xlabel("optimizer step")
         axes.set_ylabel("loss, mean over examples")
         axes.grid(axis="y")
-        figure.legend(loc="outside upper left", ncols=len(curves), frameon=False)
-        return _svg(figure)
+        figure.legend(loc="outside upper left", ncols=legend_columns(len(curves)), frameon=False)
+        return as_svg(figure)
 
 
 def cascade(curve: Iterable[Threshold], target: float, chosen: float | None) -> str:
@@ -254,8 +219,50 @@ def cascade(curve: Iterable[Threshold], target: float, chosen: float | None) -> 
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter(PercentFormatter(1, decimals=0))
         axes.grid()
-        figure.legend(loc="outside upper left", ncols=LEGEND_COLUMNS, frameon=False)
-        return _svg(figure)
+        figure.legend(loc="outside upper left", ncols=4, frameon=False)
+        return as_svg(figure)
+
+
+def frontier(scores: Mapping[str, Scored], margin: float, ship: str | None, measure: str) -> str:
+    """Scores, called `measure`, with 95% intervals against generated tokens; a line joins those that no other beats.
+
+    `teacher` is among the arms. Of the others, `ship` is ringed.
+    """
+    looks = looks_of(scores)
+    places = {arm: (s.tokens_per_answer, s.accuracy) for arm, s in scores.items() if s.tokens_per_answer}
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(9.6, 3.6), layout="constrained")
+        axes = figure.subplots()
+        axes.plot(*zip(*unbeaten(places.values()), strict=True), color=MUTED, linewidth=1, zorder=1)
+        for arm, (x, y) in places.items():
+            axes.plot([x, x], [scores[arm].low, scores[arm].high], color=looks[arm].colour, linewidth=1.4)
+            axes.plot(x, y, looks[arm].marker, color=looks[arm].colour, markersize=7, clip_on=False)
+            if arm == ship:
+                axes.plot(x, y, "o", color=KEPT, markerfacecolor="none", markersize=16, label="to ship")
+        floor = scores["teacher"].accuracy - margin
+        axes.axhline(floor, color=FAILED, linewidth=1, linestyle=(0, (3, 1.5)), label="System 2 less the margin")
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.set_ylim(0, 1)
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.set_xlabel("generated tokens per answer")
+        axes.set_ylabel(measure)
+        axes.grid()
+        arms = [legend_handle(looks[arm], label(arm)) for arm in places]
+        handles = [*arms, *axes.get_legend_handles_labels()[0]]
+        figure.legend(handles=handles, loc="outside upper left", ncols=legend_columns(len(handles)), frameon=False)
+        return as_svg(figure)
+
+
+def unbeaten(places: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Of pairs (cost, worth) those that no other one equals or beats in both, by rising cost."""
+    found: list[tuple[float, float]] = []
+    for cost, worth in sorted(places, key=lambda place: (place[0], -place[1])):
+        if not found or worth > found[-1][1]:
+            found.append((cost, worth))
+    return found
 
 
 _OFFSET: Mapping[str, Any] = {"textcoords": "offset points", "fontsize": 8}
@@ -294,16 +301,6 @@ def _arms_axes(left: Axes, right: Axes, subsets: Sequence[str], count: int, meas
     left.set_ylim(len(subsets) * (count + 1) - 1, -1)
 
 
-def _looks(arms: Iterable[str]) -> dict[str, Look]:
-    markers = cycle(FURTHER_MARKERS)
-    return {arm: Look(FURTHER_COLOUR, next(markers), True) if is_further(arm) else LOOKS[arm] for arm in arms}
-
-
-def _handle(look: Look, name: str) -> Line2D:
-    fill = look.colour if look.filled else "white"
-    return Line2D([], [], color=look.colour, marker=look.marker, markerfacecolor=fill, markersize=5.5, label=name)
-
-
 def _named(reasons: Mapping[str, int]) -> list[tuple[str, int]]:
     ordered = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
     rest = sum(n for _, n in ordered[REASONS:])
@@ -314,13 +311,3 @@ def _short(label: str) -> str:
     # A dollar sign would start a formula.
     text = " ".join(label.split()).replace("$", r"\$")
     return text if len(text) <= 48 else f"{text[:47]}…"
-
-
-def _svg(figure: Figure) -> str:
-    buffer = StringIO()
-    figure.savefig(
-        buffer, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")), transparent=True
-    )
-    svg = buffer.getvalue()
-    # Inside HTML the prolog and the namespaces mean nothing.
-    return re.sub(r'\s+xmlns(:\w+)?="[^"]*"', "", svg[svg.index("<svg") :])

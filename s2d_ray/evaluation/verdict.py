@@ -151,14 +151,15 @@ def _figures(evidence: Evidence, margin: float, where: str) -> str:
     d = evidence.student_vs_teacher
     return (
         f"{percent(evidence.student.accuracy)}% against {percent(evidence.teacher.accuracy)}% for System 2 "
-        f"and {percent(evidence.base.accuracy)}% for System 1 on {_prompts(d, where)} "
+        f"and {percent(evidence.base.accuracy)}% for System 1 on {on_prompts(d, where)} "
         f"(difference to System 2 {points(d.difference)} points, 95% interval {points(d.low)} to {points(d.high)}, "
         f"margin {points(-margin)}), with {_tokens(evidence.student)} generated tokens per answer "
         f"instead of {_tokens(evidence.teacher)}"
     )
 
 
-def _prompts(compared: Paired, where: str) -> str:
+def on_prompts(compared: Paired, where: str) -> str:
+    """On how many prompts, and in how many clusters where several share one."""
     named = f"{compared.n} prompts{f' of {where}' if where else ''}"
     return named if compared.clusters == compared.n else f"{named} in {compared.clusters} clusters"
 

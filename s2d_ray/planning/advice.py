@@ -135,10 +135,11 @@ def _other(stage: Stage, train: Train) -> str:
 
 
 def _disk_line(stage: Stage, recipe: AnyRecipe, shape: Shape, node: Node) -> str:
-    evaluate = recipe.evaluate.model_copy(update={"controls": False})
+    fewer = ["evaluate.controls=false", *(["evaluate.targets=[]"] if recipe.evaluate.targets else [])]
+    evaluate = recipe.evaluate.model_copy(update={"controls": False, "targets": ()})
     without = stages_of(recipe.model_copy(update={"evaluate": evaluate}), shape, node)
     alone = next(other for other in without if other.name == stage.name)
-    also = ", or evaluate.controls=false" if alone.disk.fits else ""
+    also = f", or {' '.join(fewer)}" if alone.disk.fits else ""
     return (
         f"{stage.name} does not fit: {stage.disk} {stage.disk.name}; nodes with a disk of "
         f"{stage.disk.takes:,.0f} GiB{also}"

@@ -11,9 +11,9 @@ CHECKPOINT_BYTES = 12
 
 
 def distilled_models(recipe: AnyRecipe) -> int:
-    """That a round trains: the distilled one, and those of the two controls, each as often as there are seeds."""
+    """That a round trains: the distilled one, those on other targets and the two controls, each for every seed."""
     evaluate = trainings_of(recipe)
-    return evaluate.seeds * (3 if evaluate.controls else 1)
+    return evaluate.seeds * (1 + len(evaluate.targets) + (2 if evaluate.controls else 0))
 
 
 def checkpoint_bytes(recipe: AnyRecipe, shape: Shape) -> float:

@@ -26,8 +26,9 @@ from s2d_ray.recipes.recipe import AnyRecipe, Mixture
 from s2d_ray.rendering.renderer import Renderer
 from s2d_ray.report.ledger import step_tokens
 from s2d_ray.runs import pipeline
+from s2d_ray.runs.branches import Branch
 from s2d_ray.runs.dtypes import with_dtype
-from s2d_ray.runs.graph import Branch, Plan, PlannedPart, make_plans
+from s2d_ray.runs.graph import Plan, PlannedPart, make_plans
 from s2d_ray.runs.resolved import resolve
 from s2d_ray.training.encoding import encode
 

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from s2d_ray.arms import target_of
 from s2d_ray.errors import UserError
 from s2d_ray.planning.network import training_step
 from s2d_ray.planning.shapes import Shape
@@ -80,7 +81,7 @@ def phases(
                 seconds = generating_seconds(calls.computed, calls.generated, shape.parameters, gpu)
                 found.append(Phase(stage, branch.method, engines, prompts / branch.prompts * seconds))
     steps = recipe.train.steps
-    # The distilled model comes first, and the controls take as many steps.
+    # The distilled model comes first, and the others take as many steps.
     for arm in dict.fromkeys(branch.arm for branch in branches):
         together = [branch for branch in branches if branch.arm == arm and branch.kept]
         if together:
@@ -111,7 +112,9 @@ def _training(
 
 
 def named(method: str, arm: str) -> str:
-    """A method of the distillation itself, or of one of its controls."""
+    """A method of the distillation itself, of one to another target, or of one of the controls."""
+    if target := target_of(arm):
+        return f"{method} (target {target})"
     return method if arm == "student" else f"{method} (control {arm})"
 
 

@@ -14,7 +14,7 @@ from s2d_ray.data.storage import NameOrLocation
 from s2d_ray.errors import UserError
 from s2d_ray.recipes.answer_format import AnswerFormat
 from s2d_ray.recipes.chat import Chat
-from s2d_ray.recipes.sections import Curate, Engine, Evaluate, Generate, Train
+from s2d_ray.recipes.sections import Curate, Engine, Evaluate, FurtherTarget, Generate, Train
 from s2d_ray.recipes.serve import Serve
 from s2d_ray.recipes.strict import Named, Strict, is_none, parse
 
@@ -121,6 +121,19 @@ class Recipe(Settings):
         """The recipe itself, as it has one task."""
         return self
 
+    @property
+    def target(self) -> FurtherTarget:
+        """What the student is trained on."""
+        return self.curate.target if self.train.internalise is None else "internalised"
+
+    @model_validator(mode="after")
+    def _trains_apart(self) -> Self:
+        if self.train.internalise is not None and self.curate.target == "answer":
+            raise ValueError("train.internalise has no trace to take away: set curate.target to shortest or shortened")
+        if self.target in self.evaluate.targets:
+            raise ValueError(f"evaluate.targets names {self.target}, on which the student is trained anyway")
+        return self
+
 
 class MixturePart(Strict):
     """A task and a method of a mixture, and the settings in which it differs from the mixture."""
@@ -139,7 +152,7 @@ class MixturePart(Strict):
     """Keys of `curate` that are this part's own."""
     evaluate: dict[str, Any] = Field(default_factory=dict[str, Any])
     """Keys of `evaluate` that are this part's own; those about the model that all parts share excepted: `controls`,
-    `seeds`, `general`, `benchmarks` and `benchmark_limit`."""
+    `targets`, `seeds`, `general`, `benchmarks` and `benchmark_limit`."""
 
 
 class Mixture(Settings):
@@ -169,7 +182,7 @@ class Mixture(Settings):
             recipes = self.recipes().values()
         except UserError as error:
             raise ValueError(str(error)) from error
-        for key in ("controls", "seeds", "general", "benchmarks", "benchmark_limit"):
+        for key in ("controls", "targets", "seeds", "general", "benchmarks", "benchmark_limit"):
             if len({getattr(recipe.evaluate, key) for recipe in recipes}) > 1:
                 raise ValueError(f"evaluate.{key} must not differ between parts: it is about one model of all parts")
         return self

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from s2d_ray.data.storage import NameOrLocation
 from s2d_ray.recipes.answer_format import AnswerFormat
 from s2d_ray.recipes.general import General
+from s2d_ray.recipes.internalise import Internalise
 from s2d_ray.recipes.strict import Named, Strict, is_none
 
 PLACED_OTHERWISE = {
@@ -19,6 +20,10 @@ PLACED_OTHERWISE = {
 }
 """Arguments of vLLM that decide about processes and GPUs → what to set instead."""
 Device = Literal["gpu", "cpu"]
+Target = Literal["answer", "shortest", "shortened"]
+"""What is trained of a prompt that curation keeps."""
+FurtherTarget = Literal["answer", "shortest", "shortened", "internalised"]
+"""What a further student may be trained on."""
 Bundle = dict[str, float]
 """Resource of Ray (`CPU`, `GPU`) → amount, all of it on one node."""
 
@@ -155,6 +160,12 @@ class Curate(Strict):
 
     rules: tuple[Named, ...] = Field((Named(name="majority"),), min_length=1)
     """Applied in order; the first to reject decides."""
+    target: Target = "answer"
+    """What the model learns to say to a prompt: `answer`, the final answer alone, as in the paper; or, where no answer
+    at once is possible, less reasoning than System 2's. `shortest`: the shortest of the traces, all that a method's
+    calls wrote, that come to the answer which the rules kept. `shortened`: that one, as the model itself rewrites it in
+    fewer words. Both choose without labels, and reject where no trace ends in the answer, as the task reads it: a task
+    whose answers are whole texts has none."""
 
 
 def _layer_names(value: object) -> object:
@@ -210,7 +221,7 @@ def _not_owned(extra: dict[str, Any]) -> dict[str, Any]:
 
 
 class Train(Strict):
-    """Fine-tuning of the base model on the curated pairs, loss on the answer only, each pair weighing the same."""
+    """Fine-tuning of the base model on the curated pairs, loss on the target only, each pair weighing the same."""
 
     renamed_keys: ClassVar[Mapping[str, str]] = {"max_steps": "steps"}
 
@@ -237,8 +248,12 @@ class Train(Strict):
     optimizer: Literal["adamw", "adamw_8bit"] = "adamw"
     """`adamw_8bit` keeps two bytes per trained parameter in place of eight, in about the same quality; it needs the
     package bitsandbytes."""
+    internalise: Internalise | None = None
+    """Take the trace away during the training, until the answer stands alone; `{}` for the defaults. It needs a trace:
+    `curate.target: shortest` or `shortened`."""
     epochs: float = Field(2.0, gt=0)
-    """Passes over the distilled set, where `steps` is not set. The controls take as many steps as that makes."""
+    """Passes over the distilled set, where `steps` is not set. All other trainings of a run take as many steps as that
+    makes."""
     steps: int | None = Field(None, ge=1)
     """Optimizer steps, exactly so many in every training; unset follows `epochs`."""
     max_examples: int | None = Field(None, ge=1)
@@ -323,6 +338,11 @@ class Evaluate(Strict):
 
     controls: bool = True
     """Also train and evaluate the two controls: System 1's own votes, and System 2 without curation."""
+    targets: tuple[FurtherTarget, ...] = ()
+    """Also train and evaluate students on other targets than the recipe's own (`curate.target`, `train.internalise`),
+    from the same answers of System 2 and in as many steps; `internalised` is `shortest` with its trace taken away.
+    The report then draws accuracy against generated tokens, and says which to ship. All are asked plainly, with
+    `sampling.max_tokens` for their reasoning too."""
     method: dict[str, Any] = Field(default_factory=dict[str, Any])
     """Options that evaluation adds to the recipe's method, such as BSM's `both_orders: true`, beside which the same
     judge in one order is an arm of its own."""
@@ -364,6 +384,8 @@ class Evaluate(Strict):
         names = [method.name for method in self.also]
         if len(set(names)) < len(names):
             raise ValueError("also names a method twice: arms are told apart by their method's name")
+        if len(set(self.targets)) < len(self.targets):
+            raise ValueError("targets names one twice")
         if self.samples > 1 and self.sampling.temperature == 0:
             raise ValueError(f"{self.samples} samples at temperature 0 are all the same: set sampling.temperature")
         return self

@@ -1,11 +1,11 @@
 """What the folders of a run say of how it went: prompts, precision of targets, tokens, training and time."""
 
 import heapq
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import isfinite
 from pathlib import Path
 
-from s2d_ray.arms import CONTROLS
+from s2d_ray.arms import CONTROLS, TARGETS, target_arm
 from s2d_ray.curation.data_card import why_nothing_kept
 from s2d_ray.data.artifacts import Artifact, M
 from s2d_ray.data.files import read_json_lines, read_rows
@@ -23,6 +23,7 @@ from s2d_ray.data.records import Row
 from s2d_ray.data.work import TimeSpent
 from s2d_ray.evaluation.metrics import Precision, precision
 from s2d_ray.recipes.recipe import Recipe
+from s2d_ray.recipes.sections import Evaluate
 from s2d_ray.report.ledger import Ledger, balance, step_tokens
 from s2d_ray.report.sections import LossPoint, PromptCounts, TrainingFigures
 from s2d_ray.tasks.corpus import left_out
@@ -42,9 +43,14 @@ def manifest(folder: Path, kind: type[M]) -> M:
     return Artifact.existing(folder, kind).manifest
 
 
-def branches_of(folders: RunFolders, controls: bool) -> dict[str, RunFolders]:
-    """The student and, if there are `controls`, theirs."""
-    return {"student": folders} | {arm: folders.control(arm) for arm in CONTROLS if controls}
+def branches_of(folders: RunFolders, beside: Iterable[str] = (*TARGETS, *CONTROLS)) -> dict[str, RunFolders]:
+    """The student's, and those of the trained arms `beside` it."""
+    return {"student": folders} | {arm: folders.control(arm) for arm in beside}
+
+
+def arms_beside(settings: Evaluate) -> list[str]:
+    """The trained arms that a recipe asks for beside the student."""
+    return [*map(target_arm, settings.targets), *(CONTROLS if settings.controls else ())]
 
 
 def untrained_arms(branches: Branches) -> dict[str, str]:
@@ -120,19 +126,19 @@ def _loss_curve(folders: RunFolders) -> tuple[LossPoint, ...]:
 
 
 def stage_seconds(evaluated: float, branches: Branches, seeds: int) -> dict[str, float]:
-    """Seconds of each stage; the controls' are added up under `control_` and the stage, trainings with further seeds
-    under `repeat_train`."""
+    """Seconds of each stage; the controls' are added up under `control_` and the stage, those of other targets under
+    `target_`, trainings with further seeds under `repeat_train`."""
     seconds: dict[str, float] = {}
     for arm, branch in branches.items():
-        prefix = "control_" if arm in CONTROLS else ""
+        prefix = "control_" if arm in CONTROLS else "target_" if arm in TARGETS else ""
         made: Sequence[tuple[str, Path, type[TimedManifest]]] = (
             ("generate", branch.candidates, CandidatesManifest),
             ("curate", branch.distilled, DistilledManifest),
             ("train", branch.model, ModelManifest),
         )
         for stage, folder, kind in made:
-            # The uncurated control trains on the main branch's candidates and has none of its own.
-            if arm not in CONTROLS or folder.exists():
+            # What trains on the main branch's candidates has none of its own.
+            if arm == "student" or folder.exists():
                 key = prefix + stage
                 seconds[key] = seconds.get(key, 0.0) + manifest(folder, kind).seconds
         repeated = [branch.repeat(number).model for number in range(2, seeds + 1)]

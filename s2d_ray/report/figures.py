@@ -3,11 +3,12 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from s2d_ray.arms import CONTROLS, further_arm, is_further, label
+from s2d_ray.arms import CONTROLS, TARGETS, further_arm, is_further, label
 from s2d_ray.data.records import Row
 from s2d_ray.display.formatting import percent
 from s2d_ray.evaluation.cascade import calibrate, curve, trials
 from s2d_ray.evaluation.constant import above_constant
+from s2d_ray.evaluation.frontier import Frontier, frontier
 from s2d_ray.evaluation.judging import Judgements, compare_judged, of_prompts, rescored
 from s2d_ray.evaluation.metrics import (
     ALL,
@@ -40,6 +41,9 @@ COMPARED = (
     ("student", "student_uncurated"),
 )
 
+IN_PLACE = ("base", "base_few_shot", "student", *TARGETS)
+"""Arms that may take System 2's place."""
+
 PRIMARY = "student_vs_teacher"
 """The comparison that the verdict is about, on what decides. All others are some of many."""
 
@@ -60,11 +64,13 @@ def primary(decides: Sequence[str]) -> str | None:
 
 
 def compare_arms(arms: Scores, answers: Sequence[Answer], task: Task, subset: str | None = ALL) -> Comparisons:
-    """The student against every other arm, and the teacher against System 1, of those that answered.
+    """The student against every other arm, and the teacher against System 1 and students on other targets, of those
+    that answered.
 
     Of these one is the primary comparison: the student against the teacher on `subset`, if that is any.
     """
     further = [("student", arm) for arm in arms if is_further(arm)]
+    further += [(arm, "teacher") for arm in arms if arm in TARGETS]
     return adjusted(
         {
             f"{first}_vs_{second}": compare(answers, first, second, task)
@@ -198,6 +204,22 @@ def _changes(answers: Sequence[Answer], task: Task, teacher: str) -> Changes | N
     return Changes(ours.value, theirs.value, difference) if ours and theirs else None
 
 
+def frontier_of(
+    answers: Sequence[Answer], task: Task, settings: Evaluate, by_judge: Judgements | None
+) -> Frontier | None:
+    """Accuracy against tokens on the prompts that decide; None where no student on another target answered them."""
+    decides = deciding(task, settings)
+    at_stake = _at_stake(answers, decides)
+    arms: Scores = score_arms(at_stake, task, ("base", "teacher"))
+    if not any(arm in TARGETS for arm in arms):
+        return None
+    if by_judge is not None:
+        arms = rescored(arms, of_prompts(by_judge, {answer.key for answer in at_stake}))
+    to_teacher = {arm: _compared(at_stake, arm, "teacher", task, by_judge) for arm in arms if arm in IN_PLACE}
+    scores = {arm: parts.subsets[ALL] for arm, parts in arms.items()}
+    return frontier(scores, to_teacher, settings.margin, " and ".join(decides))
+
+
 def whose_consistency(recipe: Recipe, arms: Scores) -> str:
     """Whose consistency counts: where System 2 cannot but be consistent, that of its method in one order."""
     by_design, in_one_order = consistent_by_design(recipe, arms), further_arm(recipe.method.name)
@@ -258,7 +280,7 @@ def notes(arms: Scores, subsets: Sequence[str], untrained_arms: Mapping[str, str
     for arm, reason in untrained_arms.items():
         if arm in arms:  # The other parts of a mixture make a model all the same.
             found.append(f"{label(arm)} was trained on the other parts of the mixture alone. {reason}")
-        elif arm in CONTROLS:
+        elif arm in CONTROLS or arm in TARGETS:
             found.append(f"{label(arm)} is absent. {reason}")
     if {"right", "doubt"} <= set(subsets) and "student" in arms:
         found.append(_lost_echo(arms["base"], arms["student"]))

@@ -8,9 +8,10 @@ import yaml
 from jinja2 import Environment
 from markupsafe import Markup
 
-from s2d_ray.arms import LABELS, is_further, label
+from s2d_ray.arms import LABELS, is_further, label, target_of
 from s2d_ray.display import plots
 from s2d_ray.display.pages import environment
+from s2d_ray.evaluation.frontier import Frontier
 from s2d_ray.evaluation.metrics import ALL
 from s2d_ray.evaluation.verdict import OPEN
 from s2d_ray.report.figures import headline
@@ -20,6 +21,20 @@ from s2d_ray.tasks.general import SOURCE as GENERAL_SOURCE
 
 POINTS = 12
 """Of a curve, in a table."""
+TRAINED_ON = {
+    "answer": "the answers that System 2 agreed with itself on",
+    "shortest": "the shortest of System 2's traces to the answer on which it agreed",
+    "shortened": "System 2's shortest trace to the answer on which it agreed, rewritten by it in fewer words",
+    "internalised": "System 2's traces, whose first tokens were taken away step by step until the answer stood alone",
+}
+"""Target → what the model learns to say."""
+SHIP_BY = {
+    "answer": "curate.target: answer",
+    "shortest": "curate.target: shortest",
+    "shortened": "curate.target: shortened",
+    "internalised": "curate.target: shortest with train.internalise: {}",
+}
+"""Target → what a recipe says to make it the student's."""
 TONES = {"distils": "good", "partly": "mixed", OPEN: "mixed"}
 
 
@@ -31,6 +46,7 @@ def html_page(report: Report) -> str:
         "votes": plots.votes(report.vote_shares),
         "loss": plots.loss({arm: trained.curve for arm, trained in report.training.items()}),
         "cascade": _cascade_plot(report.cascade) if report.cascade else "",
+        "frontier": _frontier_plot(report, report.frontier) if report.frontier else "",
     }
     return (
         _environment(escape=True)
@@ -85,12 +101,26 @@ def _shown(report: Report) -> dict[str, Any]:
         "ALL": ALL,
         "headline": headline(report.decides),
         "general_source": GENERAL_SOURCE,
+        "trained_on": TRAINED_ON,
+        "target": _target(report),
+        "ship_by": SHIP_BY.get(target_of(report.frontier.ship or "") or "") if report.frontier else None,
     }
+
+
+def _target(report: Report) -> str:
+    """Of the student."""
+    settings = report.settings
+    return "internalised" if settings["train"]["internalise"] else str(settings["curate"]["target"])
 
 
 def _cascade_plot(found: CalibratedCascade) -> str:
     at = found.calibration.at_threshold
     return plots.cascade(found.curve, found.calibration.target, at.coverage.value if at else None)
+
+
+def _frontier_plot(report: Report, found: Frontier) -> str:
+    scores = {arm: point.score for arm, point in found.points.items()} | {"teacher": found.teacher}
+    return plots.frontier(scores, report.settings["evaluate"]["margin"], found.ship, _title(report.metric))
 
 
 def _title(metric: str) -> str:
@@ -105,8 +135,13 @@ def _environment(escape: bool) -> Environment:
         "versus": lambda name: " against ".join(label(arm) for arm in name.split("_vs_", 1)),
         "measure": {"logprob": "mean log-probability of the tokens", "votes": "share of the samples"}.get,
         "few": few,
-        "stage": lambda key: key.replace("control_", "controls: ").replace("repeat_", "further seeds: "),
+        "stage": lambda key: (
+            key.replace("control_", "controls: ")
+            .replace("target_", "other targets: ")
+            .replace("repeat_", "further seeds: ")
+        ),
     }
+    found.filters["target_of"] = target_of
     found.tests["further"] = is_further
     return found
 

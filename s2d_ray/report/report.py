@@ -67,10 +67,10 @@ def make_report(recipe: Recipe, task: Task, folders: RunFolders) -> Report:
     of_all_trainings = [answer_of(row, task) for row in read_rows(folders.evaluation)]
     answers = first_trainings(of_all_trainings)
     evaluated = account.manifest(folders.evaluation, EvaluationManifest)
-    untrained = account.untrained_arms(account.branches_of(folders, recipe.evaluate.controls))
+    untrained = account.untrained_arms(account.branches_of(folders, account.arms_beside(recipe.evaluate)))
     needed = [arm for arm in CORE_ARMS if arm not in untrained]
     arms, comparisons, judged, by_judge = _score(recipe, task, folders, answers, needed)
-    branches = account.branches_of(folders, controls=True)
+    branches = account.branches_of(folders)
     branches = {arm: own for arm, own in branches.items() if arm == "student" or arm in arms or arm in untrained}
     general, benchmarks = beside.general_of(recipe, folders), beside.benchmarks_of(recipe, folders)
     lost = beside.lost_of(recipe, general, benchmarks)
@@ -102,6 +102,7 @@ def make_report(recipe: Recipe, task: Task, folders: RunFolders) -> Report:
         verdict=verdict,
         decides=tuple(figures.deciding(task, recipe.evaluate)),
         verdict_by_subset=figures.conclude_by_subset(answers, partial(conclude, settings=of_one)),
+        frontier=figures.frontier_of(answers, task, recipe.evaluate, by_judge),
         lost=lost,
         general=general,
         benchmarks=benchmarks,

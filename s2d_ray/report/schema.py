@@ -17,6 +17,7 @@ from s2d_ray.data.manifests import VoteShares
 from s2d_ray.errors import UserError
 from s2d_ray.evaluation.benchmarks import Benchmark
 from s2d_ray.evaluation.constant import Constant
+from s2d_ray.evaluation.frontier import Frontier
 from s2d_ray.evaluation.general import General
 from s2d_ray.evaluation.judging import Judged
 from s2d_ray.evaluation.metrics import ArmScores, Precision, Score
@@ -65,6 +66,9 @@ class Report(VersionedPage):
     verdict_by_subset: Mapping[str, Verdict]
     """Subset, and `all` → the verdict as if these prompts alone decided. Empty where there is one subset, or nothing
     was trained."""
+    frontier: Frontier | None
+    """Accuracy against generated tokens on the prompts that decide; None where no student on another target answered.
+    """
     lost: tuple[str, ...]
     """What got worse on things that were not trained, by more than the recipe allows: a clause each, of
     which the distilled model is the subject."""
@@ -110,8 +114,8 @@ class Report(VersionedPage):
     training: Mapping[str, TrainingFigures]
     """Arm → its training."""
     seconds: Mapping[str, float]
-    """Stage → time; the controls' are added up under `control_<stage>`, trainings with further seeds under
-    `repeat_train`."""
+    """Stage → time; the controls' are added up under `control_<stage>`, those of other targets under `target_<stage>`,
+    trainings with further seeds under `repeat_train`."""
     examples: tuple[Example, ...]
     """Held-out prompts with what every arm made of them."""
     settings: Mapping[str, Any]

@@ -7,7 +7,8 @@ from s2d_ray.data.artifacts import Artifact
 from s2d_ray.data.folders import RunFolders
 from s2d_ray.data.manifests import CorpusManifest, ModelManifest
 from s2d_ray.models import Model
-from s2d_ray.runs.graph import plan_branches, plan_training
+from s2d_ray.runs.branches import plan_branches
+from s2d_ray.runs.graph import plan_training
 from s2d_ray.runs.resolved import ResolvedPart
 from s2d_ray.tasks.corpus import corpus_inputs
 

@@ -7,59 +7,32 @@ the training. Each further round is planned like the first, on the model that th
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from s2d_ray.arms import repeated
-from s2d_ray.curation.rule import Rule
-from s2d_ray.curation.unfiltered import Unfiltered
+from s2d_ray.arms import repeated, target_of
 from s2d_ray.data.artifacts import Artifact
 from s2d_ray.data.folders import RunFolders
 from s2d_ray.data.manifests import (
     BenchmarksManifest,
-    CandidatesManifest,
     CorpusManifest,
-    DistilledManifest,
     EvaluationManifest,
     GeneralManifest,
     JudgedManifest,
     ModelManifest,
 )
 from s2d_ray.data.records import LabelledPrompt
-from s2d_ray.methods.direct import direct
 from s2d_ray.methods.method import Method
 from s2d_ray.models import Model
+from s2d_ray.recipes.internalise import Internalise
 from s2d_ray.recipes.recipe import AnyRecipe, Mixture, Recipe, trainings_of
-from s2d_ray.recipes.strict import Named
+from s2d_ray.recipes.sections import Train
 from s2d_ray.runs.beside import benchmarks, general, judged
-from s2d_ray.runs.inputs import candidates_inputs, distilled_inputs, evaluation_inputs, model_inputs
-from s2d_ray.runs.resolved import SYSTEM1, ResolvedPart, ResolvedRecipe, base_arms
+from s2d_ray.runs.branches import Branch, plan_branches
+from s2d_ray.runs.inputs import evaluation_inputs, model_inputs
+from s2d_ray.runs.resolved import ResolvedPart, ResolvedRecipe, base_arms
 from s2d_ray.runs.revisions import base_model
-from s2d_ray.tasks.corpus import held_out, held_out_digest, ingested, task_inputs
+from s2d_ray.tasks.corpus import held_out, held_out_digest, ingested
 from s2d_ray.tasks.task import Task
-
-UNFILTERED = Named(name="unfiltered")
-
-
-@dataclass(frozen=True)
-class Branch:
-    """One way from a part's prompts to training pairs: whose answers, and which rules choose among them."""
-
-    arm: str
-    """What the model that learns these pairs is in evaluation: `student` or a control."""
-    method: Method
-    rules: Sequence[Rule]
-    candidates: Artifact[CandidatesManifest]
-    distilled: Artifact[DistilledManifest]
-    generates: bool
-    """False where it curates the candidates of another branch."""
-    max_examples: int | None
-    """Pairs that are trained on at most."""
-
-    @property
-    def method_name(self) -> str:
-        """Of the method, as the recipe names it."""
-        return str(self.candidates.inputs["method"]["name"])
 
 
 @dataclass(frozen=True)
@@ -73,7 +46,7 @@ class PlannedPart:
     folders: RunFolders
     corpus: Artifact[CorpusManifest]
     branches: Sequence[Branch]
-    """The distillation itself, then the controls."""
+    """The distillation itself, then those to other targets, and the controls."""
     base_arms: Mapping[str, Method]
     """The arms of the base model in evaluation: itself, also few-shot, the teacher and further System 2 methods."""
     evaluation: Artifact[EvaluationManifest]
@@ -101,8 +74,8 @@ class Training:
     branches: Mapping[str, Branch]
     """By the part's name, in order of names."""
     model: Artifact[ModelManifest]
-    seed: int
-    """Of the order of the pairs, and of the adapters."""
+    recipe: AnyRecipe
+    """The plan's, with this training's own settings: its seed, and whether the trace is taken away."""
 
     @property
     def label(self) -> str:
@@ -128,7 +101,7 @@ class Plan:
     """The model that is prompted, and that is fine-tuned."""
     parts: Sequence[PlannedPart]
     trainings: Sequence[Training]
-    """The distilled model, then the controls; after them the same with further seeds."""
+    """The distilled model, then those on other targets, and the controls; after them the same with further seeds."""
     earlier: Sequence["Plan"]
     """The rounds before."""
     general: Artifact[GeneralManifest] | None = None
@@ -213,13 +186,13 @@ def _plan(
         name: plan_branches(part, folders.part(name), base, prompts[name].corpus)
         for name, part in sorted(resolved.parts.items())
     }
-    student, *controls = (dict(zip(branches, own, strict=True)) for own in zip(*branches.values(), strict=True))
+    student, *others = (dict(zip(branches, own, strict=True)) for own in zip(*branches.values(), strict=True))
     trainings = [
         training
         for repeat in range(1, trainings_of(recipe).seeds + 1)
         for training in (
             plan_training(recipe, folders, base, student, number=repeat),
-            *(plan_training(recipe, folders, base, control, student, repeat) for control in controls),
+            *(plan_training(recipe, folders, base, other, student, repeat) for other in others),
         )
     ]
     # Rounds are compared by one judge: none is judged by what an earlier one made of it.
@@ -267,46 +240,6 @@ def _plan_part(
     )
 
 
-def candidates_artifact(
-    recipe: Recipe, method: Named, base: Model, corpus: Artifact[CorpusManifest], folder: Path
-) -> Artifact[CandidatesManifest]:
-    """The answers of a method to the corpus."""
-    return Artifact(folder, candidates_inputs(recipe, method, base, corpus.manifest.digest), CandidatesManifest)
-
-
-def plan_branches(
-    part: ResolvedPart, folders: RunFolders, base: Model, corpus: Artifact[CorpusManifest]
-) -> list[Branch]:
-    recipe = part.recipe
-
-    def branch(
-        arm: str,
-        own: RunFolders,
-        method: Method,
-        rules: Sequence[Rule],
-        sections: Sequence[Named],
-        candidates: Artifact[CandidatesManifest],
-    ) -> Branch:
-        names = [section.name for section in sections]
-        inputs = distilled_inputs(names, rules, task_inputs(recipe, part.task), candidates.fingerprint)
-        distilled = Artifact(own.distilled, inputs, DistilledManifest)
-        generates = own.candidates == candidates.path
-        return Branch(arm, method, rules, candidates, distilled, generates, recipe.train.max_examples)
-
-    rules = part.rules, recipe.curate.rules
-    answers = candidates_artifact(recipe, recipe.method, base, corpus, folders.candidates)
-    main = branch("student", folders, part.method, *rules, answers)
-    if not recipe.evaluate.controls:
-        return [main]
-    votes, raw = folders.control("student_of_base"), folders.control("student_uncurated")
-    own_answers = candidates_artifact(recipe, SYSTEM1, base, corpus, votes.candidates)
-    return [
-        main,
-        branch("student_of_base", votes, direct, *rules, own_answers),
-        branch("student_uncurated", raw, part.method, [Unfiltered()], [UNFILTERED], answers),
-    ]
-
-
 def plan_training(
     recipe: AnyRecipe,
     folders: RunFolders,
@@ -317,19 +250,28 @@ def plan_training(
 ) -> Training:
     """The training of that number, from 1, on the pairs of these branches.
 
-    For a control, in as many steps as those of the `student` take.
+    For another one than the `student` itself, in as many steps as those of the student take.
     """
     [arm] = {branch.arm for branch in branches.values()}
     own = (folders if arm == "student" else folders.control(arm)).repeat(number)
-    seed = recipe.seed + number - 1
+    recipe = recipe.model_copy(update={"train": _settings_of(arm, recipe.train), "seed": recipe.seed + number - 1})
     distilled = {name: branch.distilled.fingerprint for name, branch in branches.items()}
-    inputs = model_inputs(recipe, base, distilled, seed)
+    inputs = model_inputs(recipe, base, distilled)
     if isinstance(recipe, Mixture):
         inputs["max_examples"] = {name: branch.max_examples for name, branch in branches.items()}
     if student is not None and recipe.train.steps is None:
-        # Its pairs decide how many steps the control takes.
+        # Its pairs decide how many steps the others take.
         inputs["steps_of"] = {name: branch.distilled.fingerprint for name, branch in student.items()}
-    return Training(repeated(arm, number), branches, Artifact(own.model, inputs, ModelManifest), seed)
+    return Training(repeated(arm, number), branches, Artifact(own.model, inputs, ModelManifest), recipe)
+
+
+def _settings_of(arm: str, train: Train) -> Train:
+    """A student on another target has its trace taken away only where that is its target."""
+    target = target_of(arm)
+    if target is None:
+        return train
+    internalise = train.internalise or Internalise() if target == "internalised" else None
+    return train.model_copy(update={"internalise": internalise})
 
 
 def _label(stage: str, arm: str) -> str:

@@ -25,7 +25,7 @@ PLACEMENT = {
     "max_failures",
 }
 """Training settings that change where and how safely it runs, not what comes out."""
-LATER = {"optimizer", "extra", "targets", "quantize"}
+LATER = {"optimizer", "extra", "targets", "quantize", "internalise"}
 """Training settings that came when results had been made already: an input only where they are not the default."""
 
 
@@ -64,7 +64,7 @@ def distilled_inputs(names: Sequence[str], rules: Sequence[Rule], task: Json, ca
     }
 
 
-def model_inputs(recipe: AnyRecipe, base: Model, distilled: Mapping[str, str], seed: int) -> dict[str, Any]:
+def model_inputs(recipe: AnyRecipe, base: Model, distilled: Mapping[str, str]) -> dict[str, Any]:
     """Of a model trained on the distilled set of each part, given by its fingerprint."""
     return {
         "model": {"name": base.name, "identity": base.identity},
@@ -72,7 +72,7 @@ def model_inputs(recipe: AnyRecipe, base: Model, distilled: Mapping[str, str], s
         **_chat_inputs(recipe),
         # Models of an earlier version were trained on the mean over all target tokens.
         "loss": "mean over examples",
-        "seed": seed,
+        "seed": recipe.seed,
         "distilled": distilled[""] if "" in distilled else dict(distilled),
     }
 

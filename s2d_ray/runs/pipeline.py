@@ -5,7 +5,8 @@
 
 Each stage leaves a folder that the next one reads; a finished folder is reused, an unfinished one resumed.
 A plan is one round. A recipe is one part; the parts of a mixture have all stages but the training to themselves.
-The controls of the paper run through the same stages as branches of their own (see `graph.py`).
+The controls of the paper, and students on other targets, run through the same stages as branches of their own (see
+`graph.py`).
 """
 
 import os
@@ -68,15 +69,14 @@ def train(plan: Plan) -> None:
 
     for training in plan.trainings:
         sources = [Source(part, b.distilled, b.max_examples) for part, b in training.branches.items()]
-        recipe = plan.recipe.model_copy(update={"seed": training.seed})
-        run(recipe, plan.base, sources, training.model, training.label, steps_of(plan, training))
+        run(training.recipe, plan.base, sources, training.model, training.label, steps_of(plan, training))
 
 
 def steps_of(plan: Plan, training: Training) -> int | None:
-    """Of the optimizer: as the recipe says, else for a control as many as the distilled model took.
+    """Of the optimizer: as the recipe says, else for all others as many as the distilled model took.
 
     None: as many as the recipe's passes over the training's own pairs make. So it is for the distilled model, and for
-    the controls of one that there is not, since curation kept nothing.
+    the others where there is none, since curation kept nothing.
     """
     student = plan.trainings[0]
     if plan.recipe.train.steps is not None or training is student:

@@ -1,13 +1,15 @@
 """What each optimizer step does: a function of seed and step alone, so that any number of workers can go on."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from heapq import heapreplace
-from math import ceil, cos, pi
+from math import ceil, cos, log, pi
 from typing import Any, Literal
 
 Schedule = Literal["linear", "cosine", "constant"]
+Lengths = Sequence[int] | Mapping[int, int]
+"""Index of an example → its tokens."""
 ORDER_VERSION = 2
 """To be counted up with every change of which examples a step has, so that no training goes on in another order than
 it began in."""
@@ -85,7 +87,7 @@ def micro_batches(batch: Sequence[int], workers: int, micro_batch_size: int) -> 
 
 
 def filled_micro_batches(
-    batch: Sequence[int], lengths: Sequence[int], workers: int, most_tokens: int
+    batch: Sequence[int], lengths: Lengths, workers: int, most_tokens: int
 ) -> list[list[list[int]]]:
     """Per worker its micro-batches, which together are the batch, of `most_tokens` at most each.
 
@@ -108,7 +110,7 @@ def filled_micro_batches(
     return [found[worker::workers] for worker in range(workers)]
 
 
-def _spread(longest_first: Sequence[int], lengths: Sequence[int], number: int) -> list[list[int]]:
+def _spread(longest_first: Sequence[int], lengths: Lengths, number: int) -> list[list[int]]:
     """So many micro-batches; each example goes to the one that has the fewest tokens so far."""
     found: list[list[int]] = [[] for _ in range(number)]
     fewest = [(0, place) for place in range(number)]
@@ -117,6 +119,27 @@ def _spread(longest_first: Sequence[int], lengths: Sequence[int], number: int) -
         found[place].append(index)
         heapreplace(fewest, (tokens + lengths[index], place))
     return found
+
+
+@dataclass(frozen=True)
+class Removal:
+    """How many of its first tokens a trace has lost at a step, whatever steps were made before and by whom."""
+
+    longest: int
+    """Tokens of the longest trace."""
+    steps: int
+    """In which traces are taken away; from then on there are none."""
+    smoothing: float
+    """The chance that one loses n tokens more falls as exp(-n * smoothing)."""
+    seed: int
+
+    def lost(self, step: int, example: int) -> int:
+        """At a step, counted from 0; it may be more than the example's trace has."""
+        if step >= self.steps:
+            return self.longest
+        digest = blake2b(f"{self.seed}/removal/{step}/{example}".encode(), digest_size=8).digest()
+        more = -log((1 + int.from_bytes(digest, "little")) / 2**64) // self.smoothing
+        return self.longest * step // self.steps + int(more)
 
 
 def rate_share(schedule: Schedule, step: int, steps: int, warmup_share: float) -> float:

@@ -1,7 +1,7 @@
 """The model under DeepSpeed ZeRO, one optimizer step at a time, on however many workers there are."""
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,12 +12,12 @@ from transformers.integrations import HfDeepSpeedConfig
 
 from s2d_ray.training import checkpoint
 from s2d_ray.training.deepspeed import deepspeed_config
-from s2d_ray.training.encoding import Encoded, pack
-from s2d_ray.training.job import TrainJob
+from s2d_ray.training.encoding import pack
+from s2d_ray.training.job import TrainJob, without
 from s2d_ray.training.loss import TargetLoss
 from s2d_ray.training.model import load_model
 from s2d_ray.training.optimizer import float_moments, make_adam
-from s2d_ray.training.schedule import batches, filled_micro_batches, micro_batches, rate_share
+from s2d_ray.training.schedule import Removal, batches, filled_micro_batches, micro_batches, rate_share
 
 
 class StepFigures(NamedTuple):
@@ -27,7 +27,7 @@ class StepFigures(NamedTuple):
     """Of the batch before the step: per example the mean over its target tokens, and of these the mean."""
     learning_rate: float
     tokens: int
-    """Of the batch's examples, prompt and target."""
+    """Of the batch's examples, prompt and target, without what is taken away of a trace."""
     padding: int
     """Tokens computed beside those."""
 
@@ -41,6 +41,7 @@ class Trainer:
     def __init__(self, job: TrainJob, pairs: Dataset, steps: int) -> None:
         self._settings, self._seed, self._steps, self._pairs = job.train, job.seed, steps, pairs
         self._lengths = array("q", pairs["length"][:])
+        self._traces, self._removal = _removal_of(job, pairs, steps)
         self._batches = batches(len(pairs), job.train.batch_size, steps, job.seed)
         self.engine, self._adam = _start(job)
         self._loss = TargetLoss(self.engine.module)
@@ -75,7 +76,9 @@ class Trainer:
 
     def _try_step(self, number: int, learning_rate: float) -> StepFigures:
         batch = self._batches[number]
-        mine = self._micro_batches(batch)
+        lost = {index: self._lost(number, index) for index in batch}
+        lengths = {index: self._lengths[index] - lost[index] for index in batch}
+        mine = self._micro_batches(batch, lengths)
         # Dropout is then the same after a resume.
         torch.manual_seed(hash((self._seed, number, self._rank)) % 2**63)
         for group in self._adam.param_groups:
@@ -85,7 +88,8 @@ class Trainer:
         for number_in_step, indices in enumerate(mine, 1):
             self.engine.set_gradient_accumulation_boundary(number_in_step == len(mine))
             # DeepSpeed waits for every worker in each micro-batch: one without examples takes part all the same.
-            row = pack([self._example(i) for i in indices or [min(batch, key=self._lengths.__getitem__)]])
+            examples = indices or [min(batch, key=lengths.__getitem__)]
+            row = pack([without(self._pairs[i], lost[i]) for i in examples])
             share = self._loss(self.engine, row) / len(batch) * bool(indices)
             # DeepSpeed averages over workers; the loss is a sum over them.
             self.engine.backward(share * self._workers, scale_wrt_gas=False)
@@ -93,20 +97,29 @@ class Trainer:
             totals[1] += len(row.input_ids)
         self.engine.step()
         torch.distributed.all_reduce(totals)
-        tokens = sum(self._lengths[i] for i in batch)
+        tokens = sum(lengths[i] for i in batch)
         loss, computed = totals.tolist()
         return StepFigures(loss, learning_rate, tokens, int(computed) - tokens)
 
-    def _micro_batches(self, batch: Sequence[int]) -> list[list[int]]:
+    def _micro_batches(self, batch: Sequence[int], lengths: Mapping[int, int]) -> list[list[int]]:
         """Those of this worker."""
         settings = self._settings
         if settings.micro_batch_tokens is None:
             return micro_batches(batch, self._workers, settings.micro_batch_size)[self._rank]
-        return filled_micro_batches(batch, self._lengths, self._workers, settings.micro_batch_tokens)[self._rank]
+        return filled_micro_batches(batch, lengths, self._workers, settings.micro_batch_tokens)[self._rank]
 
-    def _example(self, index: int) -> Encoded:
-        row = self._pairs[index]
-        return Encoded(row["prompt"], row["target"])
+    def _lost(self, number: int, index: int) -> int:
+        """Tokens that the step takes away of an example's trace."""
+        return min(self._removal.lost(number, index), self._traces[index]) if self._removal else 0
+
+
+def _removal_of(job: TrainJob, pairs: Dataset, steps: int) -> tuple[Sequence[int], Removal | None]:
+    """Tokens of each example's trace, and how they are taken away; neither where they are not."""
+    settings = job.train.internalise
+    if settings is None:
+        return (), None
+    traces = array("q", pairs["trace"][:])
+    return traces, Removal(max(traces), int(settings.share * steps), settings.smoothing, job.seed)
 
 
 def _start(job: TrainJob) -> tuple[Any, torch.optim.Optimizer]:

@@ -6,10 +6,12 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 import yaml
 
 from s2d_ray.curation.data_card import STATUSES, count_outcomes, why_nothing_kept, write_data_card
 from s2d_ray.curation.majority import Majority
+from s2d_ray.curation.registry import TARGETS
 from s2d_ray.curation.rule import Rule, curate_prompt
 from s2d_ray.curation.unfiltered import Unfiltered
 from s2d_ray.data.manifests import Outcomes, VoteShares
@@ -115,6 +117,22 @@ async def test_the_card_names_the_rules_that_were_applied_and_not_those_of_the_r
     [line] = [line for line in (tmp_path / "README.md").read_text().splitlines() if line.startswith("- Curation rules")]
     assert "unfiltered" in line
     assert "majority" not in line
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        ("answer", "a plain prompt and the answer that System 2 agreed on"),
+        ("shortest", "a plain prompt and the shortest of System 2's traces"),
+        ("shortened", "a plain prompt and System 2's shortest trace to the answer on which it agreed, rewritten"),
+    ],
+)
+async def test_the_card_says_what_is_trained(tmp_path: Path, target: str, said: str) -> None:
+    await distilled(tmp_path, CORPUS, [Majority(), *TARGETS[target]])  # type: ignore[index]
+    text = (tmp_path / "README.md").read_text()
+    assert said in text
+    assert ("No intermediate generation and no label is in it" in text) == (target == "answer")
+    assert ("`target` is the\nanswer alone" in text) == (target != "answer")
 
 
 async def test_a_reason_cannot_break_the_table(tmp_path: Path) -> None:

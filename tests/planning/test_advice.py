@@ -103,6 +103,8 @@ def test_memory_and_disk_of_nodes_count_too() -> None:
         "evaluate.controls=false"
     )
     assert advice(recipe(evaluate={"controls": False}), LARGE, Node(disk_gib=400)).lines == []
+    [line] = advice(recipe(evaluate={"targets": ["shortest"]}), LARGE, Node(disk_gib=400)).lines
+    assert line.endswith("a disk of 642 GiB, or evaluate.controls=false evaluate.targets=[]")
 
 
 def test_what_fits_no_number_of_gpus_says_so() -> None:

@@ -25,7 +25,7 @@ from s2d_ray.data.records import (
 )
 from s2d_ray.errors import UserError
 from s2d_ray.planning.estimate import estimate, fitting, measure_run, measure_sample, speed_for
-from s2d_ray.planning.phases import Measured, phases
+from s2d_ray.planning.phases import Measured, named, phases
 from s2d_ray.planning.shapes import Shape, shape_of
 from s2d_ray.planning.sizing import Gpu, Node
 from s2d_ray.recipes.load import load_single_recipe
@@ -93,6 +93,19 @@ def test_a_control_with_more_pairs_is_trained_no_longer() -> None:
     assert control.gpu_seconds == trained.gpu_seconds
     alone = phases(recipe(train=settings), [more], 100_000, SHAPE, GPU, NO_NETWORK)[-1]
     assert alone.gpu_seconds > control.gpu_seconds, "without a distilled model its own pairs decide"
+
+
+def test_each_further_target_is_one_more_training_in_as_many_steps() -> None:
+    settings = {"epochs": 2, "batch_size": 10, "micro_batch_size": 10}
+    method = named("s2a", "student_shortest")
+    twice_as_long = replace(MAIN, arm="student_shortest", method=method, steps={}, kept=40, tokens_per_pair=120)
+    found = phases(recipe(train=settings), [MAIN, twice_as_long], 100_000, SHAPE, GPU, NO_NETWORK)
+    assert [(phase.stage, phase.method) for phase in found] == [
+        ("generate", "s2a"),
+        ("train", "s2a"),
+        ("train", "s2a (target shortest)"),
+    ]
+    assert found[-1].gpu_seconds == pytest.approx(2 * found[-2].gpu_seconds)
 
 
 def test_the_parts_of_a_mixture_are_trained_together() -> None:

@@ -121,7 +121,35 @@ def test_arguments_of_vllm_that_ask_for_gpus_of_their_own_are_refused(
 
 
 def test_an_unknown_key_that_is_like_none_lists_the_known_ones(minimal: str) -> None:
-    assert "unknown key evaluate.zzz: known keys: controls, method, also, samples" in refusal(minimal, "evaluate.zzz=1")
+    assert "unknown key evaluate.zzz: known keys: controls, targets, method, also" in refusal(minimal, "evaluate.zzz=1")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "problem"),
+    [
+        (["train.internalise={}"], "no trace to take away: set curate.target to shortest or shortened"),
+        (["evaluate.targets=[answer]"], "evaluate.targets names answer, on which the student is trained anyway"),
+        (["curate.target=shortest", "evaluate.targets=[shortest]"], "names shortest, on which the student"),
+        (
+            ["curate.target=shortened", "train.internalise={}", "evaluate.targets=[internalised]"],
+            "evaluate.targets names internalised, on which the student is trained anyway",
+        ),
+        (["evaluate.targets=[shortest, shortest]"], "evaluate: targets names one twice"),
+        (["evaluate.targets=[longest]"], "evaluate.targets.0: Input should be 'answer', 'shortest', 'shortened' or"),
+        (["curate.target=internalised"], "curate.target: Input should be 'answer', 'shortest' or 'shortened'"),
+        (["curate.target=shortest", "train.internalise.share=1"], "train.internalise.share: Input should be less than"),
+    ],
+)
+def test_targets_that_say_nothing_are_refused(minimal: str, overrides: list[str], problem: str) -> None:
+    assert problem in refusal(minimal, *overrides)
+
+
+def test_a_student_on_one_target_may_be_beside_those_on_all_others(minimal: str) -> None:
+    found = load_single_recipe(
+        minimal, ["curate.target=shortest", "evaluate.targets=[answer, shortened, internalised]"]
+    )
+    assert (found.target, len(found.evaluate.targets)) == ("shortest", 3)
+    assert load_single_recipe(minimal, ["curate.target=shortened", "train.internalise={}"]).target == "internalised"
 
 
 def test_every_problem_is_named_in_one_line(minimal: str) -> None:
@@ -443,6 +471,8 @@ def test_an_override_reaches_all_parts_or_one(mixture: str) -> None:
         ("parts.letters.limt=3", "unknown key parts.letters.limt: did you mean limit?"),
         ("parts.letters.train.epochs=1", "unknown key parts.letters.train: known keys: task, method, limit, "),
         ("parts.letters.evaluate.controls=false", "evaluate.controls must not differ between parts"),
+        ("parts.letters.evaluate.targets=[shortest]", "evaluate.targets must not differ between parts"),
+        ("train.internalise={}", "part cities: train.internalise has no trace to take away"),
         ("parts.letters.evaluate.general=null", "evaluate.general must not differ between parts"),
         ("parts.a/b.task=geonames", "parts.a/b"),
         ("parts={}", "parts: Dictionary should have at least 1 item"),

@@ -188,7 +188,7 @@ def test_a_report_is_read_back_as_it_was_written(tmp_path: Path) -> None:
     assert read_report(run.report / "report.json") == written
 
 
-@pytest.mark.parametrize("version", [None, 1, 3, 5])
+@pytest.mark.parametrize("version", [None, 1, 2, 3, 5])
 def test_a_report_of_another_version_is_refused_with_what_to_do(
     run: RunFolders, report: Any, tmp_path: Path, version: int | None
 ) -> None:

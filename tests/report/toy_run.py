@@ -51,6 +51,9 @@ SKILL = {
     "student_uncurated": 6,
 }
 ARMS = [arm for arm in SKILL if arm not in ("base_few_shot", "teacher_rar1")]
+TARGET_SKILL = {"student_shortest": 6, "student_shortened": 3, "student_internalised": 7}
+ANSWER_TOKENS = {"student_shortest": 12, "student_shortened": 8, "student_internalised": 2}
+"""Of arms that generate more or fewer than four."""
 RECIPE = Recipe.model_validate(
     {"name": "toy", "model": "tiny", "task": "toy", "method": "s2a", "evaluate": {"examples": 6}}
 )
@@ -111,7 +114,7 @@ class Toy(Task):
 
 
 def sample(arm: str, text: str, variant: str = "") -> Sample:
-    names = {"rewrite": 20, "respond": 10} if arm == "teacher" else {"answer": 4}
+    names = {"rewrite": 20, "respond": 10} if arm == "teacher" else {"answer": ANSWER_TOKENS.get(arm, 4)}
     sure = -0.5 if text == "wrong" else -0.125
     steps = tuple(Step(name, f"{name} says {text}", "stop", 9, 0, tokens, 0.1, sure) for name, tokens in names.items())
     return Sample(text, variant, "", steps)
@@ -163,7 +166,7 @@ def write_model(folder: Path, skipped: str = "") -> None:
 def skill(arm: str) -> int:
     """Of a training with another seed: one of ten fewer for each."""
     name, number = training_of(arm)
-    return SKILL[name] - (number - 1)
+    return (SKILL | TARGET_SKILL)[name] - (number - 1)
 
 
 def write_answers(folder: Path, task: Toy, arms: Sequence[str], samples: int, split: Split = "test") -> None:

@@ -111,7 +111,7 @@ def test_seeds_are_trainings_of_their_own_on_the_same_pairs(recipe: Recipe, tmp_
     [once] = plans_of(Recipe.model_validate(recipe.model_dump() | {"evaluate": evaluate}), tmp_path / "once")
     seeded = Recipe.model_validate(recipe.model_dump() | {"evaluate": evaluate | {"seeds": 3}, "seed": 4})
     [plan] = plans_of(seeded, tmp_path)
-    assert [(training.arm, training.seed) for training in plan.trainings] == [
+    assert [(training.arm, training.recipe.seed) for training in plan.trainings] == [
         *(("student", 4), ("student_of_base", 4), ("student_uncurated", 4)),
         *(("student@2", 5), ("student_of_base@2", 5), ("student_uncurated@2", 5)),
         *(("student@3", 6), ("student_of_base@3", 6), ("student_uncurated@3", 6)),
@@ -126,6 +126,74 @@ def test_seeds_are_trainings_of_their_own_on_the_same_pairs(recipe: Recipe, tmp_
     again = Recipe.model_validate(seeded.model_dump() | {"evaluate": evaluate})
     assert changed(again, again.model_copy(update={"limit": None}), tmp_path / "again") == set()
     assert len(once.trainings) == 3
+
+
+def targeted(recipe: AnyRecipe, *targets: str, **changes: Any) -> AnyRecipe:
+    evaluate = {"controls": False, "general": None, "targets": targets}
+    return type(recipe).model_validate(recipe.model_dump() | {"evaluate": evaluate} | changes)
+
+
+def test_students_on_other_targets_share_the_answers_and_have_pairs_and_a_model_of_their_own(
+    recipe: Recipe, tmp_path: Path
+) -> None:
+    [plan] = plans_of(targeted(recipe, "shortest", "shortened", "internalised"), tmp_path)
+    arms = ["student_shortest", "student_shortened", "student_internalised"]
+    assert artifacts([plan]).keys() == {
+        *("prompts", "candidates", "distilled", "model", "evaluation"),
+        *(f"controls/{arm}/{stage}" for arm in arms for stage in ("distilled", "model")),
+    }
+    student, *others = plan.trainings
+    assert [training.arm for training in others] == arms
+    assert artifacts([plan])["evaluation"].inputs["models"].keys() == {"student", *arms}
+    rules = [[rule["name"] for rule in b.distilled.inputs["rules"]] for b in plan.parts[0].branches]
+    assert rules == [["majority"], *([["majority", name] for name in ("shortest", "shortened", "shortest")])]
+    assert [branch.generates for branch in plan.parts[0].branches] == [True, False, False, False]
+    assert [training.recipe.train.internalise is not None for training in plan.trainings] == [False, False, False, True]
+    assert len({training.model.fingerprint for training in plan.trainings}) == 4
+    finish_artifact(student.model)
+    assert [pipeline.steps_of(plan, training) for training in others] == [MODEL.steps] * 3
+
+
+def test_other_targets_change_nothing_of_the_student_and_its_own_is_an_input(recipe: Recipe, tmp_path: Path) -> None:
+    [before], [after] = (
+        plans_of(found, tmp_path / str(n)) for n, found in enumerate((recipe, targeted(recipe, "shortest")))
+    )
+    old, new = artifacts([before]), artifacts([after])
+    assert {folder for folder in old if old[folder].fingerprint != new[folder].fingerprint} == {"evaluation"}
+    shortest = targeted(recipe, curate={"target": "shortest"})
+    assert changed(recipe, shortest, tmp_path / "own") == {"distilled", "model", "evaluation"}
+    internalised = targeted(recipe, curate={"target": "shortest"}, train={"internalise": {}})
+    assert changed(shortest, internalised, tmp_path / "less") == {"model", "evaluation"}
+    slower = targeted(recipe, curate={"target": "shortest"}, train={"internalise": {"share": 0.9}})
+    assert changed(internalised, slower, tmp_path / "slower") == {"model", "evaluation"}
+
+
+def test_a_target_beside_an_internalised_student_keeps_its_trace(recipe: Recipe, tmp_path: Path) -> None:
+    own: dict[str, Any] = {"curate": {"target": "shortened"}, "train": {"internalise": {"share": 0.9}}}
+    [plan] = plans_of(targeted(recipe, "answer", "shortest", **own), tmp_path)
+    assert [training.recipe.train.internalise is not None for training in plan.trainings] == [True, False, False]
+    rules = [[rule["name"] for rule in b.distilled.inputs["rules"]] for b in plan.parts[0].branches]
+    assert rules == [["majority", "shortened"], ["majority"], ["majority", "shortest"]]
+
+
+def test_controls_are_trained_on_the_target_of_the_student(recipe: Recipe, tmp_path: Path) -> None:
+    [plan] = plans_of(with_controls(recipe, curate={"target": "shortest"}), tmp_path)
+    rules = [[rule["name"] for rule in b.distilled.inputs["rules"]] for b in plan.parts[0].branches]
+    assert rules == [["majority", "shortest"], ["majority", "shortest"], ["unfiltered", "shortest"]]
+
+
+def test_other_targets_are_trained_in_every_round_on_the_pairs_of_all_parts(
+    shared: dict[str, Any], tasks: dict[str, Any], tmp_path: Path
+) -> None:
+    both = mixture(shared | {"rounds": 2, "evaluate": {"controls": False, "targets": ["shortest"]}}, tasks)
+    for plan in plans_of(both, tmp_path):
+        _, shortest = plan.trainings
+        assert shortest.arm == "student_shortest"
+        assert shortest.model.path == plan.folders.control("student_shortest").model
+        assert list(shortest.branches) == ["one", "two"]
+        assert {part.evaluation.inputs["models"]["student_shortest"] for part in plan.parts} == {
+            shortest.model.fingerprint
+        }
 
 
 def test_the_parts_of_a_mixture_meet_in_the_training(

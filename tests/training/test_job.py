@@ -4,6 +4,7 @@ import multiprocessing
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pyarrow as pa
@@ -16,8 +17,8 @@ from s2d_ray.recipes.chat import DEFAULT_CHAT, Chat
 from s2d_ray.recipes.sections import Train
 from s2d_ray.rendering.renderer import Renderer
 from s2d_ray.training.encoding import ENCODING_VERSION, Encoded, encode
-from s2d_ray.training.job import Pairs, TrainJob, load_pairs
-from tests.training.test_encoding import CHAT, CHATML, make
+from s2d_ray.training.job import Pairs, TrainJob, load_pairs, without
+from tests.training.test_encoding import CHAT, CHATML, WORDS, make
 
 # Of `datasets`, about how it calls pyarrow.
 pytestmark = pytest.mark.filterwarnings("default:Specifying null_placement:FutureWarning")
@@ -84,6 +85,70 @@ def test_another_version_of_the_encoding_encodes_anew(
 ) -> None:
     monkeypatch.setattr("s2d_ray.training.encoding.ENCODING_VERSION", ENCODING_VERSION + 1)
     assert (encoded_anew(), encoded_anew()) == (2, 0)
+
+
+ANSWERS = {"It is in France": "France", "Lyon": "Lyon", "in Lyon is in France .": "France ."}
+"""What is trained → the answer in which it ends."""
+
+
+def pairs_of(folder: Path, train: Train, *trained: str) -> list[dict[str, Any]]:
+    """The encoded pairs of which these are trained."""
+    rows = [
+        {"prompt_id": str(n), "messages": [*CHAT[:-1], assistant(text)], "target": ANSWERS[text]}
+        for n, text in enumerate(trained)
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), folder / "pairs.parquet")
+    return encoded(folder, train)
+
+
+def encoded(folder: Path, train: Train) -> list[dict[str, Any]]:
+    renderer = Renderer(PreTrainedTokenizerFast.from_pretrained(folder / "model"))
+    pairs = [Pairs([folder / "pairs.parquet"], None)]
+    return list(load_pairs(TrainJob(train, 0, folder / "model", False, pairs, folder), renderer))
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    make(CHATML, "<end>").save_pretrained(tmp_path / "model")
+    return tmp_path
+
+
+INTERNALISE = Train.model_validate({"internalise": {}})
+
+
+def test_a_trace_is_what_is_longer_than_the_answer_and_is_lost_from_its_beginning(folder: Path) -> None:
+    whole, bare, other = pairs_of(folder, INTERNALISE, *ANSWERS)
+    assert [pair["trace"] for pair in (whole, bare, other)] == [3, 0, 4]
+    said = [[WORDS[i] for i in without(whole, lost).target] for lost in range(4)]
+    assert said == [
+        ["It", "is", "in", "France", "<end>"],
+        ["is", "in", "France", "<end>"],
+        ["in", "France", "<end>"],
+        ["France", "<end>"],
+    ]
+    assert [WORDS[i] for i in without(bare, 0).target] == ["Lyon", "<end>"]
+    assert {tuple(without(whole, lost).prompt) for lost in range(4)} == {tuple(whole["prompt"])}
+
+
+def test_without_its_trace_a_pair_is_what_the_target_answer_trains(folder: Path) -> None:
+    internalised = [without(pair, pair["trace"]) for pair in pairs_of(folder, INTERNALISE, *ANSWERS)]
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder / "model")
+    assert internalised == [encode([*CHAT[:-1], assistant(answer)], tokenizer) for answer in ANSWERS.values()]
+
+
+def test_an_answer_that_is_other_tokens_where_it_stands_alone_is_those_in_the_end() -> None:
+    pair = {"prompt": [1], "target": [5, 6, 27, 0], "answer": [7, 0], "trace": 2}
+    assert [without(pair, lost).target for lost in range(3)] == [[5, 6, 27, 0], [6, 27, 0], [7, 0]]
+    # Where it is more tokens than in the whole, it is the answer from the beginning.
+    assert without({"prompt": [1], "target": [27, 0], "answer": [7, 8, 0], "trace": -1}, -1).target == [7, 8, 0]
+
+
+def test_the_same_pairs_with_and_without_a_trace_to_take_away_are_encoded_apart(folder: Path) -> None:
+    [pair] = pairs_of(folder, Train(), "Lyon")
+    [with_answer], [again] = encoded(folder, INTERNALISE), encoded(folder, Train())
+    assert with_answer.keys() - pair.keys() == {"answer", "trace"}
+    assert again == pair
 
 
 def load(folder: Path) -> None:

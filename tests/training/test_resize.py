@@ -7,6 +7,9 @@ from typing import Any
 import pytest
 
 from s2d_ray.data.files import read_json
+from s2d_ray.data.records import assistant, user
+from s2d_ray.training.encoding import encode
+from s2d_ray.training.schedule import Removal, batches
 from tests.training.exported import assert_same, by_peft, by_transformers
 from tests.training.resizing import HALFWAY, STEPS, Case, resized
 from tests.training.trial import distilled, untied
@@ -20,11 +23,14 @@ TWO_TOKENS = 2 * 384
 """Logits of the tiny model."""
 LEAN = {"gradient_checkpointing": True, "micro_batch_tokens": 80}
 """What spares memory, with room for two or three of the examples in a row."""
+INTERNALISED = {"internalise": {"share": 0.7, "smoothing": 1.0}, "micro_batch_tokens": 80}
+"""Traces are taken away in the first four steps, of which the fourth comes after the half."""
 CASES = [
     Case("zero2-lora", EXACT | {"zero_stage": 2, "lora": LORA}),
     Case("zero2-full", EXACT | {"zero_stage": 2, "lora": None, "micro_batch_size": 1}),
     Case("zero3-lora", EXACT | {"zero_stage": 3, "lora": LORA}),
     Case("zero3-full", EXACT | {"zero_stage": 3, "lora": None, "micro_batch_size": 1}),
+    Case("zero2-lora-internalised", EXACT | {"zero_stage": 2, "lora": LORA} | INTERNALISED),
     Case("zero3-lora-lean", EXACT | {"zero_stage": 3, "lora": LORA} | LEAN, TWO_TOKENS),
 ]
 MORE = [
@@ -168,6 +174,24 @@ def assert_same_losses(results: Path, lean: str, size: int) -> None:
 @pytest.mark.parametrize("size", [1, 2])
 def test_what_spares_memory_does_not_show_in_the_loss(one_and_two: Path, size: int) -> None:
     assert_same_losses(one_and_two, "zero3-lora-lean", size)
+
+
+def test_a_step_computes_what_is_left_of_the_traces(one_and_two: Path, tiny_model: Path) -> None:
+    """Case i says its letter one to four times, a token each, the last of which is the answer: three of a trace."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    lengths = [len(encode([user(f"What is the letter of case {i}?"), assistant("a")], tokenizer)) for i in range(24)]
+    removal = Removal(longest=3, steps=4, smoothing=1.0, seed=0)
+    expected = [
+        sum(lengths[i] + max(0, i % 4 - removal.lost(number, i)) for i in batch)
+        for number, batch in enumerate(batches(24, 5, STEPS, seed=0))
+    ]
+    alone = [sum(lengths[i] for i in batch) for batch in batches(24, 5, STEPS, seed=0)]
+    assert expected[4:] == alone[4:] and all(a < b for a, b in zip(alone[:2], expected[:2], strict=True))
+    for size in (1, 2):
+        log = read_json(one_and_two / "zero2-lora-internalised" / f"{size}-{size}" / "log.json")
+        assert [step["tokens"] for step in log] == expected
 
 
 @pytest.mark.parametrize(("case", "alone", "shared"), [("zero2-lora", 0, 0), ("zero2-full", 0, 1)])

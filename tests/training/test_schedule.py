@@ -2,13 +2,15 @@
 
 import tracemalloc
 from collections import Counter
-from math import ceil
+from dataclasses import replace
+from math import ceil, log
 from random import Random
 
 import pytest
 from scipy.stats import chisquare
 
 from s2d_ray.training.schedule import (
+    Removal,
     Schedule,
     accumulation_steps,
     batches,
@@ -96,6 +98,24 @@ def test_workers_share_a_batch_in_equally_many_micro_batches(workers: int, size:
     assert max(sizes) <= size
     assert max(sizes) - min(sizes) <= 1
     assert sum(size == 0 for size in sizes) < workers
+
+
+def test_a_trace_is_taken_away_in_a_straight_line_and_then_there_is_none() -> None:
+    removal = Removal(longest=10, steps=4, smoothing=100.0, seed=0)
+    assert [removal.lost(step, 7) for step in range(6)] == [0, 2, 5, 7, 10, 10]
+    assert [Removal(10, 0, 100.0, 0).lost(step, 7) for step in range(2)] == [10, 10]
+    assert [Removal(1, 3, 100.0, 0).lost(step, 7) for step in range(4)] == [0, 0, 0, 1]
+
+
+def test_some_traces_lose_more_than_the_step_says_as_often_as_the_smoothing_says() -> None:
+    removal = Removal(longest=0, steps=100, smoothing=log(4), seed=3)
+    counts = Counter(removal.lost(step, example) for step in range(100) for example in range(200))
+    # One in four loses any, one in 16 two or more, and so on.
+    expected = [20_000 * 3 / 4 ** (n + 1) for n in range(4)]
+    assert [counts[n] for n in range(4)] == pytest.approx(expected, rel=0.1)
+    assert [removal.lost(9, example) for example in range(50)] == [removal.lost(9, example) for example in range(50)]
+    assert [removal.lost(9, example) for example in range(50)] != [removal.lost(8, example) for example in range(50)]
+    assert replace(removal, steps=9).lost(9, 0) == 0, "nothing more where all is gone"
 
 
 def rates(schedule: Schedule, steps: int, warmup_share: float) -> list[float]:

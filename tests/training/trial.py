@@ -16,14 +16,21 @@ from tests.manifests import distilled_manifest
 
 
 def distilled(folder: Path, rows: int = 24) -> Artifact[DistilledManifest]:
-    """A finished distilled set that says which letter a question asks for, one to four times over."""
+    """A finished distilled set that says which letter a question asks for, one to four times over.
+
+    The last of them is the answer, those before it are its trace.
+    """
     (folder / "status=kept").mkdir(parents=True)
     table = pa.Table.from_pylist(
         [
-            {"prompt_id": f"{i:03}", "messages": [user(f"What is the letter of case {i}?"), assistant(letters(i))]}
+            {
+                "prompt_id": f"{i:03}",
+                "messages": [user(f"What is the letter of case {i}?"), assistant(letters(i))],
+                "target": letters(i)[-1],
+            }
             for i in range(rows)
         ],
-        schema=pa.schema([DECISIONS.field("prompt_id"), DECISIONS.field("messages")]),
+        schema=pa.schema([DECISIONS.field(name) for name in ("prompt_id", "messages", "target")]),
     )
     pq.write_table(table, folder / "status=kept" / "part-0.parquet")
     artifact = Artifact(folder, {"made": "by hand"}, DistilledManifest)
@@ -45,6 +52,7 @@ def recipe(model: Path, **train: Any) -> Recipe:
             "model": str(model),
             "task": "geonames",
             "method": "s2a",
+            "curate": {"target": "shortest" if "internalise" in train else "answer"},
             "train": {"dtype": "bfloat16"} | settings,
         }
     )
