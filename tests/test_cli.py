@@ -225,7 +225,7 @@ def test_a_model_that_is_none_is_refused_before_ray_starts(recipe: Path, tmp_pat
 def test_repeated_ids_are_refused_before_ray_starts(recipe: Path, corpus: Path, tmp_path: Path) -> None:
     corpus.write_text(corpus.read_text() + json.dumps(ROWS[7]) + "\n")
     told = refused_before_ray("run", recipe, "task.id_column=key", "--root", tmp_path / "runs")
-    assert told == f"{corpus}: key 7 occurs more than once; make ids unique"
+    assert told == f"{corpus}, line 31: key 7 occurs more than once; make ids unique"
 
 
 def test_a_root_that_cannot_be_written_is_refused_before_ray_starts(recipe: Path, tmp_path: Path) -> None:

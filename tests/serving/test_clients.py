@@ -170,8 +170,8 @@ def test_a_conversation_comes_back_as_clients_keep_it(address: str) -> None:
 @pytest.mark.parametrize(
     ("chat", "problem"),
     [
-        ([ECHOED], "the last message"),
-        ([*MESSAGES, ECHOED], "the last message"),
+        ([ECHOED], "its last message"),
+        ([*MESSAGES, ECHOED], "its last message"),
         ([{"role": "tool", "content": "7"}], "messages.0.role"),
         ([{"role": "user", "content": None}], "messages.0.content"),
         ([{"role": "user", "content": [{"type": "text", "text": None}]}], "a part of type text has a text"),
@@ -393,5 +393,5 @@ def test_the_last_turn_is_asked_as_the_task_asks_it() -> None:
     prompt = asked(task, turns)
     assert prompt.messages == turns
     assert prompt.prompt_id == content_id("system: Be brief.", f"user: {QUESTION}")
-    with pytest.raises(UserError, match="the last message"):
+    with pytest.raises(UserError, match="its last message"):
         asked(task, [*turns, {"role": "assistant", "content": "7"}])

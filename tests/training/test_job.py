@@ -133,8 +133,8 @@ def test_a_trace_is_what_is_longer_than_the_answer_and_is_lost_from_its_beginnin
 
 def test_without_its_trace_a_pair_is_what_the_target_answer_trains(folder: Path) -> None:
     internalised = [without(pair, pair["trace"]) for pair in pairs_of(folder, INTERNALISE, *ANSWERS)]
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder / "model")
-    assert internalised == [encode([*CHAT[:-1], assistant(answer)], tokenizer) for answer in ANSWERS.values()]
+    renderer = Renderer(PreTrainedTokenizerFast.from_pretrained(folder / "model"))
+    assert internalised == [encode([*CHAT[:-1], assistant(answer)], renderer) for answer in ANSWERS.values()]
 
 
 def test_an_answer_that_is_other_tokens_where_it_stands_alone_is_those_in_the_end() -> None:
