@@ -56,10 +56,13 @@ class VllmEngine:
             # place where such with one are in the same batch (vLLM 0.29).
             arguments |= {"enable_lora": True, "max_lora_rank": _rank(self._adapter), "max_loras": 2}
         self._renderer = Renderer.load(model, self._trust_remote_code, self._chat)
-        from vllm.config.reasoning import ReasoningConfig
+        from vllm.config import ReasoningConfig, StructuredOutputsConfig
         from vllm.engine.arg_utils import AsyncEngineArgs
         from vllm.v1.engine.async_llm import AsyncLLM
 
+        # Answers of a form: one backend for all requests, and none of the white space that a small model goes on with.
+        forms = StructuredOutputsConfig(backend="xgrammar", disable_any_whitespace=True)
+        arguments = {"structured_outputs_config": forms} | arguments
         if marks := self._renderer.marks:
             # For `thinking_tokens`.
             start, end = marks.start, marks.forced_end
@@ -309,8 +312,6 @@ def engine_arguments(config: Engine, model: Path, trust_remote_code: bool) -> di
         "enforce_eager": on_cpu if config.compile is None else not config.compile,
         "trust_remote_code": trust_remote_code,
         "disable_log_stats": True,
-        # Answers of a form: one backend for all requests, and none of the white space that a small model goes on with.
-        "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
     }
     if not on_cpu:
         if config.pipeline_parallel > 1:
