@@ -43,18 +43,24 @@ def conversation(value: Any, column: str) -> Conversation:
     asked = max((place for place, message in enumerate(messages) if message["role"] == "user"), default=None)
     if asked is None:
         raise Refused("no turn by the user")
-    answers = [message["content"] for message in messages[asked + 1 :] if message["role"] == "assistant"]
-    return Conversation(messages[: asked + 1], answers[0] if answers else "")
+    answers = (message["content"] for message in messages[asked + 1 :] if message["role"] == "assistant")
+    return Conversation([*map(said, messages[: asked + 1])], next((one for one in answers if one.strip()), ""))
 
 
 def turns_of(value: Any, column: str) -> list[Message]:
-    """All turns of a cell. Raises Refused for what is none of texts."""
+    """All turns of a cell, some of which may say nothing. Raises Refused for what is none of texts."""
     turns = parsed(value)
     if not turns:
         raise Refused(f"no {column}")
     if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns):
         raise Refused(f"{column} holds something else than turns")
     return list(_messages(turns))
+
+
+def said(turn: Message) -> Message:
+    """The turn. Raises Refused where it says nothing."""
+    text_of(turn["content"], f"text in a turn by the {turn['role']}")
+    return turn
 
 
 def ids(messages: Sequence[Message]) -> list[str]:
@@ -75,7 +81,7 @@ def _messages(turns: Sequence[Mapping[str, Any]]) -> Iterator[Message]:
             raise Refused("a turn calls a tool")
         content = _content(_first(turn, "content", "value"))
         if role != "system" or content.strip():
-            yield {"role": role, "content": text_of(content, f"text in a turn by the {role}")}
+            yield {"role": role, "content": content}
 
 
 def _first(turn: Mapping[str, Any], *keys: str) -> Any:
@@ -101,7 +107,7 @@ def _content(value: Any) -> str:
 def _part(part: Any) -> str:
     if isinstance(part, str):
         return written(part, "a turn")
-    kind = part.get("type") if isinstance(part, dict) else type(part).__name__
+    kind = written(part.get("type"), "the type of a part") if isinstance(part, dict) else type(part).__name__
     if kind not in TEXT_PARTS:
-        raise Refused(f"a turn has a part that is no text: {str(kind)[:40]}")
+        raise Refused(f"a turn has a part that is no text: {kind[:40]}")
     return written(part.get("text"), "a turn")

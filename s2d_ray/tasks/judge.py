@@ -20,10 +20,11 @@ from s2d_ray.answers.verdicts import closed_verdict, read_verdict
 from s2d_ray.data.records import LabelledPrompt, Prompt, content_id, user
 from s2d_ray.errors import UserError
 from s2d_ray.methods.judgements import SWAP
+from s2d_ray.tasks.deduplication import alike
 from s2d_ray.tasks.reading import load_rows, placed_rows
 from s2d_ray.tasks.refusals import Placed
 from s2d_ray.tasks.response_pairs import ResponsePair, few_per_question, pairs_of
-from s2d_ray.tasks.rows import RowTask, shipped_file
+from s2d_ray.tasks.rows import RowTask, left_out, shipped_file
 from s2d_ray.tasks.task import Split, Variant
 
 INSTRUCTION = (
@@ -62,11 +63,14 @@ class Judge(RowTask):
         return "agreement with people"
 
     def labelled(self, split: Split, seed: int) -> Iterator[LabelledPrompt]:
-        """Pairs of the split; MT-Bench only in the test split, and nothing else about its questions in another."""
+        """Pairs of the split; MT-Bench only in the test split, and nothing that asks as it does in another."""
         mt_bench = list(self._mt_bench())
         apart = {caseless(pair.question) for pair in mt_bench} if split != "test" else set[str]()
+        apart_too = {alike(question) for question in apart}
         for pair in self.records(split, seed, self._read, lambda pair: pair.question):
-            if caseless(pair.question) not in apart:
+            if alike(pair.question) in apart_too:
+                left_out(split, alike=caseless(pair.question) not in apart)
+            else:
                 yield _labelled(pair, "pairs", "")
         if split == "test":
             for pair in mt_bench:

@@ -250,7 +250,7 @@ def _group(item: LabelledPrompt) -> str:
 
 
 def _alike(item: LabelledPrompt) -> str:
-    return content_id("alike", *(alike(message["content"]) for message in item.prompt.messages))
+    return "\x1f".join(["alike", *(alike(message["content"]) for message in item.prompt.messages)])
 
 
 def _inner(match: re.Match[str]) -> str:

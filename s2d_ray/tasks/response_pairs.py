@@ -14,8 +14,8 @@ from s2d_ray.curation.votes import majority_vote
 from s2d_ray.data.records import Row, content_id
 from s2d_ray.errors import UserError
 from s2d_ray.methods.judgements import SWAP
-from s2d_ray.tasks.conversations import turns_of
-from s2d_ray.tasks.reading import cell
+from s2d_ray.tasks.conversations import said, turns_of
+from s2d_ray.tasks.reading import cell, parsed
 from s2d_ray.tasks.refusals import Placed, Refused, each, text_of, written
 
 
@@ -34,9 +34,18 @@ def pairs_of(rows: Iterable[Placed]) -> Iterator[ResponsePair]:
     first = next(stream)
     for columns, read in LAYOUTS.items():
         if columns <= first[1].keys():
-            return read(chain([first], stream))
+            return read(_having(columns, chain([first], stream)))
     known = "; ".join(", ".join(sorted(columns)) for columns in LAYOUTS)
     raise UserError(f"pairs data with the columns {', '.join(first[1])} has no known layout; known are: {known}")
+
+
+def _having(columns: frozenset[str], rows: Iterable[Placed]) -> Iterator[Placed]:
+    """The rows, of which those in a later file may lack a column. Raises UserError there."""
+    for place, row in rows:
+        if not columns <= row.keys():
+            missing = ", ".join(sorted(columns - row.keys()))
+            raise UserError(f"{place.source} has no column {missing}; it has {', '.join(row)}")
+        yield place, row
 
 
 def verdict_of(value: Any) -> str:
@@ -76,7 +85,7 @@ def _pair(row: Row, names: Sequence[str], verdict: str) -> ResponsePair:
 
 def _oasst_trees(rows: Iterable[Placed]) -> Iterator[ResponsePair]:
     """OpenAssistant conversation trees: the replies to the first turn, with human ranks (0 is best)."""
-    return chain.from_iterable(each(rows, lambda row: _ranked(row["prompt"], cell(row, "prompt.replies") or ())))
+    return chain.from_iterable(each(rows, lambda row: _ranked(parsed(row["prompt"]), cell(row, "prompt.replies"))))
 
 
 def _oasst_messages(rows: Iterable[Placed]) -> Iterator[ResponsePair]:
@@ -91,18 +100,31 @@ def _oasst_messages(rows: Iterable[Placed]) -> Iterator[ResponsePair]:
     yield from chain.from_iterable(each(roots, lambda root: _ranked(root, replies[root["message_id"]])))
 
 
-def _ranked(root: Row | None, replies: Iterable[Row]) -> Sequence[ResponsePair]:
+def _ranked(root: Any, replies: Any) -> Sequence[ResponsePair]:
     if root is None:
         raise Refused("no prompt")
+    if not isinstance(root, dict) or not all(isinstance(reply, dict) for reply in replies or ()):
+        raise Refused("prompt is no tree of messages")
     if root.get("lang") != "en":
         return []
     question = text_of(root.get("text"), "text of a prompt")
-    ranked = [r for r in replies if r.get("rank") is not None and r["role"] == "assistant" and not _deleted(r)]
-    said = [(text_of(reply.get("text"), "text of a reply"), float(reply["rank"])) for reply in ranked]
+    answers = [r for r in replies or () if r.get("role") == "assistant" and not _deleted(r)]
+    given = [
+        (text_of(reply.get("text"), "text of a reply"), _rank(reply["rank"]))
+        for reply in answers
+        if reply.get("rank") is not None
+    ]
     # By content, not by rank: the order must not tell which one is better.
-    said.sort(key=lambda reply: content_id(reply[0]))
-    pairs = combinations(said, 2)
+    given.sort(key=lambda reply: content_id(reply[0]))
+    pairs = combinations(given, 2)
     return [ResponsePair(question, a, b, "tie" if i == j else "A" if i < j else "B") for (a, i), (b, j) in pairs]
+
+
+def _rank(value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise Refused("rank of a reply is no number") from None
 
 
 def _deleted(reply: Row) -> bool:
@@ -142,7 +164,7 @@ def _opening(value: Any, column: str) -> tuple[str, str]:
     turns = [turn for turn in turns_of(value, column) if turn["role"] != "system"]
     if [turn["role"] for turn in turns[:2]] != ["user", "assistant"]:
         raise Refused(f"{column} does not begin with a question and an answer")
-    return turns[0]["content"], turns[1]["content"]
+    return said(turns[0])["content"], said(turns[1])["content"]
 
 
 _SIDE = r"(?:model|response|assistant|answer|output)?(?:{x}|{n})|{x}>>?{y}|{y}<<?{x}"
@@ -157,7 +179,7 @@ LAYOUTS: Mapping[frozenset[str], Callable[[Iterable[Placed]], Iterator[ResponseP
     frozenset({"input", "output_1", "output_2", "label"}): _llmbar,
     frozenset({"prompt", "message_tree_id"}): _oasst_trees,
     frozenset({"message_id", "parent_id", "text", "role", "lang", "rank"}): _oasst_messages,
-    frozenset({"question_id", "model_a", "model_b", "winner", "conversation_a"}): _mt_bench,
+    frozenset({"question_id", "model_a", "model_b", "winner", "conversation_a", "conversation_b"}): _mt_bench,
 }
 """Columns → how to read them."""
 

@@ -63,6 +63,8 @@ def test_every_form_is_the_same_chat(stored: Any) -> None:
 def test_what_was_said_to_the_last_turn_is_apart() -> None:
     chat = [*CHAT, turn("assistant", "4."), turn("assistant", "Four.")]
     assert conversation(chat, "messages") == (CHAT, "4.")
+    for nothing in ("", None, " "):
+        assert conversation([*CHAT, turn("assistant", nothing)], "messages") == (CHAT, "")
     assert conversation(CHAT, "messages").answer == ""
 
 
@@ -79,6 +81,9 @@ def test_what_was_said_to_the_last_turn_is_apart() -> None:
         ([turn("user", "  ")], "no text in a turn by the user"),
         ([turn("user", "\ud83d")], "a turn has half of a character (a lone surrogate)"),
         ([turn("user", {"text": "Hello"})], "a turn holds a structure, not text"),
+        ([turn("user", [{"type": ["text"], "text": "Hello"}])], "the type of a part holds a list, not text"),
+        ([turn("user", [{"type": "\ud83d"}])], "the type of a part has half of a character (a lone surrogate)"),
+        ([turn("user", "Hi"), turn("assistant", ""), turn("user", "And?")], "no text in a turn by the assistant"),
         ([turn("narrator", "It rains.")], "a turn by an unknown speaker: narrator"),
         ([turn("user", "Hi"), turn("tool", "sunny"), turn("user", "And?")], "a turn by a tool"),
         ([turn("user", "Hi"), turn("assistant", None, tool_calls=[{"id": "1"}])], "a turn calls a tool"),

@@ -100,6 +100,18 @@ def test_mt_bench_is_tested_by_category_beside_the_pairs() -> None:
     assert all(item.subset == "pairs" for item in Judge().items("train", 0))
 
 
+def test_no_pair_is_trained_on_that_asks_as_one_of_mt_bench_but_for_punctuation(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(plain_pair(n)) + "\n" for n in range(9)))
+    asked = "HOW do I cook  dish 3"
+    (tmp_path / "b.jsonl").write_text(json.dumps(plain_pair(3, question=asked)) + "\n")
+    # All but nothing is for training.
+    task = Judge(path=str(tmp_path / "a.jsonl"), mt_bench_path=str(tmp_path / "b.jsonl"), test_share=1e-9)
+    with accounted() as account:
+        trained = {item.prompt.fields["question"] for item in task.items("train", 0)}
+    assert trained == {plain_pair(n)["question"] for n in range(9) if n != 3}
+    assert (account.held_out_too, account.alike) == (1, 1)
+
+
 def test_few_and_short_pairs_of_a_question(tmp_path: Path) -> None:
     replies = [message(f"r{n}", "q", f"reply {n}" + " long" * 100 * (n == 5), n) for n in range(6)]
     tree = {"message_tree_id": "q", "prompt": message("q", None, "ask") | {"replies": replies}}
@@ -277,10 +289,35 @@ def test_bad_trees_and_replies_are_refused(tmp_path: Path) -> None:
     replies = [message(f"r{n}", "q", text, n) for n, text in enumerate(("best", "fair"))]
     good = {"message_tree_id": "q", "prompt": message("q", None, "ask") | {"replies": replies}}
     null = {"message_tree_id": "n", "prompt": None}
+    text = {"message_tree_id": "t", "prompt": "ask"}
+    texts = {"message_tree_id": "t", "prompt": good["prompt"] | {"replies": ["best", "fair"]}}  # type: ignore[operator]
+    unknown = {"message_tree_id": "u", "prompt": good["prompt"] | {"replies": [replies[0] | {"rank": "last"}]}}  # type: ignore[operator]
+    nobody = {"message_tree_id": "o", "prompt": good["prompt"] | {"replies": [{"text": "by whom?", "rank": 0}]}}  # type: ignore[operator]
     mute = {"message_tree_id": "m", "prompt": good["prompt"] | {"replies": [replies[0], replies[1] | {"text": None}]}}  # type: ignore[operator]
-    items, account = pairs_in(tmp_path, [good, null, mute])
+    items, account = pairs_in(tmp_path, [good, null, mute, text, texts, unknown, nobody])
     assert len(items) == 1
-    assert account.refused == {"no prompt": 1, "no text of a reply": 1}
+    assert account.refused == {
+        "no prompt": 1,
+        "no text of a reply": 1,
+        "prompt is no tree of messages": 2,
+        "rank of a reply is no number": 1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("rows", "missing"),
+    [([plain_pair(0)], "response_b"), ([vote("model_a")], "conversation_b")],
+    ids=["plain", "arena"],
+)
+def test_a_column_of_pairs_that_is_missing_in_a_later_file_is_named_with_it(
+    rows: list[dict[str, Any]], missing: str, tmp_path: Path
+) -> None:
+    (tmp_path / "a.jsonl").write_text(json.dumps(rows[0]) + "\n")
+    rest = {key: value for key, value in rows[0].items() if key != missing}
+    (tmp_path / "b.jsonl").write_text(json.dumps(rest) + "\n")
+    with pytest.raises(UserError) as caught:
+        list(Judge(path=str(tmp_path)).items("train", 0))
+    assert str(caught.value) == f"{tmp_path / 'b.jsonl'} has no column {missing}; it has {', '.join(rest)}"
 
 
 def test_a_table_of_messages_may_be_a_csv(tmp_path: Path) -> None:
