@@ -24,8 +24,8 @@ from s2d_ray.evaluation.metrics import (
 )
 from s2d_ray.evaluation.statistics import Paired, holm
 from s2d_ray.evaluation.verdict import Changes, Evidence, Verdict, is_gain, judge, untrained
+from s2d_ray.recipes.evaluate import Evaluate
 from s2d_ray.recipes.recipe import Recipe
-from s2d_ray.recipes.sections import Evaluate
 from s2d_ray.recipes.serve import Cascade
 from s2d_ray.report.published import reported_for
 from s2d_ray.report.sections import CalibratedCascade, PaperFigure, PaperResults
