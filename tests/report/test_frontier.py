@@ -88,6 +88,14 @@ def test_the_plot_marks_every_arm_and_the_one_to_ship(toy: tuple[Any, RunFolders
     assert {"to ship", "System 2 less the margin", "generated tokens per answer"} <= set(texts)
 
 
+def test_how_to_ship_leaves_the_trace_where_the_student_loses_it(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "toy", Toy(), [*CORE, "student_shortest"], untrained=["student"])
+    own = {"curate": {"target": "shortest"}, "train": {"internalise": {}}}
+    report_of(recipe(evaluate={"targets": ["shortest"]}, **own), Toy(), run)
+    for page in (run.report / f"report.{kind}" for kind in ("html", "md")):
+        assert "curate.target: shortest with train.internalise: null makes this arm that" in page.read_text()
+
+
 def test_where_none_is_good_enough_system_2_stays(tmp_path: Path) -> None:
     report, run = made(tmp_path, ["shortened"], untrained=["student"])
     assert (report["frontier"]["ship"], list(report["frontier"]["points"])) == (None, ["base", "student_shortened"])
