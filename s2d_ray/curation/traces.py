@@ -28,7 +28,7 @@ class Trace:
     text: str
     """Its last words are the answer."""
     tokens: int
-    """Generated for it."""
+    """Generated for it, all thoughts included."""
 
 
 class Shortest(Rule):
@@ -70,7 +70,9 @@ class Shortened(Rule):
         asked = [*prompt.messages[:-1], user(prompt.fields.get("bare", prompt.text))]
         ask = SHORTEN.format(question=transcript(asked), trace=shortest.text)
         [reply] = await generate([*SHOWN, user(ask)], step="shorten", max_tokens=shortest.tokens, thinking=False)
-        if reply.finish_reason == "length" or reply.completion_tokens >= shortest.tokens:
+        # Of several calls the trace is without some thoughts, whose tokens are counted all the same.
+        longer = reply.completion_tokens >= shortest.tokens or len(reply.text.strip()) >= len(shortest.text)
+        if reply.finish_reason == "length" or longer:
             return NOT_SHORTER
         same = _gives(reply.text, kept.target, prompt, task)
         text = ending_in(kept.target, reply.text, prompt, task) if same else None

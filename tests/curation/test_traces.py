@@ -153,6 +153,12 @@ async def test_a_rewriting_that_is_not_shorter_or_answers_otherwise_is_rejected(
     assert (row["status"], row["reason"], row["rule"], row["target"]) == ("rejected", reason, "shortened", "")
 
 
+async def test_tokens_of_a_thought_that_is_no_part_of_the_trace_make_no_rewriting_shorter() -> None:
+    thought_long = sample("19", step("24 - 5?", 200, thought="hm " * 190), step("It is 19", 5))
+    row = await outcome("shortened", [thought_long], Model("First there were 24 pens, and 5 went. It is 19", 20))
+    assert (row["status"], row["reason"]) == ("rejected", "the rewritten trace is no shorter")
+
+
 async def test_nothing_is_asked_where_there_is_no_trace_to_rewrite() -> None:
     model = Model(REWRITTEN, 1)
     row = await outcome("shortened", [sample("19", step(LONG, ended="length"), step("19"))], model)
