@@ -13,6 +13,7 @@ from s2d_ray.curation.rule import Kept, ParsedSamples, Rejected, Rule
 from s2d_ray.data.records import Message, Prompt, Sample, assistant, user
 from s2d_ray.errors import UserError
 from s2d_ray.methods.method import GenerateFunction
+from s2d_ray.methods.turns import transcript
 from s2d_ray.tasks.task import Task
 
 NO_TRACE = Rejected("no whole trace ends in the answer")
@@ -27,7 +28,7 @@ class Trace:
     text: str
     """Its last words are the answer."""
     tokens: int
-    """Generated for it."""
+    """Generated for it, all thoughts included."""
 
 
 class Shortest(Rule):
@@ -53,16 +54,25 @@ class Shortened(Rule):
     async def decide(
         self, parsed: ParsedSamples, kept: Kept | None, task: Task, generate: GenerateFunction | None
     ) -> Kept | Rejected:
-        """Asks once; what has as many tokens as the trace is no shorter, so no more are generated."""
+        """Asks once, unless the trace is the answer alone: nothing is shorter.
+
+        What has as many tokens as the trace is no shorter, so no more are generated.
+        """
         if generate is None:
             raise UserError("target shortened asks the model, and this stage has no engine")
         assert kept is not None
         shortest, prompt = shortest_trace(parsed, kept.target, task), parsed.prompt
         if shortest is None:
             return NO_TRACE
-        ask = SHORTEN.format(question=prompt.fields.get("bare", prompt.text), trace=shortest.text)
+        if shortest.text == kept.target:
+            return Kept(kept.target, trained=kept.target)
+        # What the task adds for System 1, such as to say no more than the answer, is not asked here.
+        asked = [*prompt.messages[:-1], user(prompt.fields.get("bare", prompt.text))]
+        ask = SHORTEN.format(question=transcript(asked), trace=shortest.text)
         [reply] = await generate([*SHOWN, user(ask)], step="shorten", max_tokens=shortest.tokens, thinking=False)
-        if reply.finish_reason == "length" or reply.completion_tokens >= shortest.tokens:
+        # Of several calls the trace is without some thoughts, whose tokens are counted all the same.
+        longer = reply.completion_tokens >= shortest.tokens or len(reply.text.strip()) >= len(shortest.text)
+        if reply.finish_reason == "length" or longer:
             return NOT_SHORTER
         same = _gives(reply.text, kept.target, prompt, task)
         text = ending_in(kept.target, reply.text, prompt, task) if same else None

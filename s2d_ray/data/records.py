@@ -102,7 +102,8 @@ class Step:
     mean_logprob: float | None = None
     """Of the generated tokens; None where the engine was not asked for it."""
     thought: str = ""
-    """What the model thought before the text; shown to a person, never part of an answer, a key or a target."""
+    """What the model thought before the text; shown to a person, never part of an answer or a key, and of a target only
+    where that is the trace."""
 
 
 @dataclass(frozen=True, slots=True)

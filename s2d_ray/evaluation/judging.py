@@ -162,6 +162,12 @@ def compare_judged(found: Judgements) -> dict[str, dict[str, Paired]]:
     }
 
 
+def between(found: Judgements, first: str, second: str) -> Paired:
+    """How much more often one arm is preferred than another, whichever of them was judged as the first."""
+    own = found.get((first, second))
+    return preference([_turned(j) for j in found[second, first]] if own is None else own)
+
+
 def preference(found: Sequence[Judgement]) -> Paired:
     """How much more often the first is preferred than the second, on the same prompts."""
     return paired([j.preference > 0 for j in found], [j.preference < 0 for j in found], [j.unit for j in found])

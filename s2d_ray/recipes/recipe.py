@@ -14,7 +14,8 @@ from s2d_ray.data.storage import NameOrLocation
 from s2d_ray.errors import UserError
 from s2d_ray.recipes.answer_format import AnswerFormat
 from s2d_ray.recipes.chat import Chat
-from s2d_ray.recipes.sections import Curate, Engine, Evaluate, FurtherTarget, Generate, Train
+from s2d_ray.recipes.evaluate import Evaluate
+from s2d_ray.recipes.sections import Curate, Engine, FurtherTarget, Generate, Train
 from s2d_ray.recipes.serve import Serve
 from s2d_ray.recipes.strict import Named, Strict, is_none, parse
 
@@ -132,6 +133,9 @@ class Recipe(Settings):
             raise ValueError("train.internalise has no trace to take away: set curate.target to shortest or shortened")
         if self.target in self.evaluate.targets:
             raise ValueError(f"evaluate.targets names {self.target}, on which the student is trained anyway")
+        written = [target for target in (self.target, *self.evaluate.targets) if target in ("shortest", "shortened")]
+        if written and self.answer_format is not None:
+            raise ValueError(f"answer_format leaves no room for what the target {written[0]} trains before the answer")
         return self
 
 

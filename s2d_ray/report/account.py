@@ -22,8 +22,8 @@ from s2d_ray.data.manifests import (
 from s2d_ray.data.records import Row
 from s2d_ray.data.work import TimeSpent
 from s2d_ray.evaluation.metrics import Precision, precision
+from s2d_ray.recipes.evaluate import Evaluate
 from s2d_ray.recipes.recipe import Recipe
-from s2d_ray.recipes.sections import Evaluate
 from s2d_ray.report.ledger import Ledger, balance, step_tokens
 from s2d_ray.report.sections import LossPoint, PromptCounts, TrainingFigures
 from s2d_ray.tasks.corpus import left_out

@@ -9,7 +9,7 @@ from s2d_ray.display.formatting import percent
 from s2d_ray.evaluation.cascade import calibrate, curve, trials
 from s2d_ray.evaluation.constant import above_constant
 from s2d_ray.evaluation.frontier import Frontier, frontier
-from s2d_ray.evaluation.judging import Judgements, compare_judged, of_prompts, rescored
+from s2d_ray.evaluation.judging import Judgements, between, of_prompts, rescored
 from s2d_ray.evaluation.metrics import (
     ALL,
     Answer,
@@ -24,8 +24,8 @@ from s2d_ray.evaluation.metrics import (
 )
 from s2d_ray.evaluation.statistics import Paired, holm
 from s2d_ray.evaluation.verdict import Changes, Evidence, Verdict, is_gain, judge, untrained
+from s2d_ray.recipes.evaluate import Evaluate
 from s2d_ray.recipes.recipe import Recipe
-from s2d_ray.recipes.sections import Evaluate
 from s2d_ray.recipes.serve import Cascade
 from s2d_ray.report.published import reported_for
 from s2d_ray.report.sections import CalibratedCascade, PaperFigure, PaperResults
@@ -169,7 +169,7 @@ def _against_standard(answers: Sequence[Answer], subset: str, task: Task, by_jud
 def _compared(answers: Sequence[Answer], first: str, second: str, task: Task, by_judge: Judgements | None) -> Paired:
     if by_judge is None:
         return compare(answers, first, second, task)[ALL]
-    return compare_judged(of_prompts(by_judge, {answer.key for answer in answers}))[f"{first}_vs_{second}"][ALL]
+    return between(of_prompts(by_judge, {answer.key for answer in answers}), first, second)
 
 
 def _evidence(answers: Sequence[Answer], task: Task, by_judge: Judgements | None) -> Evidence:

@@ -103,8 +103,17 @@ def _shown(report: Report) -> dict[str, Any]:
         "general_source": GENERAL_SOURCE,
         "trained_on": TRAINED_ON,
         "target": _target(report),
-        "ship_by": SHIP_BY.get(target_of(report.frontier.ship or "") or "") if report.frontier else None,
+        "ship_by": _ship_by(report, report.frontier) if report.frontier else None,
     }
+
+
+def _ship_by(report: Report, found: Frontier) -> str | None:
+    """What a recipe says to make the arm to ship the student; None where it is no student on another target."""
+    target = target_of(found.ship or "")
+    if target is None:
+        return None
+    takes_away = report.settings["train"]["internalise"] is not None
+    return SHIP_BY[target] + (" with train.internalise: null" if takes_away else "")
 
 
 def _target(report: Report) -> str:

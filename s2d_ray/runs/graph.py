@@ -270,7 +270,7 @@ def _settings_of(arm: str, train: Train) -> Train:
     target = target_of(arm)
     if target is None:
         return train
-    internalise = train.internalise or Internalise() if target == "internalised" else None
+    internalise = Internalise() if target == "internalised" else None
     return train.model_copy(update={"internalise": internalise})
 
 

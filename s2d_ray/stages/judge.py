@@ -20,8 +20,8 @@ from s2d_ray.inference.pairwise import PairwiseJudge
 from s2d_ray.methods.method import Method
 from s2d_ray.models import Model
 from s2d_ray.recipes.chat import DEFAULT_CHAT
+from s2d_ray.recipes.evaluate import Judging
 from s2d_ray.recipes.recipe import Recipe
-from s2d_ray.recipes.sections import Judging
 from s2d_ray.stages.boundary import Failed, or_failed
 from s2d_ray.stages.row_jobs import Pass, RowFunction, RowJob, Rows, process_rows
 from s2d_ray.tasks.task import Task

@@ -9,7 +9,7 @@ from s2d_ray.curation.majority import Majority
 from s2d_ray.curation.registry import TARGETS
 from s2d_ray.curation.rule import curate_prompt
 from s2d_ray.curation.traces import ending_in, written
-from s2d_ray.data.records import Candidates, Completion, Prompt, Row, Sample, Step, assistant, user
+from s2d_ray.data.records import Candidates, Completion, Message, Prompt, Row, Sample, Step, assistant, user
 from s2d_ray.errors import UserError
 from s2d_ray.methods.method import GenerateFunction
 from s2d_ray.tasks.gsm8k import Gsm8k
@@ -153,10 +153,33 @@ async def test_a_rewriting_that_is_not_shorter_or_answers_otherwise_is_rejected(
     assert (row["status"], row["reason"], row["rule"], row["target"]) == ("rejected", reason, "shortened", "")
 
 
+async def test_tokens_of_a_thought_that_is_no_part_of_the_trace_make_no_rewriting_shorter() -> None:
+    thought_long = sample("19", step("24 - 5?", 200, thought="hm " * 190), step("It is 19", 5))
+    row = await outcome("shortened", [thought_long], Model("First there were 24 pens, and 5 went. It is 19", 20))
+    assert (row["status"], row["reason"]) == ("rejected", "the rewritten trace is no shorter")
+
+
 async def test_nothing_is_asked_where_there_is_no_trace_to_rewrite() -> None:
     model = Model(REWRITTEN, 1)
     row = await outcome("shortened", [sample("19", step(LONG, ended="length"), step("19"))], model)
     assert (row["reason"], model.asked) == (NO_TRACE, [])
+
+
+async def test_a_trace_that_is_the_answer_alone_is_trained_as_it_is() -> None:
+    model = Model("19", 1)
+    row = await outcome("shortened", [said("19.", "19", 3), said(SHORT, "19", 12)], model)
+    assert (row["status"], row["messages"][-1], model.asked) == ("kept", assistant("19"), [])
+
+
+async def test_the_model_rewrites_with_what_was_said_before_in_view() -> None:
+    earlier = [Message(role="system", content="Mind the units."), user("I have 24 pens."), assistant("All right.")]
+    prompt = Prompt("p", [*earlier, user("5 go. How many?\n\nDigits only.")], {"bare": "5 go. How many?"})
+    model = Model(REWRITTEN, 11)
+    rules = [Majority(), *TARGETS["shortened"]]
+    row = await curate_prompt(Candidates(prompt, [said(SHORT, "19", 12)]), rules, Gsm8k(), model)
+    [asked] = model.asked
+    assert "Question: System: Mind the units.\n\nUser: I have 24 pens.\n\nAssistant: All right.\n\nUser: 5 go." in asked
+    assert (row["messages"][:-1], "Digits only" in asked) == (prompt.messages, False)
 
 
 async def test_without_an_engine_it_says_so() -> None:

@@ -7,8 +7,8 @@ import pytest
 
 from s2d_ray.errors import UserError
 from s2d_ray.recipes.answer_format import AnswerFormat
+from s2d_ray.recipes.evaluate import Evaluate
 from s2d_ray.recipes.recipe import Mixture, Recipe
-from s2d_ray.recipes.sections import Evaluate
 from s2d_ray.recipes.strict import Named, parse
 from s2d_ray.runs.resolved import resolve
 from s2d_ray.tasks.registry import load_task

@@ -137,6 +137,11 @@ def test_an_unknown_key_that_is_like_none_lists_the_known_ones(minimal: str) -> 
         (["evaluate.targets=[shortest, shortest]"], "evaluate: targets names one twice"),
         (["evaluate.targets=[longest]"], "evaluate.targets.0: Input should be 'answer', 'shortest', 'shortened' or"),
         (["curate.target=internalised"], "curate.target: Input should be 'answer', 'shortest' or 'shortened'"),
+        (
+            ["curate.target=shortest", "answer_format.choice=[a, b]"],
+            "answer_format leaves no room for what the target shortest trains before the answer",
+        ),
+        (["evaluate.targets=[shortened]", "answer_format.choice=[a, b]"], "room for what the target shortened trains"),
         (["curate.target=shortest", "train.internalise.share=1"], "train.internalise.share: Input should be less than"),
     ],
 )

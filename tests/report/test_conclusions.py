@@ -10,8 +10,8 @@ import pytest
 from s2d_ray.errors import UserError
 from s2d_ray.evaluation.metrics import Answer, SampledAnswer, score_arms
 from s2d_ray.evaluation.verdict import Verdict
+from s2d_ray.recipes.evaluate import Evaluate
 from s2d_ray.recipes.recipe import Recipe
-from s2d_ray.recipes.sections import Evaluate
 from s2d_ray.report.figures import conclude, conclude_by_subset, whose_consistency
 from s2d_ray.tasks.corpus import held_out
 from tests.report.toy_run import Toy, recipe, report_of, write_run

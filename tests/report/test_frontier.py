@@ -10,6 +10,8 @@ import pytest
 from s2d_ray.arms import label
 from s2d_ray.data.folders import RunFolders
 from s2d_ray.display.plots import unbeaten
+from s2d_ray.evaluation.judging import AGAIN
+from tests.report.test_beside import LOSES, TIES, WINS, write_judged
 from tests.report.test_pages import Page
 from tests.report.toy_run import ARMS, NOTHING_KEPT, Toy, recipe, report_of, write_run
 
@@ -86,6 +88,14 @@ def test_the_plot_marks_every_arm_and_the_one_to_ship(toy: tuple[Any, RunFolders
     assert {"to ship", "System 2 less the margin", "generated tokens per answer"} <= set(texts)
 
 
+def test_how_to_ship_leaves_the_trace_where_the_student_loses_it(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "toy", Toy(), [*CORE, "student_shortest"], untrained=["student"])
+    own = {"curate": {"target": "shortest"}, "train": {"internalise": {}}}
+    report_of(recipe(evaluate={"targets": ["shortest"]}, **own), Toy(), run)
+    for page in (run.report / f"report.{kind}" for kind in ("html", "md")):
+        assert "curate.target: shortest with train.internalise: null makes this arm that" in page.read_text()
+
+
 def test_where_none_is_good_enough_system_2_stays(tmp_path: Path) -> None:
     report, run = made(tmp_path, ["shortened"], untrained=["student"])
     assert (report["frontier"]["ship"], list(report["frontier"]["points"])) == (None, ["base", "student_shortened"])
@@ -104,6 +114,25 @@ def test_the_prompts_that_decide_draw_it(tmp_path: Path) -> None:
     assert found["to_teacher"]["n"] == 40
     # Forty prompts are too few to tell.
     assert (found["standing"], report["frontier"]["ship"]) == ("open", "student")
+
+
+def test_where_a_judge_decides_its_preferences_draw_it(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "toy", Toy(labelled=False), [*CORE, "student_shortest"])
+    verdicts = {
+        ("base", "teacher"): [LOSES],
+        ("student", "teacher"): [LOSES, TIES],
+        ("student_shortest", "teacher"): [TIES],
+        (AGAIN, "teacher"): [TIES],
+        ("student", "base"): [WINS],
+    }
+    write_judged(run.judged, verdicts)
+    asked = recipe(evaluate={"targets": ["shortest"], "judge": {"method": "bsm"}})
+    found = report_of(asked, Toy(labelled=False), run)["frontier"]
+    points = {
+        arm: (point["score"]["accuracy"], point["to_teacher"]["difference"]) for arm, point in found["points"].items()
+    }
+    assert points == {"base": (0, -1), "student": (0.5, -0.5), "student_shortest": (1, 0)}
+    assert (found["teacher"]["accuracy"], found["ship"]) == (1, "student_shortest")
 
 
 def test_a_target_of_which_nothing_was_kept_is_absent_with_a_note(tmp_path: Path) -> None:
