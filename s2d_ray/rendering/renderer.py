@@ -184,7 +184,7 @@ class Renderer:
                 tokenize=False,
                 **told,
             )
-        except TemplateError as error:
+        except (TemplateError, TypeError, ValueError) as error:  # It is a program, which does with values as it likes.
             words = " ".join(str(error).split()).rstrip(".")
             raise RefusedChat(f"the chat template refuses this chat ({words})") from error
         return text
