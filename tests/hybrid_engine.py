@@ -14,7 +14,7 @@ Script = Callable[[Sequence[Message], Random, bool], str]
 
 @dataclass
 class HybridEngine:
-    """Tokens are words; stop texts end whatever is generated, as those of a real engine do."""
+    """Tokens are words; stop texts end what is said, as those of a real engine do."""
 
     script: Script
     calls: list[Call] = field(default_factory=list[Call])
@@ -25,11 +25,13 @@ class HybridEngine:
 
     def _one(self, messages: Sequence[Message], sampling: Sampling, random: Random) -> Completion:
         said = self.script(messages, random, bool(sampling.thinking))
-        for stop in sampling.stop:
-            said = said.partition(stop)[0]
         pieces = said.split(" ")
         kept = " ".join(pieces[: sampling.max_tokens])
         cut = "length" if len(pieces) > sampling.max_tokens else "stop"
         thought, ended, text = kept.partition("</think>") if kept.startswith("<think>") else ("", "", kept)
         spent = min(len(pieces), sampling.max_tokens)
-        return Completion(text if ended or not thought else "", cut, 1, 0, spent, thought=thought[len("<think>") :])
+        text = text.lstrip() if ended else "" if thought else text
+        for stop in sampling.stop:
+            text, stopped, _ = text.partition(stop)
+            cut = "stop" if stopped else cut
+        return Completion(text, cut, 1, 0, spent, thought=thought[len("<think>") :])

@@ -4,14 +4,17 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from s2d_ray.data.records import Completion, Message, Prompt, Sample, Step, content_id
 from s2d_ray.inference.engine import CompletionEngine
 from s2d_ray.methods.method import MalformedOutput, Method
 from s2d_ray.recipes.chat import TemplateArguments
 from s2d_ray.recipes.sections import Sampling
+from s2d_ray.rendering.thoughts import Split
 from s2d_ray.tasks.task import Task
+
+NO_FORM = "the answer has no form: the method said of no call that it is final"
 
 
 @dataclass
@@ -45,7 +48,7 @@ class Recorder:
         self.answered |= final
         sampling = self.sampling.model_copy(
             update={
-                "stop": (*self.sampling.stop, *stop),
+                "stop": (*self.sampling.stop, *stop, *(self.sampling.answer_stop if final else ())),
                 "template": {**self.sampling.template, **(template or {})},
                 "thinking": self.sampling.thinking if thinking is None else thinking,
                 "thinking_tokens": self.sampling.thinking_tokens if thinking_tokens is None else thinking_tokens,
@@ -54,7 +57,7 @@ class Recorder:
         )
         sampling = sampling.model_copy(update={"max_tokens": _most(sampling, max_tokens)})
         start = time.monotonic()
-        completions = await _complete(self.engine, messages, sampling, n, seed)
+        completions = await self.engine.complete(messages, sampling, n, seed)
         seconds = time.monotonic() - start
         # One prompt was read for all n completions, so its tokens are counted once.
         for index, c in enumerate(completions):
@@ -84,24 +87,11 @@ def _most(sampling: Sampling, max_tokens: int | None) -> int:
     return min(sampling.max_tokens, max_tokens)
 
 
-async def _complete(
-    engine: CompletionEngine, messages: Sequence[Message], sampling: Sampling, n: int, seed: int
-) -> list[Completion]:
-    """What the engine gives. Stop texts end what is said, never a thought.
-
-    Engines look for stop texts in all that is generated: where the model thinks they are looked for afterwards.
-    """
-    if not (sampling.thinking and sampling.stop):
-        return await engine.complete(messages, sampling, n, seed)
-    whole = await engine.complete(messages, sampling.model_copy(update={"stop": ()}), n, seed)
-    return [_stopped(completion, sampling.stop) for completion in whole]
-
-
-def _stopped(completion: Completion, stop: Sequence[str]) -> Completion:
-    """The completion up to the first stop text in what it says."""
-    text = completion.text.lstrip()  # Line breaks after a thought are no part of it.
-    ends = [end for one in stop if (end := text.find(one)) >= 0]
-    return replace(completion, text=text[: min(ends)], finish_reason="stop") if ends else completion
+def _stopped(answer: str, stop: Sequence[str]) -> str:
+    """The answer up to a stop text: where it is read from a call that says more, the call itself goes on."""
+    split = Split(None, stop=stop)
+    split.add(answer)
+    return split.text
 
 
 async def run_on_all_forms(
@@ -131,9 +121,9 @@ async def run_method(
     async def one(index: int) -> Sample:
         generate = Recorder(engine, sampling, (str(seed), prompt.prompt_id, variant, str(index)))
         try:
-            text, error = await method(prompt, generate), ""
+            text, error = _stopped(await method(prompt, generate), sampling.answer_stop), ""
             if sampling.answer_format is not None and not generate.answered:
-                raise MalformedOutput("the answer has no form: the method said of no call that it is final")
+                raise MalformedOutput(NO_FORM)
         except MalformedOutput as malformed:
             text, error = "", str(malformed)
         return Sample(text=text, variant=variant, error=error, steps=tuple(generate.steps))

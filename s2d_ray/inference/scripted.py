@@ -120,12 +120,10 @@ class ScriptedEngine:
 
 def _completion(said: str, sampling: Sampling, read: int) -> Completion:
     """The text up to the first stop text, and all within the token limits, as a real engine would end it."""
-    split, most = _split(said), sampling.max_tokens
+    split, most = _split(said, sampling.stop), sampling.max_tokens
     thought, text = _words(split.thought), split.text
     if sampling.thinking_tokens is not None:
         thought = thought[: sampling.thinking_tokens]
-    for stop in sampling.stop:
-        text = text.partition(stop)[0]
     generated = [*thought, *_words(text)]
     if len(generated) > most:
         text = "".join(generated[len(thought) : most])
@@ -135,8 +133,8 @@ def _completion(said: str, sampling: Sampling, read: int) -> Completion:
     return Completion(text, reason, read, 0, count, thought="".join(thought[:most]))
 
 
-def _split(said: str) -> Split:
-    split = Split(THINK)
+def _split(said: str, stop: Sequence[str] = ()) -> Split:
+    split = Split(THINK, stop=stop)
     split.add(said)
     split.finish()
     return split

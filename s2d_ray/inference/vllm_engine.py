@@ -83,18 +83,20 @@ class VllmEngine:
     async def complete(self, messages: Sequence[Message], sampling: Sampling, n: int, seed: int) -> list[Completion]:
         """`n` completions of a chat. Raises EngineError for a prompt longer than the model's context."""
         prompt = self._prompt(messages, sampling)
+        sampling, stop = self._stops(prompt, sampling)
         parameters = self._parameters(prompt.tokens, sampling, n, seed)
         async for output in self._outputs(prompt.tokens, parameters, self._renderer.expects_thought(prompt)):
             final = output
         cached = final.num_cached_tokens or 0
         completions = list[Completion]()
         for one in final.outputs:
-            split = self._renderer.split(prompt)
+            split = self._renderer.split(prompt, stop)
             split.add(one.text)
             split.finish()
+            reason = "stop" if split.stopped else str(one.finish_reason)
             mean = _mean(one.cumulative_logprob, len(one.token_ids))
             counts = len(prompt.tokens), cached, len(one.token_ids)
-            completions.append(Completion(split.text, str(one.finish_reason), *counts, mean, split.thought))
+            completions.append(Completion(split.text, reason, *counts, mean, split.thought))
         return completions if len(completions) == n else completions * n
 
     async def score(self, messages: Sequence[Message]) -> list[float]:
@@ -117,7 +119,8 @@ class VllmEngine:
     ) -> AsyncGenerator[str | Completion, None]:
         """The text of one completion piece by piece, and the whole completion at the end."""
         prompt = self._prompt(messages, sampling)
-        tokens, split, generated = prompt.tokens, self._renderer.split(prompt), 0
+        sampling, stop = self._stops(prompt, sampling)
+        tokens, split, generated = prompt.tokens, self._renderer.split(prompt, stop), 0
         parameters = self._parameters(tokens, sampling, 1, seed, stream=True)
         async with aclosing(self._outputs(tokens, parameters, self._renderer.expects_thought(prompt))) as outputs:
             async for output in outputs:
@@ -125,11 +128,23 @@ class VllmEngine:
                 generated += len(choice.token_ids)
                 if said := split.add(choice.text):
                     yield said
+                if split.stopped:
+                    break
         if said := split.finish():
             yield said
         cached = output.num_cached_tokens or 0
         mean = _mean(choice.cumulative_logprob, generated)
-        yield Completion(split.text, str(choice.finish_reason), len(tokens), cached, generated, mean, split.thought)
+        reason = "stop" if split.stopped else str(choice.finish_reason)
+        yield Completion(split.text, reason, len(tokens), cached, generated, mean, split.thought)
+
+    def _stops(self, prompt: Rendered, sampling: Sampling) -> tuple[Sampling, tuple[str, ...]]:
+        """What vLLM is asked for, and the texts that end what is said where it must not look for them.
+
+        It looks in all that is generated, in a thought too.
+        """
+        if not (sampling.stop and self._renderer.expects_thought(prompt)):
+            return sampling, ()
+        return sampling.model_copy(update={"stop": ()}), sampling.stop
 
     def _prompt(self, messages: Sequence[Message], sampling: Sampling) -> Rendered:
         with _refusals():

@@ -47,6 +47,8 @@ class Sampling(Strict):
     thinking_tokens: int | None = Field(None, ge=0, exclude_if=is_none)
     """Tokens of a thought at most, after which it is ended by force; `max_tokens` counts them too. Unset: no limit of
     its own."""
+    answer_stop: tuple[str, ...] = Field((), exclude_if=not_)
+    """Texts that end the answer, and no other text of a method, as a client asks for it."""
     answer_format: AnswerFormat | None = Field(None, exclude_if=is_none)
     """The form of a call that is the answer and nothing else; set by the recipe's `answer_format`, or by a request."""
 

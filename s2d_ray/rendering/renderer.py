@@ -111,9 +111,9 @@ class Renderer:
         text, marked = self._prompt_text(messages, told)
         return Rendered(self._encode(text, marked), self._opens(text), bool(told.get(self.switch or "")))
 
-    def split(self, prompt: Rendered) -> Split:
-        """For what the model generates after that prompt."""
-        return Split(self.marks, prompt.opened, self.expects_thought(prompt))
+    def split(self, prompt: Rendered, stop: Sequence[str] = ()) -> Split:
+        """For what the model generates after that prompt; `stop` texts end what is said."""
+        return Split(self.marks, prompt.opened, self.expects_thought(prompt), stop)
 
     def expects_thought(self, prompt: Rendered) -> bool:
         """Whether what the model generates after that prompt begins with a thought, or says that there is none."""
@@ -184,7 +184,7 @@ class Renderer:
                 tokenize=False,
                 **told,
             )
-        except TemplateError as error:
+        except (TemplateError, TypeError, ValueError) as error:  # It is a program, which does with values as it likes.
             words = " ".join(str(error).split()).rstrip(".")
             raise RefusedChat(f"the chat template refuses this chat ({words})") from error
         return text

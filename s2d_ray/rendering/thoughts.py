@@ -1,5 +1,6 @@
 """How model families mark a thought, and how it is told from the text after it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -84,9 +85,19 @@ class Split:
     What is said depends on the whole text alone, not on its pieces.
     """
 
-    def __init__(self, marks: Marks | None, opened: bool = False, expected: bool = False) -> None:
-        """`opened`: the prompt ends inside a thought. `expected`: one is likely, even if no mark begins it."""
+    def __init__(
+        self, marks: Marks | None, opened: bool = False, expected: bool = False, stop: Sequence[str] = ()
+    ) -> None:
+        """`opened`: the prompt ends inside a thought. `expected`: one is likely, even if no mark begins it.
+
+        `stop`: texts that end what is said, the one that is whole first; in a thought they are words like others.
+        """
         self.thought = self.text = ""
+        self.stopped = False
+        """Whether one of them came: all further pieces are for nothing."""
+        self._stop, self._told = stop, 0
+        self._unsure = max(map(len, stop), default=1) - 1
+        """Characters at the end of what is said that may still turn out to be the beginning of a stop text."""
         self._marks = marks
         self._opened = opened
         self._waits = marks is not None and (opened or expected or marks.always)
@@ -97,6 +108,8 @@ class Split:
 
     def add(self, piece: str) -> str:
         """The next piece. Gives what is said for certain by now, that was not given before."""
+        if self.stopped:
+            return ""
         if self._marks is None:
             return self._said(piece)
         self._held += piece
@@ -113,18 +126,23 @@ class Split:
     def finish(self) -> str:
         """After the last piece: what was held back, unless it is a thought that never ended."""
         if self._marks is None:
-            return ""
+            return self._said("", last=True)
         if self._opened or self._marks.names[0] in self._held:
             self.thought = self._marks.inside(self._held)
             return ""
-        return self._over(self._held)
+        return self._over(self._held) + self._said("", last=True)
 
     def _over(self, rest: str) -> str:
         self._marks = None
         return self._said(rest)
 
-    def _said(self, piece: str) -> str:
+    def _said(self, piece: str, last: bool = False) -> str:
         if self._parted and not self.text:
             piece = piece.lstrip()
         self.text += piece
-        return piece
+        places = ((self.text.find(one, self._told), one) for one in self._stop)
+        if found := [(place + len(one), place) for place, one in places if place >= 0]:
+            self.text, self.stopped = self.text[: min(found)[1]], True
+        begun = self._told
+        self._told = max(begun, len(self.text) - (0 if last or self.stopped else self._unsure))
+        return self.text[begun : self._told]

@@ -162,7 +162,7 @@ class CompletionRequest(NeutralFields, ABC):
         asked: JsonObject = {"max_tokens": most}
         asked |= {"temperature": self.temperature} if self.temperature is not None else {}
         asked |= {"top_p": self.top_p} if self.top_p is not None else {}
-        asked |= {"stop": (self.stop,) if isinstance(self.stop, str) else self.stop} if self.stop else {}
+        asked |= {"answer_stop": (self.stop,) if isinstance(self.stop, str) else self.stop} if self.stop else {}
         asked |= {"answer_format": form} if (form := self.answer_format) is not None else {}
         return default.model_copy(update=asked)
 

@@ -8,8 +8,8 @@ from s2d_ray.arms import CoreArm
 from s2d_ray.curation.samples import parse_sample
 from s2d_ray.data.records import Completion, Message, Prompt, Sample
 from s2d_ray.evaluation.cascade import confidence_of, escalates, majority_first, same_answer
-from s2d_ray.inference.engine import StreamingEngine
-from s2d_ray.inference.method_runs import run_method
+from s2d_ray.inference.engine import RefusedRequest, StreamingEngine
+from s2d_ray.inference.method_runs import NO_FORM, run_method
 from s2d_ray.inference.pairwise import PairwiseJudge
 from s2d_ray.methods.method import Method
 from s2d_ray.recipes.sections import Sampling
@@ -22,6 +22,11 @@ OnText = Callable[[str], None]
 
 class NoAnswer(Exception):
     """The model's text could not be used by the method, so that there is no answer."""
+
+    def __init__(self, reason: str, cut: bool) -> None:
+        super().__init__(f"the model's text could not be used: {reason}")
+        self.cut = cut
+        """Whether the token limit ended a text."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,8 @@ class Responders:
     ) -> ServedAnswer:
         """One arm's answer; `on_text` gets its text as it comes, where the arm streams.
 
-        Raises NoAnswer for malformed model output, and what the engine raises.
+        Raises NoAnswer for malformed model output, RefusedRequest for a form that the method gives no answer, and what
+        the engine raises.
         """
         if self._cascades(arm):
             return await self._cascade(arm, prompt, sampling, seed)
@@ -104,8 +110,10 @@ def _answer(
 ) -> ServedAnswer:
     """The first sample's answer; the others only count as work."""
     first = samples[0]
+    if first.error == NO_FORM:
+        raise RefusedRequest(first.error)
     if first.error:
-        raise NoAnswer(f"the model's text could not be used: {first.error}")
+        raise NoAnswer(first.error, any(step.finish_reason == "length" for step in first.steps))
     steps = [step for sample in reversed(samples) for step in sample.steps]
     return ServedAnswer(first.text, steps[-1].finish_reason if steps else "stop", arm, steps, confidence, escalated)
 

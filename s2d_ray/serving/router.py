@@ -16,7 +16,7 @@ from s2d_ray.serving.context import RequestContext
 from s2d_ray.serving.experiment_sync import ExperimentSync
 from s2d_ray.serving.protocol import MODELS, BadRequest, CompletionRequest, ServedAnswer, known_model
 from s2d_ray.serving.recorder import RequestRecorder, describe
-from s2d_ray.serving.responders import OnText, Responders
+from s2d_ray.serving.responders import NoAnswer, OnText, Responders
 from s2d_ray.serving.shadows import ShadowRunner
 from s2d_ray.tasks.task import Task
 
@@ -52,7 +52,7 @@ class Router:
     def assign(self, request: CompletionRequest, user: str) -> RequestContext:
         """Which arm answers what how. Raises UserError where the request cannot be answered by any."""
         serve, state, named = self._recipe.serve, self._experiment.state, MODELS[known_model(request.model)]
-        if request.answer_format is not None and named in (None, "teacher"):
+        if request.answer_format is not None and (named in (None, "teacher") or (named == "student" and serve.cascade)):
             # Whichever arm the experiment would choose: else it compared answers of a form with others.
             refuse_mixed(self._recipe.method, "an answer of a given form")
         hashed = hash_user(serve.salt, user)
@@ -105,6 +105,12 @@ class Router:
         except RefusedRequest as error:
             code = "context_length_exceeded" if isinstance(error, PromptTooLong) else None
             raise BadRequest(" ".join(str(error).split()), context.request.asked_by, code) from error
+        except NoAnswer as error:
+            most = context.request.most_tokens
+            if error.cut and most is not None and most < self._recipe.evaluate.sampling.max_tokens:
+                said = f"max_tokens {most} leaves no room for an answer ({error}): send more, or leave it out"
+                raise BadRequest(said, "max_tokens") from error
+            raise Failed(describe(error), 500) from error
         except EngineError as error:
             raise Failed(str(error), 500) from error
         except (Refused, UserError):

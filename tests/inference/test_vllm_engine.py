@@ -197,6 +197,14 @@ def test_a_thought_is_apart_from_the_text_and_ends_within_its_budget(tmp_path: P
             *pieces, last = [piece async for piece in engine.stream(chat, limited, 0)]
             assert "".join(map(str, pieces)) == ended.text
             assert last == ended
+        # By the template's switch alone, and with a stop text that is in the thought.
+        stop = cut.thought[0]
+        switched = {"template": {"enable_thinking": True}, "thinking_tokens": 4, "stop": (stop,)}
+        [stopped] = await engine.complete(chat, GREEDY.model_copy(update=switched), 1, seed=0)
+        assert (stopped.thought, stopped.text) == (ended.thought, ended.text.partition(stop)[0])
+        *pieces, last = [piece async for piece in engine.stream(chat, GREEDY.model_copy(update=switched), 0)]
+        assert isinstance(last, Completion)
+        assert ("".join(map(str, pieces)), last.thought) == (stopped.text, stopped.thought)
         form = AnswerFormat(choice=("yes", "no way"))
         for thinks in (True, False):
             asked = {"thinking": thinks, "thinking_tokens": 4, "answer_format": form, "max_tokens": 40}

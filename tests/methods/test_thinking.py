@@ -97,13 +97,12 @@ async def test_every_method_reads_the_texts_alone_with_thinking_on_and_off(name:
 
 async def test_a_stop_text_ends_what_is_said_and_never_a_thought() -> None:
     """Few-shot rewrites end at the line, and a thought has many."""
-    engine = HybridEngine(lambda *_: "<think>First.\nSecond.</think>\n\nWhich country?\nText: more END more")
+    engine = HybridEngine(lambda *_: "<think>First.\nSecond. END</think>\n\nWhich country?\nText: more END more")
     sample = await run(Named(name="s2a", prompts="few_shot", thinking=True), engine, stop=("END",))
     rewrite, respond = sample.steps
-    assert (rewrite.text, rewrite.finish_reason, rewrite.thought) == ("Which country?", "stop", "First.\nSecond.")
+    assert (rewrite.text, rewrite.finish_reason, rewrite.thought) == ("Which country?", "stop", "First.\nSecond. END")
     assert respond.text == "Which country?\nText: more "
     assert engine.calls[1].messages == [user("Which country?")]
-    assert all(call.sampling.stop == () for call in engine.calls)
 
 
 @pytest.mark.parametrize(

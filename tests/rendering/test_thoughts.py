@@ -53,6 +53,30 @@ def test_a_thought_is_told_from_the_text_whatever_the_pieces(
         assert "".join(said) == text
 
 
+@pytest.mark.parametrize(
+    ("marks", "opened", "stop", "generated", "thought", "text", "stopped"),
+    [
+        (THINK, True, ["\n"], "Hm.\nSo.</think>\n\nLyon.\nMore", "Hm.\nSo.", "Lyon.", True),
+        (THINK, True, ["think"], "Hm.</think>Lyon.", "Hm.", "Lyon.", False),
+        (THINK, True, ["END"], "Hm. END", "Hm. END", "", False),
+        (THINK, False, ["END", "\n\n"], "<think>END\n\n</think>\n\nIt E EN\nEND.", "END", "It E EN\n", True),
+        (THINK, False, ["abc", "b"], "abcd", "", "a", True),
+        (GPT_OSS, False, ["a"], "<|channel|>final<|message|>It was", "", "It w", True),
+        (None, False, [".", "Lyon"], "Lyon.", "", "", True),
+        (None, False, ["Lyons"], "In Lyon", "", "In Lyon", False),
+    ],
+)
+def test_a_stop_text_ends_what_is_said_and_is_a_word_like_others_in_a_thought(
+    marks: Marks | None, opened: bool, stop: list[str], generated: str, thought: str, text: str, stopped: bool
+) -> None:
+    for place in range(len(generated)):
+        for pieces in ([generated[:place], generated[place:]], list(generated)):
+            split = Split(marks, opened, stop=stop)
+            said = [split.add(piece) for piece in pieces] + [split.finish()]
+            assert (split.thought, split.text, "".join(said)) == (thought, text, text), pieces
+            assert split.stopped == stopped
+
+
 def test_a_text_without_a_thought_is_not_held_back() -> None:
     split = Split(THINK)
     assert [split.add(piece) for piece in ("It", " is", " so")] == ["It", " is", " so"]

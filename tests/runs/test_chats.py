@@ -97,12 +97,33 @@ def test_system_1_that_is_told_to_think_inside_its_prompt_is_refused(tmp_path: P
 
 @pytest.mark.parametrize(
     "override",
-    ["method.thinking=true", "method=think", "evaluate.method.thinking=true", "evaluate.also=[think]"],
+    [
+        "method.thinking=true",
+        "method=think",
+        "evaluate.method.thinking=true",
+        "evaluate.also=[think]",
+        "evaluate.judge={method: {name: direct, thinking: true}}",
+    ],
 )
 def test_a_model_that_knows_no_thinking_is_not_asked_to_think(override: str, tmp_path: Path) -> None:
     told = refusal("llama3", tmp_path, override)
     assert "the-model cannot think: its chat template has no switch for it" in told
     check("qwen3", tmp_path, override)
+
+
+@pytest.mark.parametrize("override", ["template.enable_thinking=true", "method.template={enable_thinking: true}"])
+def test_a_switch_that_the_template_does_not_have_is_refused(override: str, tmp_path: Path) -> None:
+    assert refusal("llama3", tmp_path, override).endswith("the-model reads: it has no switch for thinking")
+    assert refusal("deepseek_v3_1", tmp_path, override).endswith("its switch for thinking is thinking")
+    check("qwen3", tmp_path, override)
+    check("llama3", tmp_path, override.replace("true", "false"))
+
+
+def test_what_a_method_tells_the_template_is_looked_at_too(tmp_path: Path) -> None:
+    told = refusal("gpt_oss", tmp_path, "method.template={reasoning_effort: 5}")
+    assert "prompt case-0: the chat template refuses this chat (can only concatenate str" in told
+    assert "messages is not for a recipe to say" in refusal("gpt_oss", tmp_path, "method.template={messages: 5}")
+    check("gpt_oss", tmp_path, "method={name: 'tests.scripts:ask_twice', template: some words}")
 
 
 def test_no_chat_template_is_refused_and_a_script_needs_none(tmp_path: Path) -> None:

@@ -104,6 +104,19 @@ def person(messages: Sequence[Message], random: Random) -> str:
     return '{"name": "Ada", "age": 36}'
 
 
+def writes(messages: Sequence[Message], random: Random) -> str:
+    """What every method needs, in several lines, and the answer in the last one."""
+    text = messages[-1]["content"]
+    if "Put it under two labels" in text:
+        return "Unbiased text context: none!\nQuestion: What is the number of case 12?"
+    return "Let us see!\nFinal answer: It is 7! So it is." if "step by step" in text else "It is 7!\nSo it is."
+
+
+def endless(messages: Sequence[Message], random: Random) -> str:
+    """It never comes to an end."""
+    return "and on " * 1000
+
+
 class ThinkingEngine(ScriptedEngine):
     """Thinks of the question before every text."""
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from s2d_ray.data.records import content_id
 from s2d_ray.errors import UserError
 from s2d_ray.recipes.recipe import Recipe
+from s2d_ray.serving.responders import Confidence
 from s2d_ray.tasks.asking import asked
 from s2d_ray.tasks.registry import load_task
 from tests.serving.gateways import (
@@ -395,3 +396,48 @@ def test_the_last_turn_is_asked_as_the_task_asks_it() -> None:
     assert prompt.prompt_id == content_id("system: Be brief.", f"user: {QUESTION}")
     with pytest.raises(UserError, match="its last message"):
         asked(task, [*turns, {"role": "assistant", "content": "7"}])
+
+
+@pytest.mark.parametrize("method", ["s2a", "cot"])
+def test_a_clients_stop_text_ends_the_answer_and_not_what_the_method_does_before(tmp_path: Path, method: str) -> None:
+    recipe = scripted("writes", method={"name": method})
+    with serving(make_gateway(recipe, tmp_path), recipe) as address:
+        for model in ("s2d:teacher", "s2d:student"):
+            answer = ask(address, model=model, stop=["\n", "!"]).choices[0]
+            assert (answer.message.content, answer.finish_reason) == ("It is 7", "stop"), model
+
+
+def test_a_client_that_leaves_the_method_no_tokens_is_told_so(tmp_path: Path) -> None:
+    with serving(make_gateway(recipe := scripted("writes"), tmp_path), recipe) as address:
+        few = {"messages": MESSAGES, "model": "s2d:teacher", "max_tokens": 2}
+        status, body = post(address, CHAT, few)
+        assert (status, body["error"]["param"]) == (400, "max_tokens")
+        assert "max_tokens 2 leaves no room for an answer" in body["error"]["message"]
+        # As many as evaluation has: it is no mistake of the client's that the model goes on for ever.
+        over = {**few, "max_tokens": recipe.evaluate.sampling.max_tokens}
+        with_room = scripted("endless")
+    with serving(make_gateway(with_room, tmp_path / "endless"), with_room) as address:
+        assert post(address, CHAT, over)[0] == 500
+
+
+def test_no_form_is_asked_of_a_method_that_a_cascade_may_ask(tmp_path: Path) -> None:
+    recipe = scripted(
+        "person",
+        method={"name": "cot"},
+        evaluate={"samples": 3, "sampling": {"temperature": 0.5}},
+        serve={"weights": {"student": 1}, "cascade": {"confidence": "votes", "samples": 3}},
+    )
+    assert recipe.serve.cascade is not None
+    gateway = make_gateway(recipe, tmp_path, Confidence(recipe.serve.cascade, None))
+    form = {"response_format": {"type": "json_object"}, "messages": MESSAGES, "model": "s2d:student"}
+    with serving(gateway, recipe) as address:
+        assert post(address, CHAT, form)[0] == 400
+
+
+def test_a_method_of_ones_own_that_gives_no_form_refuses_one(tmp_path: Path) -> None:
+    recipe = scripted("person", method={"name": "tests.scripts:ask_twice"})
+    form = {"response_format": {"type": "json_object"}, "messages": MESSAGES, "model": "s2d:teacher"}
+    with serving(make_gateway(recipe, tmp_path), recipe) as address:
+        status, body = post(address, CHAT, form)
+    assert (status, "no form" in body["error"]["message"]) == (400, True)
+    assert [row["outcome"] for row in stored(tmp_path)] == ["refused"]
