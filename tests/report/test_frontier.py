@@ -118,7 +118,7 @@ def test_the_prompts_that_decide_draw_it(tmp_path: Path) -> None:
 
 def test_where_a_judge_decides_its_preferences_draw_it(tmp_path: Path) -> None:
     run = write_run(tmp_path / "toy", Toy(labelled=False), [*CORE, "student_shortest"])
-    verdicts = {
+    verdicts: dict[tuple[str, str], list[tuple[str | None, str | None]]] = {
         ("base", "teacher"): [LOSES],
         ("student", "teacher"): [LOSES, TIES],
         ("student_shortest", "teacher"): [TIES],
