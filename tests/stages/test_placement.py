@@ -77,9 +77,9 @@ def free_gpus(messages: object, random: object) -> str:
 
 
 def test_a_machine_alone_says_at_once_what_it_cannot_hold_and_never_takes_cpus_instead(
-    tmp_path: Path, unread_model: Path
+    tmp_path: Path, tiny_model: Path
 ) -> None:
-    recipe = write_recipe(tmp_path, unread_model, write_corpus(tmp_path / "corpus.jsonl", 8))
+    recipe = write_recipe(tmp_path, tiny_model, write_corpus(tmp_path / "corpus.jsonl", 8))
     for folder, override, said in (
         ("scripted", "engine.device=gpu", "1 CPU and 1 GPU on one node"),
         ("real", "engine={kind: vllm, dtype: float32, tensor_parallel: 2}", "1 CPU and 2 GPUs on one node"),
