@@ -8,6 +8,7 @@ import pytest
 
 from s2d_ray.data.files import read_json
 from s2d_ray.data.records import assistant, user
+from s2d_ray.rendering.renderer import Renderer
 from s2d_ray.training.encoding import encode
 from s2d_ray.training.schedule import Removal, batches
 from tests.training.exported import assert_same, by_peft, by_transformers
@@ -178,10 +179,9 @@ def test_what_spares_memory_does_not_show_in_the_loss(one_and_two: Path, size: i
 
 def test_a_step_computes_what_is_left_of_the_traces(one_and_two: Path, tiny_model: Path) -> None:
     """Case i says its letter one to four times, a token each, the last of which is the answer: three of a trace."""
-    from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
-    lengths = [len(encode([user(f"What is the letter of case {i}?"), assistant("a")], tokenizer)) for i in range(24)]
+    renderer = Renderer.load(tiny_model, False)
+    lengths = [len(encode([user(f"What is the letter of case {i}?"), assistant("a")], renderer)) for i in range(24)]
     removal = Removal(longest=3, steps=4, smoothing=1.0, seed=0)
     expected = [
         sum(lengths[i] + max(0, i % 4 - removal.lost(number, i)) for i in batch)
