@@ -23,7 +23,7 @@ from s2d_ray.data.copies import local_copy
 from s2d_ray.data.manifests import CorpusManifest
 from s2d_ray.data.records import Completion, Message, Prompt
 from s2d_ray.inference.method_runs import run_method
-from s2d_ray.inference.vllm_engine import engine_arguments
+from s2d_ray.inference.vllm_arguments import engine_arguments
 from s2d_ray.inference.vllm_sampling import sampling_parameters
 from s2d_ray.methods.registry import load_method
 from s2d_ray.models import Model, resolve_model

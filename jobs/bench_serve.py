@@ -25,7 +25,7 @@ import typer
 
 from s2d_ray.data.folders import RunFolders
 from s2d_ray.data.records import Prompt
-from s2d_ray.inference.vllm_engine import engine_arguments
+from s2d_ray.inference.vllm_arguments import engine_arguments
 from s2d_ray.recipes.load import load_single_recipe
 from s2d_ray.recipes.recipe import Recipe
 from s2d_ray.runs.dtypes import with_dtype

@@ -1,7 +1,6 @@
 """vLLM's asynchronous engine, on GPU or on CPU."""
 
 import asyncio
-import os
 import time
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing, contextmanager
@@ -11,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from s2d_ray.data.copies import local_copy, release
-from s2d_ray.data.files import read_json
 from s2d_ray.data.records import Completion, Message
-from s2d_ray.devices import has_cuda_build
 from s2d_ray.inference.engine import Activity, EngineDied, EngineError, PromptTooLong, RefusedRequest
 from s2d_ray.inference.parent_death import own_engine
+from s2d_ray.inference.vllm_arguments import adapter_arguments, engine_arguments, form_arguments
 from s2d_ray.inference.vllm_sampling import sampling_parameters
 from s2d_ray.recipes.chat import DEFAULT_CHAT, Chat
 from s2d_ray.recipes.sections import Engine, Sampling
@@ -26,9 +24,6 @@ LIVENESS_SECONDS = 5.0
 
 ONE_TOKEN = Sampling(temperature=0, top_p=1, max_tokens=1)
 """vLLM generates at least one, also where the prompt is all that is asked about."""
-
-LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
-"""What vLLM takes as `max_lora_rank`."""
 
 
 class VllmEngine:
@@ -51,24 +46,13 @@ class VllmEngine:
 
     def _start(self, model: Path) -> None:
         arguments = engine_arguments(self._config, model, self._trust_remote_code)
-        if self._adapter is not None:
-            # Two places, of which one stays empty: for requests without an adapter, vLLM's CPU kernels take the last
-            # place where such with one are in the same batch (vLLM 0.29).
-            arguments |= {"enable_lora": True, "max_lora_rank": _rank(self._adapter), "max_loras": 2}
         self._renderer = Renderer.load(model, self._trust_remote_code, self._chat)
-        from vllm.config import ReasoningConfig, StructuredOutputsConfig
         from vllm.engine.arg_utils import AsyncEngineArgs
         from vllm.v1.engine.async_llm import AsyncLLM
 
-        # Answers of a form: one backend for all requests, and none of the white space that a small model goes on with.
-        forms = StructuredOutputsConfig(backend="xgrammar", disable_any_whitespace=True)
-        arguments = {"structured_outputs_config": forms} | arguments
-        if marks := self._renderer.marks:
-            # For `thinking_tokens`.
-            start, end = marks.start, marks.forced_end
-            budget = ReasoningConfig(reasoning_start_str=start, reasoning_end_str=end)
-            # vLLM's parser says where a thought ends, after which an answer's form begins.
-            arguments = {"reasoning_config": budget, "reasoning_parser": marks.parsers[0]} | arguments
+        if self._adapter is not None:
+            arguments |= adapter_arguments(self._adapter)
+        arguments = form_arguments(self._renderer.marks) | arguments
         self._report = SchedulerReport()
         self._engine = AsyncLLM.from_engine_args(
             AsyncEngineArgs(**arguments), stat_loggers=[lambda config, index: self._report]
@@ -257,12 +241,6 @@ def _refusals() -> Iterator[None]:
         raise RefusedRequest(str(error)) from error
 
 
-def _rank(adapter: Path) -> int:
-    """The adapter's rank, as the next one that vLLM has room for."""
-    rank = read_json(adapter / "adapter_config.json")["r"]
-    return next(room for room in LORA_RANKS if room >= rank)
-
-
 def _mean(total: float | None, count: int) -> float | None:
     return None if total is None or not count else total / count
 
@@ -310,52 +288,3 @@ def _embeddings(folder: Path) -> dict[str, Any]:
             names = [name for name in file.keys() if "embed" in name or "lm_head" in name]  # noqa: SIM118
             tensors |= {name: file.get_tensor(name) for name in names}
     return tensors
-
-
-def engine_arguments(config: Engine, model: Path, trust_remote_code: bool) -> dict[str, Any]:
-    """vLLM's engine arguments for this machine. Call before vLLM is imported: on CPU it reads the environment."""
-    on_cpu = not has_cuda_build()
-    arguments: dict[str, Any] = {
-        "model": str(model),
-        "load_format": "safetensors",
-        "dtype": config.dtype,
-        "max_model_len": config.max_model_len,
-        "max_num_seqs": config.max_sequences,
-        "tensor_parallel_size": config.tensor_parallel,
-        "pipeline_parallel_size": config.pipeline_parallel,
-        "enable_prefix_caching": True,
-        "enforce_eager": on_cpu if config.compile is None else not config.compile,
-        "trust_remote_code": trust_remote_code,
-        "disable_log_stats": True,
-    }
-    if not on_cpu:
-        if config.pipeline_parallel > 1:
-            # Its workers are then where Ray has set GPUs aside for them, on whatever node.
-            arguments["distributed_executor_backend"] = "ray"
-        return arguments | {"gpu_memory_utilization": config.gpu_memory} | config.extra
-    _deal_out_cores(config)
-    arguments["kv_cache_memory_bytes"] = int(config.kv_cache_gib * 2**30)
-    # vLLM's CPU default of 128 tokens a block leaves most of a few-shot prefix uncached.
-    arguments["block_size"] = 32
-    if config.seeded:
-        # A seeded request whose prompt is prefilled in chunks stops the CPU engine (vLLM 0.29).
-        arguments |= {"enable_chunked_prefill": False, "max_num_batched_tokens": max(4096, config.max_model_len)}
-    return arguments | config.extra
-
-
-def _deal_out_cores(config: Engine) -> None:
-    """By the environment: which cores each of the engine's processes, one a GPU elsewhere, computes with."""
-    processes = config.gpus
-    if config.cpus is not None:
-        threads = max(1, config.cpus // processes)
-        os.environ |= {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": str(threads)}
-        return
-    bound = os.environ.get("VLLM_CPU_OMP_THREADS_BIND")
-    if bound is not None and (bound.isalpha() or bound.count("|") + 1 == processes):
-        return  # Chosen by whoever starts this. Shares for another number of processes are of an engine before.
-    if config.max_engines == 1:
-        cores = [str(core) for core in sorted(os.sched_getaffinity(0))]
-        shares = [cores[first::processes] or cores for first in range(processes)]
-        os.environ["VLLM_CPU_OMP_THREADS_BIND"] = "|".join(map(",".join, shares))
-    elif processes > 1:  # vLLM's own choice wants a NUMA node for each.
-        os.environ["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from s2d_ray.inference import vllm_engine
+from s2d_ray.inference import vllm_arguments
 from s2d_ray.recipes.sections import Engine
 
 BIND = "VLLM_CPU_OMP_THREADS_BIND"
@@ -37,7 +37,7 @@ def test_each_process_of_an_engine_has_cores(
     monkeypatch.setenv("OMP_NUM_THREADS", "9")
     if before is not None:
         monkeypatch.setenv(BIND, before)
-    vllm_engine._deal_out_cores(Engine(**settings))
+    vllm_arguments._deal_out_cores(Engine(**settings))
     found = os.environ.pop(BIND, None)
     assert found == bound
     assert os.environ["OMP_NUM_THREADS"] == ("2" if "cpus" in settings else "9")
