@@ -5,9 +5,6 @@ from itertools import takewhile
 
 from s2d_ray.data.records import Message, Prompt, assistant, user
 
-SYSTEM = ("system", "developer")
-"""The roles of what is said before anybody asks."""
-
 
 def before(prompt: Prompt, examples: Iterable[tuple[str, str]] = ()) -> list[Message]:
     """All that comes before the last turn of a prompt: what the system says, worked examples, the earlier turns.
@@ -21,7 +18,7 @@ def before(prompt: Prompt, examples: Iterable[tuple[str, str]] = ()) -> list[Mes
 
 def opening(messages: Sequence[Message]) -> tuple[list[Message], list[Message]]:
     """What the system says before the first turn, and the turns."""
-    said = list(takewhile(lambda message: message["role"] in SYSTEM, messages))
+    said = list(takewhile(lambda message: message["role"] == "system", messages))
     return said, list(messages[len(said) :])
 
 

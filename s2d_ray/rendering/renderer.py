@@ -83,10 +83,15 @@ class Renderer:
 
     @classmethod
     def load(cls, model: Path, trust_remote_code: bool, chat: Chat = DEFAULT_CHAT) -> "Renderer":
-        """Of a model's folder on this machine."""
+        """Of a model's folder on this machine. Raises UserError where its tokenizer cannot be loaded, too."""
         from transformers import AutoTokenizer
 
-        return cls(AutoTokenizer.from_pretrained(model, trust_remote_code=trust_remote_code), chat)
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=trust_remote_code)
+        except (ImportError, OSError, ValueError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(f"the tokenizer of {model} cannot be loaded ({reason})") from error
+        return cls(tokenizer, chat)
 
     def arguments(self, template: TemplateArguments | None = None, thinking: bool | None = None) -> dict[str, Any]:
         """What the template is told in a call: what the recipe says, the call's own `template`, the switch.
@@ -113,11 +118,11 @@ class Renderer:
 
     def split(self, prompt: Rendered, stop: Sequence[str] = ()) -> Split:
         """For what the model generates after that prompt; `stop` texts end what is said."""
-        return Split(self.marks, prompt.opened, self.expects_thought(prompt), stop)
+        return Split(self.marks, prompt.opened, prompt.thinks, stop)
 
     def expects_thought(self, prompt: Rendered) -> bool:
         """Whether what the model generates after that prompt begins with a thought, or says that there is none."""
-        return self.marks is not None and (prompt.opened or prompt.thinks or self.marks.always)
+        return self.split(prompt).expects_thought
 
     def pair(self, messages: Sequence[Message]) -> Pair:
         """System 1's prompt of a chat, and its last turn as generated after it. Raises RefusedChat."""

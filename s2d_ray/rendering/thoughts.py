@@ -100,7 +100,7 @@ class Split:
         """Characters at the end of what is said that may still turn out to be the beginning of a stop text."""
         self._marks = marks
         self._opened = opened
-        self._waits = marks is not None and (opened or expected or marks.always)
+        self.expects_thought = marks is not None and (opened or expected or marks.always)
         self._held = ""
         """What may still turn out to be a thought."""
         self._parted = False
@@ -114,7 +114,7 @@ class Split:
             return self._said(piece)
         self._held += piece
         start, begun = self._marks.names[0], self._held.lstrip()
-        if not (self._waits or begun.startswith(start) or start.startswith(begun)):
+        if not (self.expects_thought or begun.startswith(start) or start.startswith(begun)):
             return self._over(self._held)
         end = self._marks.names[1]
         place = self._held.find(end, max(0, len(self._held) - len(piece) - len(end)))

@@ -25,6 +25,8 @@ from s2d_ray.runs.distilled import find_distilled
 from s2d_ray.runs.resolved import SYSTEM1, ResolvedPart
 from s2d_ray.runs.revisions import base_model
 from s2d_ray.tasks.asking import asked
+from s2d_ray.tasks.conversations import said, turns_of
+from s2d_ray.tasks.refusals import Refused
 
 T = TypeVar("T")
 
@@ -68,12 +70,9 @@ def read_chat(file: Path, question: str | None) -> list[Message]:
     form = '[{"role": "system", "content": "…"}, {"role": "user", "content": "…"}, …]'
     try:
         read = json.loads(file.read_text(encoding="utf-8"))
-        turns = read["messages"] if isinstance(read, dict) else read
-        chat = [Message(role=turn["role"], content=turn["content"]) for turn in turns]
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{file} is no chat: write {form}") from error
-    if not all(isinstance(part, str) for turn in chat for part in turn.values()):
-        raise UserError(f"{file} has turns that are no text: write {form}")
+        chat = [*map(said, turns_of(read.get("messages") if isinstance(read, dict) else read, "chat"))]
+    except (ValueError, Refused) as error:
+        raise UserError(f"{file} is no chat ({error}): write {form}") from error
     return chat if question is None else [*chat, user(question.strip())]
 
 

@@ -136,8 +136,16 @@ def _fit(
         from s2d_ray.training.loop import train_worker
 
         pairs = [Pairs(sorted(local_copy(part).glob("*.parquet")), most) for part, most in kept]
-        given = settings, recipe.seed, local_copy(base.folder), recipe.trust_remote_code, pairs, folder, steps
-        job = TrainJob(*given, chat=recipe.chat)
+        job = TrainJob(
+            settings,
+            recipe.seed,
+            local_copy(base.folder),
+            recipe.trust_remote_code,
+            pairs,
+            folder,
+            steps,
+            recipe.chat,
+        )
         train_worker(job, Meter(meter))
 
     trainer = TorchTrainer(

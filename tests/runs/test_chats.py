@@ -14,6 +14,7 @@ from s2d_ray.models import Model
 from s2d_ray.recipes.load import overridden
 from s2d_ray.recipes.recipe import Recipe
 from s2d_ray.recipes.strict import Named
+from s2d_ray.rendering.renderer import Renderer
 from s2d_ray.runs.chats import check_chats
 from s2d_ray.runs.names import STAGES
 from s2d_ray.runs.resolved import resolve
@@ -124,6 +125,11 @@ def test_what_a_method_tells_the_template_is_looked_at_too(tmp_path: Path) -> No
     assert "prompt case-0: the chat template refuses this chat (can only concatenate str" in told
     assert "messages is not for a recipe to say" in refusal("gpt_oss", tmp_path, "method.template={messages: 5}")
     check("gpt_oss", tmp_path, "method={name: 'tests.scripts:ask_twice', template: some words}")
+
+
+def test_a_tokenizer_that_cannot_be_loaded_is_one_line(unread_model: Path) -> None:
+    with pytest.raises(UserError, match=rf"^the tokenizer of {unread_model} cannot be loaded \([^\n]+\)$"):
+        Renderer.load(unread_model, trust_remote_code=False)
 
 
 def test_no_chat_template_is_refused_and_a_script_needs_none(tmp_path: Path) -> None:
