@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from secrets import token_urlsafe
 from typing import Any
 from uuid import uuid4
@@ -53,6 +54,10 @@ class TooLarge(Exception):
     """The body is larger than the server takes."""
 
 
+PAGE_HEADERS = {"x-content-type-options": "nosniff", "referrer-policy": "no-referrer", "cache-control": "no-store"}
+"""Of /ab, which shows what users said."""
+
+
 class NotJson(UserError):
     """The body is not what the content type must say."""
 
@@ -88,12 +93,6 @@ def build_app(gateway: Gateway, access: Access, max_body: int) -> Starlette:
             response.set_cookie(COOKIE, user, COOKIE_SECONDS, httponly=True, samesite="lax")
         return response
 
-    async def chat(request: Request) -> Response:
-        return await answer(request, ChatRequest)
-
-    async def text(request: Request) -> Response:
-        return await answer(request, TextRequest)
-
     async def feedback(request: Request) -> Response:
         access.check_ask(request.headers)
         gateway.recorder.feedback(parse(Feedback, await _json(request, max_body), where="feedback"))
@@ -102,12 +101,7 @@ def build_app(gateway: Gateway, access: Access, max_body: int) -> Starlette:
     async def page(request: Request) -> Response:
         access.check_look(request.headers)
         nonce = token_urlsafe(16)
-        headers = {
-            "content-security-policy": content_security_policy(nonce),
-            "x-content-type-options": "nosniff",
-            "referrer-policy": "no-referrer",
-            "cache-control": "no-store",
-        }
+        headers = {**PAGE_HEADERS, "content-security-policy": content_security_policy(nonce)}
         return HTMLResponse(await gateway.experiment.page(nonce), headers=headers)
 
     async def change(request: Request) -> Response:
@@ -123,8 +117,8 @@ def build_app(gateway: Gateway, access: Access, max_body: int) -> Starlette:
             Route("/healthz", healthz),
             Route("/v1/models", models),
             Route("/v1/models/{name:path}", model),
-            Route("/v1/chat/completions", chat, methods=["POST"]),
-            Route("/v1/completions", text, methods=["POST"]),
+            Route("/v1/chat/completions", partial(answer, body=ChatRequest), methods=["POST"]),
+            Route("/v1/completions", partial(answer, body=TextRequest), methods=["POST"]),
             Route("/ab", page),
             Route("/ab/feedback", feedback, methods=["POST"]),
             Route("/ab/change", change, methods=["POST"]),
