@@ -52,7 +52,9 @@ def test_a_broken_engine_is_replaced(script: str, tmp_path: Path, tiny_model: Pa
     corpus = tmp_path / "corpus.csv"
     corpus.write_text("prompt\n" + "".join(f"mark {tmp_path / 'mark'} case {i}\n" for i in range(40)))
     engine = {"kind": "scripted", "script": f"tests.scripts:{script}", "call_timeout": 3}
-    recipe = write_recipe(tmp_path, tiny_model, corpus, engine=engine, method="direct")
+    # The prompts name a folder, so their digests, which split them, are others in each run.
+    task = {"name": "prompts", "path": str(corpus), "test_share": 0.5}
+    recipe = write_recipe(tmp_path, tiny_model, corpus, task=task, engine=engine, method="direct")
     base = run_here(recipe, tmp_path, "generate")
     assert (tmp_path / "mark").exists(), "no engine broke"
     assert ids(base / "candidates") == ids(base / "prompts")
