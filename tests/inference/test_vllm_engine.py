@@ -2,10 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from shutil import copytree
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 
@@ -21,27 +21,46 @@ from s2d_ray.recipes.strict import Named
 from tests.tiny_model import CHAT_TEMPLATE, make_thinking_model, make_tiny_model
 
 pytestmark = pytest.mark.engine
-T = TypeVar("T")
 GREEDY = Sampling(temperature=0, top_p=1, max_tokens=12)
 
 
-def with_engine(
-    model: Path, work: Callable[[VllmEngine], Awaitable[T]], adapter: Path | None = None, **settings: object
-) -> T:
-    """`work` done with an engine that is closed afterwards."""
+Work = Callable[[VllmEngine], Awaitable[None]]
 
-    async def inside() -> T:
-        config = Engine(max_model_len=1024, max_sequences=16, **settings)
-        engine = VllmEngine(config, model, adapter=adapter)
+
+async def started(model: Path, adapter: Path | None = None, **settings: object) -> VllmEngine:
+    return VllmEngine(Engine(max_model_len=1024, max_sequences=16, **settings), model, adapter=adapter)
+
+
+def with_engine(model: Path, work: Work, adapter: Path | None = None, **settings: object) -> None:
+    """Does `work` with an engine that is closed afterwards."""
+
+    async def inside() -> None:
+        engine = await started(model, adapter, **settings)
         try:
-            return await work(engine)
+            await work(engine)
         finally:
             engine.close()
 
-    return asyncio.run(inside())
+    asyncio.run(inside())
 
 
-def test_completions_of_the_real_engine(tiny_model: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def with_shared_engine(tiny_model: Path) -> Iterator[Callable[[Work], None]]:
+    """Does work with one engine that starts once for all tests, with the tiny model in it."""
+
+    async def afresh(engine: VllmEngine, work: Work) -> None:
+        await engine.load(tiny_model)
+        await work(engine)
+
+    with asyncio.Runner() as runner:
+        engine = runner.run(started(tiny_model, logprobs=True))
+        yield lambda work: runner.run(afresh(engine, work))
+        engine.close()
+
+
+def test_completions_of_the_real_engine(
+    with_shared_engine: Callable[[Work], None], tiny_model: Path, tmp_path: Path
+) -> None:
     other_embeddings = make_tiny_model(tmp_path / "all", seed=1)
     same_embeddings = make_tiny_model(tmp_path / "most", seed=1, embedding_seed=0)
 
@@ -86,7 +105,7 @@ def test_completions_of_the_real_engine(tiny_model: Path, tmp_path: Path) -> Non
         await engine.load(tiny_model)
         assert (await engine.complete(long, GREEDY, 1, seed=0))[0].text == first.text
 
-    with_engine(tiny_model, work)
+    with_shared_engine(work)
 
 
 WARM = Sampling(temperature=1, top_p=1, max_tokens=60)
@@ -99,7 +118,7 @@ OF_TWO_FIELDS = {
 
 
 def test_an_answer_has_the_form_that_is_asked_for_and_mistakes_are_the_requests(
-    tiny_model: Path, tmp_path: Path
+    with_shared_engine: Callable[[Work], None], tiny_model: Path, tmp_path: Path
 ) -> None:
     strict = copytree(tiny_model, tmp_path / "strict")
     (strict / "chat_template.jinja").write_text(
@@ -107,6 +126,7 @@ def test_an_answer_has_the_form_that_is_asked_for_and_mistakes_are_the_requests(
     )
 
     async def work(engine: VllmEngine) -> None:
+        await engine.load(strict)
         chat = [user("Which country is the city of Lyon in?")]
         forms = [AnswerFormat(choice=("yes", "no way")), AnswerFormat(regex="[a-c]{3}[0-9]")]
         for form in (*forms, AnswerFormat(json_schema=OF_TWO_FIELDS), AnswerFormat(json_schema={"type": "object"})):
@@ -132,7 +152,7 @@ def test_an_answer_has_the_form_that_is_asked_for_and_mistakes_are_the_requests(
             await engine.complete([user("Lyon " * 2000)], WARM, 1, seed=0)
         assert await engine.complete(chat, GREEDY, 1, seed=1)
 
-    with_engine(strict, work)
+    with_shared_engine(work)
 
 
 def held_to(**form: Any) -> Sampling:
@@ -140,7 +160,7 @@ def held_to(**form: Any) -> Sampling:
     return WARM.model_copy(update={"answer_format": AnswerFormat(**form)})
 
 
-def test_a_stream_says_what_complete_does_and_ends_with_its_reader(tiny_model: Path) -> None:
+def test_a_stream_says_what_complete_does_and_ends_with_its_reader(with_shared_engine: Callable[[Work], None]) -> None:
     async def work(engine: VllmEngine) -> None:
         chat = [user("Which country is the city of Lyon in?")]
         [whole] = await engine.complete(chat, GREEDY, 1, seed=1)
@@ -168,7 +188,7 @@ def test_a_stream_says_what_complete_does_and_ends_with_its_reader(tiny_model: P
         with pytest.raises(EngineError, match="max_model_len is 1024"):
             await anext(engine.stream([user("Lyon " * 2000)], GREEDY, 0))
 
-    with_engine(tiny_model, work, logprobs=True)
+    with_shared_engine(work)
 
 
 def test_a_thought_is_apart_from_the_text_and_ends_within_its_budget(tmp_path: Path) -> None:
@@ -341,7 +361,9 @@ def greedy_text(model: Path, messages: list[Message]) -> str:
     return str(tokenizer.decode(made[0, chat["input_ids"].shape[1] :], skip_special_tokens=True))
 
 
-def test_a_dead_engine_says_so(tiny_model: Path) -> None:
+def test_a_dead_engine_says_so(with_shared_engine: Callable[[Work], None]) -> None:
+    """The last test of this file: it leaves no engine to share."""
+
     async def work(engine: VllmEngine) -> None:
         import psutil
 
@@ -352,4 +374,4 @@ def test_a_dead_engine_says_so(tiny_model: Path) -> None:
         with pytest.raises(EngineDied):
             await asyncio.wait_for(engine.complete([user("Lyon?")], GREEDY, 1, seed=0), timeout=60)
 
-    with_engine(tiny_model, work, seeded=False)
+    with_shared_engine(work)

@@ -15,10 +15,9 @@ pytestmark = [pytest.mark.ray, pytest.mark.engine]
 @pytest.mark.parametrize(
     "engine, gpus",
     [
-        ({"min_engines": 2, "max_engines": 2, "cpus": 1}, 2.0),
-        ({"tensor_parallel": 2}, 2.0),
+        pytest.param({"min_engines": 2, "max_engines": 2, "cpus": 1}, 2.0, marks=pytest.mark.long, id="two engines"),
+        pytest.param({"tensor_parallel": 2}, 2.0, id="an engine of two GPUs"),
     ],
-    ids=["two engines", "an engine of two GPUs"],
 )
 def test_generation_holds_the_gpus_that_it_asks_for(
     engine: dict[str, object], gpus: float, tmp_path: Path, tiny_model: Path, ray_with_gpus: None

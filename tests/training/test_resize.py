@@ -230,6 +230,7 @@ def test_fewer_bits_train_much_the_same_and_resize(in_bits: Path, case: str, fir
     assert found[-1]["loss"] - found[0]["loss"] == pytest.approx(plain[-1]["loss"] - plain[0]["loss"], rel=0.2)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("case", [case.name for case in [*CASES, *MORE]])
 @pytest.mark.parametrize("size", [1, 2, 3])
 def test_every_way_to_train_exports(more: Path, case: str, size: int, tmp_path: Path, tiny_model: Path) -> None:
