@@ -46,7 +46,7 @@ def with_engine(model: Path, work: Work, adapter: Path | None = None, **settings
 
 @pytest.fixture(scope="module")
 def with_shared_engine(tiny_model: Path) -> Iterator[Callable[[Work], None]]:
-    """Does work with one engine that starts once for all tests, with the tiny model in it."""
+    """Does work with one engine that starts once for several tests, with the tiny model in it."""
 
     async def afresh(engine: VllmEngine, work: Work) -> None:
         await engine.load(tiny_model)
@@ -118,7 +118,7 @@ OF_TWO_FIELDS = {
 
 
 def test_an_answer_has_the_form_that_is_asked_for_and_mistakes_are_the_requests(
-    with_shared_engine: Callable[[Work], None], tiny_model: Path, tmp_path: Path
+    tiny_model: Path, tmp_path: Path
 ) -> None:
     strict = copytree(tiny_model, tmp_path / "strict")
     (strict / "chat_template.jinja").write_text(
@@ -126,7 +126,6 @@ def test_an_answer_has_the_form_that_is_asked_for_and_mistakes_are_the_requests(
     )
 
     async def work(engine: VllmEngine) -> None:
-        await engine.load(strict)
         chat = [user("Which country is the city of Lyon in?")]
         forms = [AnswerFormat(choice=("yes", "no way")), AnswerFormat(regex="[a-c]{3}[0-9]")]
         for form in (*forms, AnswerFormat(json_schema=OF_TWO_FIELDS), AnswerFormat(json_schema={"type": "object"})):
@@ -152,7 +151,7 @@ def test_an_answer_has_the_form_that_is_asked_for_and_mistakes_are_the_requests(
             await engine.complete([user("Lyon " * 2000)], WARM, 1, seed=0)
         assert await engine.complete(chat, GREEDY, 1, seed=1)
 
-    with_shared_engine(work)
+    with_engine(strict, work)
 
 
 def held_to(**form: Any) -> Sampling:
