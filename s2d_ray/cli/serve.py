@@ -5,6 +5,8 @@ from typing import Annotated
 import typer
 
 from s2d_ray.cli.options import DEFAULT_ROOT, Debug, Overrides, RecipeName, Root, errors_in_one_line, run_of
+from s2d_ray.data.folders import writable
+from s2d_ray.errors import UserError
 from s2d_ray.terminal import quiet
 
 Port = Annotated[int | None, typer.Option(min=1, max=65535, help="Port to listen at, instead of the recipe's.")]
@@ -44,5 +46,10 @@ def serve_command(
                 print(yaml.safe_dump(described, sort_keys=False, allow_unicode=True), end="")
                 return
             served = service.resolve(resolved, run.folders)
+            if not writable(run.folders.serving):
+                raise UserError(
+                    f"{run.folders.serving} cannot be written to, where the experiment and every request are kept: "
+                    "serve a copy of the run under another --root"
+                )
             with quiet(run.folders.logs / "serve.log"):
                 service.serve_until_stopped(served)

@@ -20,7 +20,7 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import AwareDatetime, Field
 
-from s2d_ray.data.files import remove_partials, write_json
+from s2d_ray.data.files import Damaged, make_folder, remove_partials, write_json
 from s2d_ray.data.folders import part_of
 from s2d_ray.data.versioned import Versioned
 from s2d_ray.data.work import TimeSpent, WorkAccount
@@ -161,7 +161,7 @@ def ray_job() -> str | None:
 def _take(folder: Path, silence: float) -> int:
     """The number of the attempt that from now on owns the folder."""
     try:
-        (folder / ATTEMPTS).mkdir(parents=True, exist_ok=True)
+        make_folder(folder / ATTEMPTS)
         while True:
             newest = _newest(folder)
             if newest:
@@ -222,8 +222,10 @@ def _file(folder: Path, number: int) -> Path:
 
 
 def _parsed(content: bytes, file: Path) -> LeaseRecord | None:
-    """What an attempt wrote; None where it has just taken its number."""
-    return LeaseRecord.parsed(content, file) if content else None
+    """What an attempt wrote; None where it has just taken its number, or a crash of its machine left half of it."""
+    with suppress(Damaged):
+        return LeaseRecord.parsed(content, file)
+    return None
 
 
 def _this_process() -> dict[str, Any]:

@@ -71,7 +71,7 @@ class Attempt:
         return self._lease.number
 
     def stopped_by_sigterm(self) -> AbstractContextManager[None]:
-        """While the block runs SIGTERM is recorded, and leaves the block by KeyboardInterrupt as Ctrl-C does.
+        """While the block runs SIGTERM and its like are recorded, and leave it by KeyboardInterrupt as Ctrl-C does.
 
         Recorded at once: a Ray job that is stopped has three seconds, and leaving a stage may take longer.
         """

@@ -22,6 +22,7 @@ import pyarrow.fs as pafs
 from pydantic import AfterValidator, BeforeValidator
 
 from s2d_ray.data.buckets import Store, file_system, storage_errors, store
+from s2d_ray.data.syncing import sync_tree
 from s2d_ray.errors import UserError
 
 if TYPE_CHECKING:
@@ -263,9 +264,10 @@ def remove(path: Path) -> None:
 
 @contextmanager
 def filled(target: Path) -> Iterator[Path]:
-    """A folder on this machine whose files are in `target` once the block has ended."""
+    """A folder on this machine whose files are in `target` once the block has ended, and stay where power is lost."""
     if not isinstance(target, RemotePath):
         yield target
+        sync_tree(target)
         return
     with TemporaryDirectory() as folder:
         yield Path(folder)

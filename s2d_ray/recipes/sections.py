@@ -166,6 +166,8 @@ class Curate(Strict):
     calls wrote, that come to the answer which the rules kept. `shortened`: that one, as the model itself rewrites it in
     fewer words. Both choose without labels, and reject where no trace ends in the answer, as the task reads it: a task
     whose answers are whole texts has none."""
+    max_failed_share: float = Field(0.1, ge=0, le=1)
+    """The stage stops with an error when a rule failed on more than this share of the prompts."""
 
 
 def _layer_names(value: object) -> object:

@@ -12,12 +12,12 @@ from s2d_ray.data.artifacts import Artifact
 from s2d_ray.data.files import read_rows
 from s2d_ray.data.manifests import CandidatesManifest, DistilledManifest
 from s2d_ray.data.records import DECISIONS, Row, candidates_from_row
-from s2d_ray.data.shards import forget_checkpoint
 from s2d_ray.inference.engine import CompletionEngine
 from s2d_ray.inference.method_runs import Recorder
 from s2d_ray.models import Model
 from s2d_ray.recipes.recipe import Recipe
 from s2d_ray.stages.boundary import Failed, or_failed
+from s2d_ray.stages.failures import Failures, refuse
 from s2d_ray.stages.row_jobs import Pass, RowFunction, RowJob, Rows, process_rows
 from s2d_ray.tasks.task import Task
 
@@ -34,7 +34,10 @@ def curate(
     distilled: Artifact[DistilledManifest],
     label: str,
 ) -> None:
-    """The distilled set: kept, rejected and failed prompts in a folder each, and the data card."""
+    """The distilled set: kept, rejected and failed prompts in a folder each, and the data card.
+
+    Raises UserError where a rule failed on more prompts than the recipe allows.
+    """
     if distilled.open():
         return
     folder, start = distilled.path, time.monotonic()
@@ -50,9 +53,12 @@ def curate(
     )
     process_rows(job, label)
     outcomes = count_outcomes(outcome_rows(folder, ["reason", "vote_share"]))
+    # Those that System 2 could not answer have been counted when it was asked.
+    failed = sum(outcomes.failed.values()) - candidates.manifest.failed
+    found = Failures(outcomes.rows, failed, next(iter(outcomes.failed), ""))
+    refuse(found, recipe.curate.max_failed_share, "prompts", "curate.max_failed_share", folder / "status=failed")
     write_data_card(folder, recipe, rules, outcomes, candidates.inputs, task.source)
     distilled.finish(DistilledManifest(**dict(outcomes), seconds=time.monotonic() - start))
-    forget_checkpoint(folder)
 
 
 def outcome_rows(folder: Path, columns: list[str]) -> Iterator[Row]:

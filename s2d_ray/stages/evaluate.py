@@ -14,7 +14,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from s2d_ray.data.artifacts import Artifact
-from s2d_ray.data.files import write_table
+from s2d_ray.data.contents import write_stamped
+from s2d_ray.data.files import make_folder
 from s2d_ray.data.manifests import EvaluationManifest
 from s2d_ray.data.records import (
     ANSWERS,
@@ -25,7 +26,6 @@ from s2d_ray.data.records import (
     labelled_to_row,
     sample_to_row,
 )
-from s2d_ray.data.shards import forget_checkpoint
 from s2d_ray.inference.engine import CompletionEngine
 from s2d_ray.inference.method_runs import run_on_all_forms
 from s2d_ray.methods.method import Method
@@ -33,12 +33,14 @@ from s2d_ray.models import Model
 from s2d_ray.recipes.recipe import Recipe
 from s2d_ray.recipes.sections import Sampling
 from s2d_ray.stages.boundary import Failed, or_failed
+from s2d_ray.stages.failures import failures_by, refuse
 from s2d_ray.stages.general import GeneralWork
 from s2d_ray.stages.judge import JudgeWork
 from s2d_ray.stages.row_jobs import Pass, RowFunction, RowJob, Rows, process_rows
 from s2d_ray.tasks.corpus import held_out
 from s2d_ray.tasks.task import Split, Task
 
+SETTING = "evaluate.max_failed_share"
 Arms = Mapping[str, Method]
 """Arm name → method, for the arms of one model."""
 
@@ -56,6 +58,7 @@ def evaluate(
     """Every arm's answers to the held-out prompts of a split; finished parts are not answered again.
 
     With them the general set's, and what a judge then makes of the answers, where these are asked for.
+    Raises UserError where more answers of an arm failed than the recipe allows.
     """
     start, items = time.monotonic(), held_out(recipe, task, split)
     beside = [*(general.passes() if general else ()), *_again(recipe, task, items, models, judging)]
@@ -79,9 +82,10 @@ def evaluate(
     if general:
         general.finish(loads, seconds)
     if not done:
+        for arm, found in failures_by(evaluation.path, "arm").items():
+            refuse(found, recipe.evaluate.max_failed_share, f"answers of {arm}", SETTING, evaluation.path)
         names = tuple(chain.from_iterable(arms for _, arms in models))
         evaluation.finish(EvaluationManifest(rows=len(items), arms=names, model_loads=loads, seconds=seconds))
-        forget_checkpoint(evaluation.path)
     if judging:
         judging.judge(recipe, task, evaluation, f"{label}: judge")
 
@@ -92,7 +96,12 @@ def _passes(
     rows = _rows(recipe, items, folder)
     settings = recipe.evaluate
     return [
-        Pass(rows, model.folder, partial(_answer_row, task, arms, settings.sampling, settings.samples, recipe.seed))
+        Pass(
+            rows,
+            model.folder,
+            partial(_answer_row, task, arms, settings.sampling, settings.samples, recipe.seed),
+            rows_each=len(arms),
+        )
         for model, arms in models
     ]
 
@@ -119,9 +128,9 @@ def _again(
 def _rows(recipe: Recipe, items: Sequence[LabelledPrompt], target: Path) -> Rows:
     """The held-out prompts, written beside where their answers go."""
     source = target / "_held_out"
-    source.mkdir(parents=True, exist_ok=True)
+    make_folder(source)
     table = pa.Table.from_pylist([labelled_to_row(item) for item in items], schema=LABELLED)
-    write_table(source / "part-0.parquet", table)
+    write_stamped(source / "part-0.parquet", table)
     each = max(1, ceil(len(items) / recipe.engine.max_engines))
     return Rows(source, target, ANSWERS, min(recipe.generate.commit_rows, each))
 
@@ -136,7 +145,7 @@ def _answer_row(task: Task, arms: Arms, sampling: Sampling, samples: int, seed: 
             found = await or_failed(run_on_all_forms(method, task, prompt, engine, sampling, samples, seed))
             given: Row = {"arm": arm, "samples": [], "error": ""}
             if isinstance(found, Failed):
-                given["error"] = found.reason  # It counts as not answered.
+                given["error"] = found.reason
             else:
                 given["samples"] = [sample_to_row(sample) for sample in found]
             answers.append(row | given)

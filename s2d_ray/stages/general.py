@@ -9,10 +9,10 @@ from pathlib import Path
 import pyarrow as pa
 
 from s2d_ray.data.artifacts import Artifact
-from s2d_ray.data.files import read_rows, write_table
+from s2d_ray.data.contents import write_stamped
+from s2d_ray.data.files import make_folder, read_rows
 from s2d_ray.data.manifests import GeneralManifest
 from s2d_ray.data.records import Message, Row, assistant, prompt_from_row
-from s2d_ray.data.shards import forget_checkpoint
 from s2d_ray.evaluation.general import AFTER, BEFORE, ITEMS, MEASURED
 from s2d_ray.inference.engine import RunningEngine
 from s2d_ray.models import Model
@@ -65,16 +65,15 @@ class GeneralWork:
                 seconds=seconds,
             )
         )
-        forget_checkpoint(self.artifact.path)
 
     def _source(self, settings: General) -> Path:
         source = self.artifact.path / "_items"
-        source.mkdir(exist_ok=True)
+        make_folder(source)
         rows = [
             {"prompt_id": item.item_id, "messages": item.messages, "reply": item.reply}
             for item in general_items(settings.items)
         ]
-        write_table(source / "part-0.parquet", pa.Table.from_pylist(rows, schema=ITEMS))
+        write_stamped(source / "part-0.parquet", pa.Table.from_pylist(rows, schema=ITEMS))
         return source
 
 

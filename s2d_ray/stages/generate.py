@@ -2,22 +2,17 @@
 
 import time
 from functools import partial
-from pathlib import Path
-
-import pyarrow.compute as pc
 
 from s2d_ray.data.artifacts import Artifact
-from s2d_ray.data.files import read_batches
 from s2d_ray.data.manifests import CandidatesManifest, CorpusManifest
-from s2d_ray.data.records import CANDIDATES, Candidates, Row, candidates_to_row, kind_of, prompt_from_row
-from s2d_ray.data.shards import forget_checkpoint
-from s2d_ray.errors import UserError
+from s2d_ray.data.records import CANDIDATES, Candidates, Row, candidates_to_row, prompt_from_row
 from s2d_ray.inference.engine import CompletionEngine
 from s2d_ray.inference.method_runs import run_on_all_forms
 from s2d_ray.methods.method import Method
 from s2d_ray.models import Model
 from s2d_ray.recipes.recipe import Recipe
 from s2d_ray.stages.boundary import Failed, or_failed
+from s2d_ray.stages.failures import failures_in, refuse
 from s2d_ray.stages.row_jobs import Pass, RowFunction, RowJob, Rows, process_rows
 from s2d_ray.tasks.task import Task
 
@@ -48,18 +43,12 @@ def generate(
         concurrent_rows=settings.concurrent_rows,
     )
     processed = process_rows(job, label)
-    total, failed, first = _failures(folder)
-    if total and failed / total > settings.max_failed_share:
-        error = UserError(
-            f"{failed} of {total} prompts failed, more than max_failed_share {settings.max_failed_share}; "
-            f"the first reason: {kind_of(first)} (--debug shows it whole); the rows are in {folder}"
-        )
-        error.add_note(f"the first reason: {first}")
-        raise error
+    found = failures_in(folder)
+    refuse(found, settings.max_failed_share, "prompts", "generate.max_failed_share", folder)
     candidates.finish(
         CandidatesManifest(
-            rows=total,
-            failed=failed,
+            rows=found.rows,
+            failed=found.failed,
             generated_now=processed.rows,
             resumed=processed.resumed,
             tokens_now=processed.tokens,
@@ -67,17 +56,6 @@ def generate(
             seconds=time.monotonic() - start,
         )
     )
-    forget_checkpoint(folder)
-
-
-def _failures(folder: Path) -> tuple[int, int, str]:
-    """How many rows there are, how many of them failed, and the first reason."""
-    total, failed, first = 0, 0, ""
-    for batch in read_batches(folder, ["error"]):
-        reasons = batch["error"].filter(pc.not_equal(batch["error"], ""))
-        total, failed = total + batch.num_rows, failed + len(reasons)
-        first = first or (reasons[0].as_py() if len(reasons) else "")
-    return total, failed, first
 
 
 def _answer_row(recipe: Recipe, task: Task, method: Method) -> RowFunction:

@@ -9,10 +9,10 @@ from pathlib import Path
 import pyarrow as pa
 
 from s2d_ray.data.artifacts import Artifact
-from s2d_ray.data.files import read_rows, write_table
+from s2d_ray.data.contents import write_stamped
+from s2d_ray.data.files import make_folder, read_rows
 from s2d_ray.data.manifests import EvaluationManifest, JudgedManifest
 from s2d_ray.data.records import Row, Sample, candidates_from_row, prompt_from_row
-from s2d_ray.data.shards import forget_checkpoint
 from s2d_ray.evaluation.judging import JUDGEMENTS, PAIRS, final_text, pairs
 from s2d_ray.evaluation.metrics import PromptKey
 from s2d_ray.inference.engine import CompletionEngine
@@ -23,6 +23,7 @@ from s2d_ray.recipes.chat import DEFAULT_CHAT
 from s2d_ray.recipes.evaluate import Judging
 from s2d_ray.recipes.recipe import Recipe
 from s2d_ray.stages.boundary import Failed, or_failed
+from s2d_ray.stages.failures import failures_in, refuse
 from s2d_ray.stages.row_jobs import Pass, RowFunction, RowJob, Rows, process_rows
 from s2d_ray.tasks.task import Task
 
@@ -42,15 +43,18 @@ class JudgeWork:
         return self.artifact.path / "_again"
 
     def judge(self, recipe: Recipe, task: Task, evaluation: Artifact[EvaluationManifest], label: str) -> None:
-        """A row of schema `JUDGEMENTS` for each prompt and pair of arms. Finished parts are not judged again."""
+        """A row of schema `JUDGEMENTS` for each prompt and pair of arms. Finished parts are not judged again.
+
+        Raises UserError where more pairs failed than the recipe allows.
+        """
         if self.artifact.open():
             return
         start, folder = time.monotonic(), self.artifact.path
         rows = list(read_rows(evaluation.path))
         found = pairs(rows, self._second_answers(rows, recipe, task), task)
         source = folder / "_pairs"
-        source.mkdir(exist_ok=True)
-        write_table(source / "part-0.parquet", pa.Table.from_pylist(found, schema=PAIRS))
+        make_folder(source)
+        write_stamped(source / "part-0.parquet", pa.Table.from_pylist(found, schema=PAIRS))
         job = RowJob(
             passes=[
                 Pass(
@@ -66,9 +70,8 @@ class JudgeWork:
             concurrent_rows=recipe.generate.concurrent_rows,
         )
         process_rows(job, label)
+        refuse(failures_in(folder), recipe.evaluate.max_failed_share, "pairs", "evaluate.max_failed_share", folder)
         self.artifact.finish(JudgedManifest(rows=len(found), seconds=time.monotonic() - start))
-        forget_checkpoint(folder)
-        forget_checkpoint(self.again)
 
     def _second_answers(self, rows: list[Row], recipe: Recipe, task: Task) -> Mapping[PromptKey, str]:
         if recipe.evaluate.samples == 1:

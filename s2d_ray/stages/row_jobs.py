@@ -11,7 +11,7 @@ Ray starts in its place.
 import asyncio
 import math
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,9 @@ import pyarrow as pa
 import ray
 from ray.data import ActorPoolStrategy, Dataset
 
+from s2d_ray.data.contents import Contents, check_contents
 from s2d_ray.data.records import Completion, Message, Row
-from s2d_ray.data.shards import Remaining, Shard, commit_part, is_done, read_part, remaining, rows_of
+from s2d_ray.data.shards import Shard, commit_part, is_done, read_part, remaining, rows_of
 from s2d_ray.inference.backpressure import Backpressure
 from s2d_ray.inference.engine import Activity, EngineDied, RunningEngine
 from s2d_ray.inference.start import start_engine
@@ -52,7 +53,7 @@ class Rows:
     source: Path
     """A folder of Parquet."""
     target: Path
-    """Parts are committed to it as they are finished; `forget_checkpoint` ends the resumability."""
+    """Parts are committed to it as they are finished."""
     output: pa.Schema
     commit_rows: int
     """Rows per output part."""
@@ -68,6 +69,8 @@ class Pass:
     model: Path
     build: Callable[[], RowFunction]
     """Makes the row function inside the actor."""
+    rows_each: int = 1
+    """Output rows of an input row."""
 
 
 @dataclass(frozen=True)
@@ -106,30 +109,49 @@ class Processed:
     """From the first engine being ready to the last row, so without start-up."""
 
 
+@dataclass(frozen=True)
+class _Work:
+    """What is left of a job."""
+
+    parts: Sequence[Shard]
+    """In the order of their passes."""
+    rows: int
+    done: int
+    """Rows that were there already."""
+    expected: Mapping[Path, Contents]
+    """Target → what it holds once all is done."""
+
+
 def process_rows(job: RowJob, label: str) -> Processed:
-    """Run every pass over those of its rows that it has not gone over yet."""
+    """Run every pass over those of its rows that it has not gone over yet.
+
+    Raises UserError where what is there in the end is not what comes of all rows, each once.
+    """
     left = _remaining(job.passes)
     with shown(label, left.done + left.rows, "rows", left.done) as meter:
         if left.parts:  # Without work no engine is started.
             parts = ray.data.from_items(list(left.parts), override_num_blocks=len(left.parts))
             (_by_engines if job.engine else _by_tasks)(parts, job, meter)
         now = reading(meter)
+    for target, contents in left.expected.items():
+        check_contents(target, contents)
     tokens, loads = (int(now.sums.get(name, 0)) for name in ("tokens", "loads"))
     return Processed(left.rows, left.done, tokens, loads, now.seconds)
 
 
-def _remaining(passes: Sequence[Pass]) -> Remaining:
+def _remaining(passes: Sequence[Pass]) -> _Work:
     """What is left of all passes, in their order. Those over the same rows make parts of their own, side by side."""
     turns: dict[Path, list[int]] = {}
     for turn, each in enumerate(passes):
         turns.setdefault(each.rows.target, []).append(turn)
-    parts, rows, done = list[Shard](), 0, 0
+    parts, rows, done, expected = list[Shard](), 0, 0, dict[Path, Contents]()
     for own in turns.values():
         over = passes[own[0]].rows
         left = remaining(over.source, over.target, over.commit_rows, len(own))
-        parts += [Shard(name=part["name"], turn=own[part["turn"]], slices=part["slices"]) for part in left.parts]
+        parts += [{**part, "turn": own[part["turn"]]} for part in left.parts]
         rows, done = rows + left.rows, done + left.done
-    return Remaining(sorted(parts, key=lambda part: part["turn"]), rows, done)
+        expected[over.target] = left.source.times(sum(passes[turn].rows_each for turn in own))
+    return _Work(sorted(parts, key=lambda part: part["turn"]), rows, done, expected)
 
 
 def _by_engines(parts: Dataset, job: RowJob, meter: Any) -> None:
@@ -236,7 +258,7 @@ class EngineActor:
         # is awaited before may come back in another order.
         async with self._turns.turn((self._models[turn], f"{turn:04} {part['name']}")) as begun:
             # Ray repeats the calls of an actor that ended, those too of which it had not yet heard that they are done.
-            if await asyncio.to_thread(is_done, over.rows.target, part):
+            if await asyncio.to_thread(is_done, over.rows.target, part, over.rows.partition_by):
                 return
             await self._hold(over.model)
             await self._backpressure.room()

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from s2d_ray.data.artifacts import Artifact, Json
+from s2d_ray.data.contents import Contents, Stamp, check_contents
 from s2d_ray.data.files import replacing
 from s2d_ray.data.manifests import CorpusManifest
 from s2d_ray.data.records import PROMPTS, LabelledPrompt, Row, content_id, prompt_to_row
@@ -44,10 +45,11 @@ def write_corpus(recipe: Recipe, task: Task, folder: Path, overwrite: bool = Fal
     Raises UserError where the task cannot read its prompts, or the folder holds another corpus.
     """
     with accounted() as account:
-        total, digest = _count_and_digest(_rows(recipe, task))
+        contents, digest = _contents_and_digest(_rows(recipe, task))
     artifact = Artifact(folder, corpus_inputs(recipe, task, digest), CorpusManifest)
     if not artifact.open(overwrite):
         _write(_rows(recipe, task), folder)
+        check_contents(folder, contents)
         left_out = {
             "rows_read": account.rows,
             "refused": dict(account.refused),
@@ -55,7 +57,7 @@ def write_corpus(recipe: Recipe, task: Task, folder: Path, overwrite: bool = Fal
             "held_out_too": account.held_out_too,
             "alike": account.alike,
         }
-        artifact.finish(CorpusManifest(rows=total, source=task.source, digest=digest, **left_out))
+        artifact.finish(CorpusManifest(rows=contents.rows, source=task.source, digest=digest, **left_out))
     return artifact
 
 
@@ -89,8 +91,11 @@ def _write(rows: Iterable[Row], folder: Path) -> None:
             return
         path = folder / f"part-{number:05}.parquet"
         with replacing(path) as partial, pq.ParquetWriter(partial, PROMPTS) as file:
+            own = Contents()
             for table in chain([first], islice(groups, GROUPS_PER_FILE - 1)):
                 file.write_table(table)
+                own += Contents.of(table["prompt_id"].to_pylist())
+            file.add_key_value_metadata(Stamp(path.stem, 0, own, own).metadata())
 
 
 def _tables(rows: Iterator[Row]) -> Iterator[pa.Table]:
@@ -165,10 +170,11 @@ def _said(item: LabelledPrompt) -> list[str]:
     return [item.prompt.prompt_id, item.prompt.text, *item.references, *cluster]
 
 
-def _count_and_digest(rows: Iterable[Row]) -> tuple[int, str]:
+def _contents_and_digest(rows: Iterable[Row]) -> tuple[Contents, str]:
     """How many, and what changes with any of them; not with their order, which is why the hashes are added up."""
-    number, total = 0, 0
+    contents, total = Contents(), 0
     for row in rows:
         hashed = blake2b(f"{row['prompt_id']} {row['messages']} {row['fields']}".encode(), digest_size=16)
-        number, total = number + 1, total + int.from_bytes(hashed.digest())
-    return number, f"{total % 2**128:032x}"
+        contents += Contents.of([row["prompt_id"]])
+        total += int.from_bytes(hashed.digest())
+    return contents, f"{total % 2**128:032x}"

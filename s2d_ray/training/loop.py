@@ -16,7 +16,7 @@ from typing import Any, Protocol, TextIO
 import ray.train
 import torch
 
-from s2d_ray.data.files import write_text
+from s2d_ray.data.files import read_json_lines, write_text
 from s2d_ray.data.folders import TRAINING_LOG
 from s2d_ray.data.storage import RemotePath
 from s2d_ray.recipes.sections import Train
@@ -122,7 +122,7 @@ class _Log:
         kept: list[dict[str, Any]] = []
         with suppress(FileNotFoundError):
             # Steps after the checkpoint are about to be done again.
-            kept = [entry for entry in map(json.loads, self._path.read_text().splitlines()) if entry["step"] <= done]
+            kept = [entry for entry in read_json_lines(self._path) if entry["step"] <= done]
         self._start = time.monotonic() - (kept[-1]["seconds"] if kept else 0.0)
         before = "".join(json.dumps(entry) + "\n" for entry in kept)
         write_text(self._path, before)

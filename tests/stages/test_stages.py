@@ -81,7 +81,9 @@ def test_a_bad_row_fails_alone_with_its_reason(tmp_path: Path, tiny_model: Path,
 def test_too_many_failures_stop_the_stage(tmp_path: Path, tiny_model: Path, local_ray: None) -> None:
     corpus = write_corpus(tmp_path / "corpus.jsonl", 20)
     recipe = write_recipe(tmp_path, tiny_model, corpus, "always_failing")
-    with pytest.raises(UserError, match=r"prompts failed, more than max_failed_share 0.1.*: ValueError \(") as caught:
+    with pytest.raises(
+        UserError, match=r"prompts failed, more than generate.max_failed_share 0.1.*: ValueError \("
+    ) as caught:
         run_here(recipe, tmp_path, "generate")
     # What the message of an exception quotes may be a prompt: only --debug prints it.
     assert "out of order" not in str(caught.value)
