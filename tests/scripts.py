@@ -143,6 +143,15 @@ class SlowRule(Majority):
         return await super().decide(parsed, kept, task, generate)
 
 
+class FailingRule(Majority):
+    """A rule with a bug."""
+
+    async def decide(
+        self, parsed: ParsedSamples, kept: Kept | None, task: Task, generate: GenerateFunction | None
+    ) -> Kept | Rejected:
+        raise ValueError("not thought of")
+
+
 class UniversalOrFirst(Universal):
     """Universal self-consistency of a model that is too small for it: where it does not choose, the first sample."""
 

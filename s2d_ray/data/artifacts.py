@@ -154,7 +154,8 @@ class Artifact(Generic[M]):
         """
         if watcher := _watcher.get():
             watcher.finishing()
-        said = {"inputs": self.inputs, "contents": contents_of(self.path)}
+        contents = contents_of(self.path)
+        said = {"inputs": self.inputs, "contents": contents if contents.rows else None}
         write_json(self.path / MANIFEST, manifest.model_copy(update=said).to_json())
 
 

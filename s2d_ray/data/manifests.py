@@ -39,7 +39,7 @@ class Manifest(Versioned):
     inputs: dict[str, Any] = Field(default_factory=dict[str, Any])
     """What the output was made from, as in `inputs.json`. The artifact fills it in."""
     contents: Contents | None = None
-    """Of all its Parquet parts; None from before it was kept. The artifact fills it in."""
+    """Of all its Parquet parts; None where there are no rows, or from before it was kept. The artifact fills it in."""
     versions: dict[str, str] = Field(
         default_factory=lambda: {"python": platform.python_version()} | installed_versions()
     )

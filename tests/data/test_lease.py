@@ -60,9 +60,10 @@ def test_an_attempt_on_another_machine_is_alive_while_its_file_changes(tmp_path:
     assert file.read_bytes() == before, "each attempt writes its own file only"
 
 
-def test_one_that_has_taken_its_number_and_not_yet_written_is_waited_for(tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", [b"", b'{"attempt": 1, "ho', bytes(40)])
+def test_one_that_has_not_written_yet_or_only_half_is_waited_for_and_no_longer(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "attempts").mkdir()
-    (tmp_path / "attempts" / "00001.json").touch()
+    (tmp_path / "attempts" / "00001.json").write_bytes(content)
     start = time.monotonic()
     with attempting(tmp_path, silence=0.6) as attempt:
         assert attempt.number == 2
