@@ -17,6 +17,7 @@ from s2d_ray.data.files import make_folder, read_rows
 from s2d_ray.data.manifests import CandidatesManifest
 from s2d_ray.data.shards import commit_part, read_part, remaining
 from s2d_ray.data.status import attempting
+from s2d_ray.data.storage import filled
 from tests.manifests import candidates_manifest
 from tests.power import Disk, disk
 
@@ -76,6 +77,19 @@ def test_whatever_the_moment_power_is_lost_the_same_work_ends_well(own_disk: Dis
         assert Counter(row["prompt_id"] for row in read_rows(run / "distilled")) == Counter(map(str, range(ROWS)))
         assert Artifact.existing(run / "distilled", CandidatesManifest).manifest.rows == ROWS
     assert begun[True] >= 5, "power was lost before there was anything to lose"
+
+
+def test_what_others_wrote_into_a_folder_is_there_once_it_is_filled(own_disk: Disk) -> None:
+    model = own_disk.folder / "model"
+    model.mkdir()
+    with filled(model) as folder:
+        (folder / "adapter").mkdir()
+        for name in ("model.safetensors", "adapter/adapter_config.json"):
+            (folder / name).write_bytes(b"weights" * 1000)
+    own_disk.power_off()
+    own_disk.power_on()
+    assert (model / "model.safetensors").read_bytes() == b"weights" * 1000
+    assert (model / "adapter" / "adapter_config.json").read_bytes() == b"weights" * 1000
 
 
 def test_what_is_written_is_there_after_power_is_lost(own_disk: Disk) -> None:
