@@ -104,8 +104,8 @@ def test_however_many_parts_there_are_each_engine_takes_each_model_up_once(tmp_p
     source, target, log = tmp_path / "source", tmp_path / "target", tmp_path / "log"
     source.mkdir()
     target.mkdir()
-    write_table(source / "part-0.parquet", pa.table({"n": list(range(96))}))
-    rows = Rows(source, target, pa.schema([("n", pa.int64()), ("model", pa.int64())]), commit_rows=8)
+    write_table(source / "part-0.parquet", pa.table({"prompt_id": [str(n) for n in range(96)]}))
+    rows = Rows(source, target, pa.schema([("prompt_id", pa.string()), ("model", pa.int64())]), commit_rows=8)
     job = RowJob(
         passes=[Pass(rows, tmp_path / f"model-{number}", partial(noting, number, log)) for number in range(3)],
         engine=Engine(kind="scripted", min_engines=2, max_engines=2),
@@ -120,7 +120,7 @@ def test_however_many_parts_there_are_each_engine_takes_each_model_up_once(tmp_p
     }
     assert list(taken_up.values()) == [["0", "1", "2"]] * 2
     assert processed.loads == 6
-    assert Counter((row["n"], row["model"]) for row in read_rows(target)) == {
-        (n, model): 1 for n in range(96) for model in range(3)
+    assert Counter((row["prompt_id"], row["model"]) for row in read_rows(target)) == {
+        (str(n), model): 1 for n in range(96) for model in range(3)
     }
     assert (processed.rows, processed.resumed) == (3 * 96, 0)

@@ -99,7 +99,7 @@ def test_a_model_with_code_of_its_own_is_written_with_it(
     from transformers import AutoModelForCausalLM
 
     base = with_code_of_its_own(tiny_model, tmp_path / "base")
-    model, export = export_of(base, lora, trust_remote_code=True)
+    _, export = export_of(base, lora, trust_remote_code=True)
     export.write(tmp_path / "model")
     again = AutoModelForCausalLM.from_pretrained(tmp_path / "model", trust_remote_code=True)
     assert type(again).__name__ == "OwnForCausalLM"
