@@ -16,12 +16,13 @@ import pyarrow.compute as pc
 from s2d_ray.data.contents import Contents, PartFile, described, parts_in, whole_parts, write_stamped
 from s2d_ray.data.files import make_folder, parquet_file, part_files, read_json
 from s2d_ray.data.records import Row
-from s2d_ray.data.storage import location
+from s2d_ray.data.storage import location, remove
 from s2d_ray.errors import UserError
 from s2d_ray.terminal import console
 
-FORMER = "_checkpoint"
-"""Where an earlier version, whose parts have no stamps, noted which of them are done and how large they are."""
+CHECKPOINT = "_checkpoint"
+"""Beside the parts: what only a resume needs. An earlier version, whose parts have no stamps, noted there which of them
+are done, and how large they are."""
 
 
 class Slice(TypedDict):
@@ -86,7 +87,7 @@ def remaining(source: Path, target: Path, rows_per_part: int, passes: int = 1) -
 
 def _rows_per_part(files: Sequence[PartFile], target: Path) -> int | None:
     """As the parts that are there were cut by; None where there are none."""
-    layout = target / FORMER / "layout.json"
+    layout = target / CHECKPOINT / "layout.json"
     if layout.exists():
         return int(read_json(layout)["rows_per_part"])
     return next((file.stamp.rows_per_part for file in files if file.stamp), None)
@@ -94,7 +95,7 @@ def _rows_per_part(files: Sequence[PartFile], target: Path) -> int | None:
 
 def _done_formerly(files: Sequence[PartFile], target: Path) -> set[str]:
     unstamped = {file.path.stem for file in files if file.stamp is None}
-    return unstamped & {mark.name for mark in (target / FORMER).glob("part-*")} if unstamped else set()
+    return unstamped & {mark.name for mark in (target / CHECKPOINT).glob("part-*")} if unstamped else set()
 
 
 def _parts(files: Sequence[PartFile], rows_per_part: int) -> Iterator[Shard]:
@@ -180,3 +181,8 @@ def is_done(target: Path, part: Shard, partition_by: str | None = None) -> bool:
 def parts_done(target: Path) -> int:
     """How many parts are there, or are being written."""
     return len({path.stem for path in part_files(target)})
+
+
+def forget_checkpoint(target: Path) -> None:
+    """Remove what only a resume needs, once the manifest is written."""
+    remove(target / CHECKPOINT)

@@ -12,6 +12,7 @@ from s2d_ray.data.artifacts import Artifact
 from s2d_ray.data.files import read_rows
 from s2d_ray.data.manifests import CandidatesManifest, DistilledManifest
 from s2d_ray.data.records import DECISIONS, Row, candidates_from_row
+from s2d_ray.data.shards import forget_checkpoint
 from s2d_ray.inference.engine import CompletionEngine
 from s2d_ray.inference.method_runs import Recorder
 from s2d_ray.models import Model
@@ -59,6 +60,7 @@ def curate(
     refuse(found, recipe.curate.max_failed_share, "prompts", "curate.max_failed_share", folder / "status=failed")
     write_data_card(folder, recipe, rules, outcomes, candidates.inputs, task.source)
     distilled.finish(DistilledManifest(**dict(outcomes), seconds=time.monotonic() - start))
+    forget_checkpoint(folder)
 
 
 def outcome_rows(folder: Path, columns: list[str]) -> Iterator[Row]:

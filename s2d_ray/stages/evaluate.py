@@ -26,6 +26,7 @@ from s2d_ray.data.records import (
     labelled_to_row,
     sample_to_row,
 )
+from s2d_ray.data.shards import forget_checkpoint
 from s2d_ray.inference.engine import CompletionEngine
 from s2d_ray.inference.method_runs import run_on_all_forms
 from s2d_ray.methods.method import Method
@@ -86,6 +87,7 @@ def evaluate(
             refuse(found, recipe.evaluate.max_failed_share, f"answers of {arm}", SETTING, evaluation.path)
         names = tuple(chain.from_iterable(arms for _, arms in models))
         evaluation.finish(EvaluationManifest(rows=len(items), arms=names, model_loads=loads, seconds=seconds))
+        forget_checkpoint(evaluation.path)
     if judging:
         judging.judge(recipe, task, evaluation, f"{label}: judge")
 

@@ -13,6 +13,7 @@ from s2d_ray.data.contents import write_stamped
 from s2d_ray.data.files import make_folder, read_rows
 from s2d_ray.data.manifests import GeneralManifest
 from s2d_ray.data.records import Message, Row, assistant, prompt_from_row
+from s2d_ray.data.shards import forget_checkpoint
 from s2d_ray.evaluation.general import AFTER, BEFORE, ITEMS, MEASURED
 from s2d_ray.inference.engine import RunningEngine
 from s2d_ray.models import Model
@@ -65,6 +66,7 @@ class GeneralWork:
                 seconds=seconds,
             )
         )
+        forget_checkpoint(self.artifact.path)
 
     def _source(self, settings: General) -> Path:
         source = self.artifact.path / "_items"

@@ -6,6 +6,7 @@ from functools import partial
 from s2d_ray.data.artifacts import Artifact
 from s2d_ray.data.manifests import CandidatesManifest, CorpusManifest
 from s2d_ray.data.records import CANDIDATES, Candidates, Row, candidates_to_row, prompt_from_row
+from s2d_ray.data.shards import forget_checkpoint
 from s2d_ray.inference.engine import CompletionEngine
 from s2d_ray.inference.method_runs import run_on_all_forms
 from s2d_ray.methods.method import Method
@@ -56,6 +57,7 @@ def generate(
             seconds=time.monotonic() - start,
         )
     )
+    forget_checkpoint(folder)
 
 
 def _answer_row(recipe: Recipe, task: Task, method: Method) -> RowFunction:

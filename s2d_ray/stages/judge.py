@@ -13,6 +13,7 @@ from s2d_ray.data.contents import write_stamped
 from s2d_ray.data.files import make_folder, read_rows
 from s2d_ray.data.manifests import EvaluationManifest, JudgedManifest
 from s2d_ray.data.records import Row, Sample, candidates_from_row, prompt_from_row
+from s2d_ray.data.shards import forget_checkpoint
 from s2d_ray.evaluation.judging import JUDGEMENTS, PAIRS, final_text, pairs
 from s2d_ray.evaluation.metrics import PromptKey
 from s2d_ray.inference.engine import CompletionEngine
@@ -72,6 +73,8 @@ class JudgeWork:
         process_rows(job, label)
         refuse(failures_in(folder), recipe.evaluate.max_failed_share, "pairs", "evaluate.max_failed_share", folder)
         self.artifact.finish(JudgedManifest(rows=len(found), seconds=time.monotonic() - start))
+        forget_checkpoint(folder)
+        forget_checkpoint(self.again)
 
     def _second_answers(self, rows: list[Row], recipe: Recipe, task: Task) -> Mapping[PromptKey, str]:
         if recipe.evaluate.samples == 1:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from s2d_ray.data.contents import Contents, contents_of
 from s2d_ray.data.files import part_files, read_rows, write_json
 from s2d_ray.data.shards import (
-    FORMER,
+    CHECKPOINT,
     Shard,
     commit_part,
     is_done,
@@ -139,12 +139,12 @@ def test_an_input_that_cannot_be_read_is_refused(source: Path, target: Path) -> 
 
 def test_parts_that_an_earlier_version_marked_as_done_are_not_made_again(source: Path, target: Path) -> None:
     parts = remaining(source, target, 10).parts
-    (target / FORMER).mkdir()
-    write_json(target / FORMER / "layout.json", {"rows_per_part": 10})
+    (target / CHECKPOINT).mkdir()
+    write_json(target / CHECKPOINT / "layout.json", {"rows_per_part": 10})
     for part in parts[:2]:
         pq.write_table(pa.Table.from_pylist(read_part(part)), target / f"{part['name']}.parquet")
-    (target / FORMER / parts[0]["name"]).touch()
-    (target / FORMER / parts[2]["name"]).touch()
+    (target / CHECKPOINT / parts[0]["name"]).touch()
+    (target / CHECKPOINT / parts[2]["name"]).touch()
     # The second has no mark, the third no rows.
     assert remaining(source, target, 4).parts == parts[1:]
 

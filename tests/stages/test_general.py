@@ -164,6 +164,7 @@ def test_what_is_finished_is_not_measured_again_and_an_older_evaluation_gets_onl
         run(recipe_of(tmp_path, "unmoved"), tmp_path, models)
         assert (folders.evaluation / "manifest.json").read_text() == before
         assert len(list(read_rows(folders.general))) == 96
+        assert not (folders.general / "_checkpoint").exists()
 
 
 JUDGE = {"method": "direct", "sampling": {"temperature": 0, "max_tokens": 8}}
