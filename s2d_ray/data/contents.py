@@ -157,7 +157,9 @@ def difference_in(folder: Path, expected: Contents) -> str:
     stamped = any(file.stamp for file in files)
     others = [file.path for file in files if file.astray or (stamped and file.stamp is None)]
     why = f" ({_names(others)}: not as its stage wrote it)" if others else ""
-    return f"has {found.rows} rows{'' if found.rows != expected.rows else ', others'} where {expected.rows} belong{why}"
+    if found.rows == expected.rows:
+        return f"has other rows than the {expected.rows} that belong there{why}"
+    return f"has {found.rows} rows where {expected.rows} belong{why}"
 
 
 def _names(paths: list[Path]) -> str:

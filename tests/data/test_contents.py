@@ -79,7 +79,7 @@ def test_what_differs_is_named(tmp_path: Path) -> None:
     (tmp_path / "part-0.parquet").write_bytes(copy)
     (tmp_path / "part-1 (copy).parquet").unlink()
     write_stamped(tmp_path / "part-1.parquet", table("c", "d"))
-    with pytest.raises(UserError, match=r"has 5 rows, others where 5 belong \(part-0\.parquet: not as its stage"):
+    with pytest.raises(UserError, match=r"has other rows than the 5 that belong there \(part-0\.parquet: not as"):
         check_contents(tmp_path, expected)
     (tmp_path / "part-1.parquet").write_bytes(b"")
     with pytest.raises(UserError, match=r"has parts that cannot be read \(part-1\.parquet\)"):
