@@ -15,7 +15,7 @@ from typing import Any, TypedDict
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from s2d_ray.data.files import parquet_file, part_files, read_json, write_json, write_table
+from s2d_ray.data.files import parquet_file, part_files, read_json, update_json, write_json, write_table
 from s2d_ray.data.records import Row
 from s2d_ray.data.storage import location, remove
 
@@ -149,6 +149,21 @@ def _folders(target: Path, table: pa.Table, column: str | None) -> Iterator[tupl
 def is_done(target: Path, part: Shard) -> bool:
     """Whether the part is there."""
     return (target / CHECKPOINT / part["name"]).exists()
+
+
+def mark_failed(target: Path, part: Shard, index: int, reason: str) -> None:
+    """Leave it to the next attempt at a part that one of its rows has failed, and must not be worked on again."""
+    update_json(_failures(target, part), lambda marked: {**(marked or {}), str(index): reason})
+
+
+def marked_failed(target: Path, part: Shard) -> dict[int, str]:
+    """Of a part: the rows that earlier attempts failed at, by their place, and why."""
+    path = _failures(target, part)
+    return {int(index): reason for index, reason in read_json(path).items()} if path.exists() else {}
+
+
+def _failures(target: Path, part: Shard) -> Path:
+    return target / CHECKPOINT / f"failed-{part['name']}.json"
 
 
 def parts_done(target: Path) -> int:

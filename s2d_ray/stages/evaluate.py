@@ -5,7 +5,7 @@ with one before it loads the next. What else is to be known of a model is asked 
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from functools import partial
 from itertools import chain
 from math import ceil
@@ -21,22 +21,25 @@ from s2d_ray.data.records import (
     LABELLED,
     LabelledPrompt,
     Row,
+    Sample,
     labelled_from_row,
     labelled_to_row,
     sample_to_row,
 )
 from s2d_ray.data.shards import forget_checkpoint
+from s2d_ray.errors import UserError
+from s2d_ray.evaluation.metrics import answer_of
 from s2d_ray.inference.engine import CompletionEngine
 from s2d_ray.inference.method_runs import run_on_all_forms
 from s2d_ray.methods.method import Method
 from s2d_ray.models import Model
 from s2d_ray.recipes.recipe import Recipe
 from s2d_ray.recipes.sections import Sampling
-from s2d_ray.stages.boundary import Failed, or_failed
+from s2d_ray.stages.boundary import Failed, RowWork, or_failed
 from s2d_ray.stages.general import GeneralWork
 from s2d_ray.stages.judge import JudgeWork
-from s2d_ray.stages.row_jobs import Pass, RowFunction, RowJob, Rows, process_rows
-from s2d_ray.tasks.corpus import held_out
+from s2d_ray.stages.row_jobs import Pass, RowJob, Rows, process_rows
+from s2d_ray.tasks.corpus import held_out, held_out_digest
 from s2d_ray.tasks.task import Split, Task
 
 Arms = Mapping[str, Method]
@@ -56,8 +59,11 @@ def evaluate(
     """Every arm's answers to the held-out prompts of a split; finished parts are not answered again.
 
     With them the general set's, and what a judge then makes of the answers, where these are asked for.
+    Raises UserError where the prompts are no more those that the run was planned with.
     """
     start, items = time.monotonic(), held_out(recipe, task, split)
+    if evaluation.inputs.get("prompts", digest := held_out_digest(items)) != digest:
+        raise UserError(f"the held-out prompts changed meanwhile ({task.source}): run the same command again")
     beside = [*(general.passes() if general else ()), *_again(recipe, task, items, models, judging)]
     # Opened last of all, so that the time is counted as evaluation's.
     done = evaluation.open()
@@ -73,6 +79,7 @@ def evaluate(
             trust_remote_code=recipe.trust_remote_code,
             chat=recipe.chat,
             concurrent_rows=recipe.generate.concurrent_rows,
+            method_timeout=recipe.engine.method_timeout,
         )
         loads = process_rows(job, label).loads
     seconds = time.monotonic() - start
@@ -92,7 +99,11 @@ def _passes(
     rows = _rows(recipe, items, folder)
     settings = recipe.evaluate
     return [
-        Pass(rows, model.folder, partial(_answer_row, task, arms, settings.sampling, settings.samples, recipe.seed))
+        Pass(
+            rows,
+            model.folder,
+            partial(_answer_row, recipe, task, arms, settings.sampling, settings.samples, recipe.seed),
+        )
         for model, arms in models
     ]
 
@@ -113,7 +124,11 @@ def _again(
     base, arms = models[0]
     rows = _rows(recipe, items, judging.again)
     teacher = {"teacher": arms["teacher"]}
-    return [Pass(rows, base.folder, partial(_answer_row, task, teacher, recipe.generate.sampling, 1, recipe.seed + 1))]
+    return [
+        Pass(
+            rows, base.folder, partial(_answer_row, recipe, task, teacher, recipe.generate.sampling, 1, recipe.seed + 1)
+        )
+    ]
 
 
 def _rows(recipe: Recipe, items: Sequence[LabelledPrompt], target: Path) -> Rows:
@@ -126,20 +141,31 @@ def _rows(recipe: Recipe, items: Sequence[LabelledPrompt], target: Path) -> Rows
     return Rows(source, target, ANSWERS, min(recipe.generate.commit_rows, each))
 
 
-def _answer_row(task: Task, arms: Arms, sampling: Sampling, samples: int, seed: int) -> RowFunction:
+def _answer_row(recipe: Recipe, task: Task, arms: Arms, sampling: Sampling, samples: int, seed: int) -> RowWork:
     """What an engine actor does with one held-out prompt: each arm of its model."""
 
     async def answer(row: Row, engine: CompletionEngine) -> list[Row]:
-        prompt = labelled_from_row(row).prompt
-        answers: list[Row] = []
+        prompt, answers = labelled_from_row(row).prompt, list[Row]()
         for arm, method in arms.items():
-            found = await or_failed(run_on_all_forms(method, task, prompt, engine, sampling, samples, seed))
-            given: Row = {"arm": arm, "samples": [], "error": ""}
-            if isinstance(found, Failed):
-                given["error"] = found.reason  # It counts as not answered.
-            else:
-                given["samples"] = [sample_to_row(sample) for sample in found]
-            answers.append(row | given)
+            found = run_on_all_forms(method, task, prompt, engine, sampling, samples, seed)
+            answered = await or_failed(_readable(row | _given(arm), found, task), recipe.engine.method_timeout)
+            answers.append(row | _given(arm, answered.reason) if isinstance(answered, Failed) else answered)
         return answers
 
-    return answer
+    def failed(row: Row, reason: str) -> list[Row]:
+        return [row | _given(arm, reason) for arm in arms]
+
+    return RowWork(answer, failed, limits_itself=True)
+
+
+def _given(arm: str, error: str = "") -> Row:
+    """With an error it counts as not answered."""
+    return {"arm": arm, "samples": [], "error": error}
+
+
+async def _readable(row: Row, found: Awaitable[Sequence[Sample]], task: Task) -> Row:
+    """The row with an arm's samples, where these can be written, and the task can read them, as a report does."""
+    answered = row | {"samples": [sample_to_row(sample) for sample in await found]}
+    pa.array([answered["samples"]], ANSWERS.field("samples").type)
+    task.correct(answer_of(answered, task).answer, row["references"])
+    return answered

@@ -17,8 +17,8 @@ from s2d_ray.inference.method_runs import run_on_all_forms
 from s2d_ray.methods.method import Method
 from s2d_ray.models import Model
 from s2d_ray.recipes.recipe import Recipe
-from s2d_ray.stages.boundary import Failed, or_failed
-from s2d_ray.stages.row_jobs import Pass, RowFunction, RowJob, Rows, process_rows
+from s2d_ray.stages.boundary import RowWork
+from s2d_ray.stages.row_jobs import Pass, RowJob, Rows, process_rows
 from s2d_ray.tasks.task import Task
 
 
@@ -46,6 +46,7 @@ def generate(
         trust_remote_code=recipe.trust_remote_code,
         chat=recipe.chat,
         concurrent_rows=settings.concurrent_rows,
+        method_timeout=recipe.engine.method_timeout,
     )
     processed = process_rows(job, label)
     total, failed, first = _failures(folder)
@@ -80,19 +81,18 @@ def _failures(folder: Path) -> tuple[int, int, str]:
     return total, failed, first
 
 
-def _answer_row(recipe: Recipe, task: Task, method: Method) -> RowFunction:
+def _answer_row(recipe: Recipe, task: Task, method: Method) -> RowWork:
     """What an engine actor does with one prompt: the method, as often as the recipe says."""
     settings = recipe.generate
 
     async def answer(row: Row, engine: CompletionEngine) -> list[Row]:
         prompt = prompt_from_row(row)
         if not prompt.text.strip():
-            return [candidates_to_row(Candidates(prompt, [], "the prompt is empty"))]
-        work = run_on_all_forms(method, task, prompt, engine, settings.sampling, settings.samples, recipe.seed)
-        match await or_failed(work):
-            case Failed(reason):
-                return [candidates_to_row(Candidates(prompt, [], reason))]
-            case samples:
-                return [candidates_to_row(Candidates(prompt, samples))]
+            return failed(row, "the prompt is empty")
+        samples = await run_on_all_forms(method, task, prompt, engine, settings.sampling, settings.samples, recipe.seed)
+        return [candidates_to_row(Candidates(prompt, samples))]
 
-    return answer
+    def failed(row: Row, reason: str) -> list[Row]:
+        return [candidates_to_row(Candidates(prompt_from_row(row), [], reason))]
+
+    return RowWork(answer, failed)

@@ -11,8 +11,9 @@ Ray starts in its place.
 import asyncio
 import math
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,20 +22,27 @@ import ray
 from ray.data import ActorPoolStrategy, Dataset
 
 from s2d_ray.data.records import Completion, Message, Row
-from s2d_ray.data.shards import Remaining, Shard, commit_part, is_done, read_part, remaining, rows_of
+from s2d_ray.data.shards import (
+    Remaining,
+    Shard,
+    commit_part,
+    is_done,
+    mark_failed,
+    marked_failed,
+    read_part,
+    remaining,
+    rows_of,
+)
 from s2d_ray.inference.backpressure import Backpressure
 from s2d_ray.inference.engine import Activity, EngineDied, RunningEngine
 from s2d_ray.inference.start import start_engine
 from s2d_ray.recipes.chat import DEFAULT_CHAT, Chat
 from s2d_ray.recipes.sections import Engine, Sampling
+from s2d_ray.stages.boundary import RowPlace, RowWork, table_of
+from s2d_ray.stages.held_loop import leave_if_held
 from s2d_ray.stages.placement import engine_places, require_engine
 from s2d_ray.stages.progress import Meter, reading, shown
 from s2d_ray.stages.turns import Turns
-
-RowFunction = Callable[[Row, Any], Awaitable[list[Row]]]
-"""Of an input row and the engine (None where the job has none), the output rows, which carry its `prompt_id`.
-
-A bad row is answered, not raised."""
 
 # A row that kills its engine each time must end the stage at last, not restart engines for ever.
 MAX_ENGINE_RESTARTS = 20
@@ -66,8 +74,8 @@ class Pass:
 
     rows: Rows
     model: Path
-    build: Callable[[], RowFunction]
-    """Makes the row function inside the actor."""
+    build: Callable[[], RowWork]
+    """Makes, inside the actor, what is done with each row."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +89,8 @@ class RowJob:
     trust_remote_code: bool
     concurrent_rows: int | None
     """Rows in flight per engine at most; None for twice the engine's sequences."""
+    method_timeout: float
+    """Seconds that the work on one row may take."""
     chat: Chat = DEFAULT_CHAT
     """How chats are put to the models."""
 
@@ -89,6 +99,11 @@ class RowJob:
         """Rows in flight per engine at most."""
         assert self.engine is not None
         return self.concurrent_rows or 2 * self.engine.max_sequences
+
+    @property
+    def held_timeout(self) -> float:
+        """Seconds that a step of it may take, in which all other rows stand still, and no call must come to its end."""
+        return min(self.method_timeout, math.inf if self.engine is None else self.engine.call_timeout / 2)
 
 
 @dataclass(frozen=True)
@@ -172,23 +187,32 @@ def _by_tasks(parts: Dataset, job: RowJob, meter: Any) -> None:
     [turn] = job.passes
 
     def answer(batch: pa.Table) -> pa.Table:
-        decide, progress = turn.build(), Meter(meter)
+        work, progress = turn.build(), Meter(meter)
 
-        async def rows(part: Shard) -> list[list[Row]]:
-            return [await decide(row, None) for row in read_part(part)]
+        async def make(part: Shard) -> None:
+            leave_if_held(job.held_timeout, partial(_mark_failed, job))
+            failed, rows = marked_failed(turn.rows.target, part), read_part(part)
+            answered = [
+                await work.answered(row, None, RowPlace(part, index), failed, job.method_timeout)
+                for index, row in enumerate(rows)
+            ]
+            _commit(turn.rows, part, table_of(turn.rows.output, rows, answered, work))
 
         parts: list[Shard] = batch.to_pylist()
         for part in parts:
-            _commit(turn.rows, part, asyncio.run(rows(part)))
+            asyncio.run(make(part))
             progress.add(ready=1, rows=rows_of(part))
         progress.flush()
         return batch.select(["name"])
 
-    _finish(parts.map_batches(answer, batch_size=None, batch_format="pyarrow"))
+    _finish(parts.map_batches(answer, batch_size=None, batch_format="pyarrow", max_retries=MAX_ENGINE_RESTARTS))
 
 
-def _commit(over: Rows, part: Shard, answered: Sequence[list[Row]]) -> None:
-    table = pa.Table.from_pylist([row for rows in answered for row in rows], schema=over.output)
+def _mark_failed(job: RowJob, place: RowPlace, reason: str) -> None:
+    mark_failed(job.passes[place.part["turn"]].rows.target, place.part, place.index, reason)
+
+
+def _commit(over: Rows, part: Shard, table: pa.Table) -> None:
     commit_part(over.target, part, table, over.partition_by)
 
 
@@ -203,7 +227,7 @@ class EngineActor:
     def __init__(self, job: RowJob, meter: Any) -> None:
         self._job, self._meter = job, Meter(meter)
         self._turns = Turns()
-        self._functions = [turn.build() for turn in job.passes]
+        self._works = [turn.build() for turn in job.passes]
         models = list(dict.fromkeys(turn.model for turn in job.passes))
         self._models = [models.index(turn.model) for turn in job.passes]
         self._engine: _Metered | None = None
@@ -212,7 +236,9 @@ class EngineActor:
     async def __call__(self, batch: pa.Table) -> AsyncIterator[pa.Table]:
         """The parts in the batch: all rows answered, and written in the order they came."""
         # Not in __init__: this and the engine belong to the event loop that Ray Data runs the batches in.
-        self._watch = self._watch or asyncio.create_task(self._leave_in_time())
+        if self._watch is None:
+            leave_if_held(self._job.held_timeout, partial(_mark_failed, self._job))
+            self._watch = asyncio.create_task(self._leave_in_time())
         parts: list[Shard] = batch.to_pylist()
         for part in parts:
             await self._make(part)
@@ -241,11 +267,15 @@ class EngineActor:
             await self._hold(over.model)
             await self._backpressure.room()
             answers: list[asyncio.Task[list[Row]]] = []
-            for row in read_part(part):
+            work, rows = self._works[turn], read_part(part)
+            failed = await asyncio.to_thread(marked_failed, over.rows.target, part)
+            for index, row in enumerate(rows):
                 await self._backpressure.enter()
-                answers.append(asyncio.create_task(self._answer(self._functions[turn], row)))
+                answers.append(asyncio.create_task(self._answer(work, row, RowPlace(part, index), failed)))
             begun()
-            await asyncio.to_thread(_commit, over.rows, part, await asyncio.gather(*answers))
+            answered = await asyncio.gather(*answers)
+            table = await asyncio.to_thread(table_of, over.rows.output, rows, answered, work)
+            await asyncio.to_thread(_commit, over.rows, part, table)
 
     async def _hold(self, model: Path) -> None:
         """The engine with this model: started, or loaded, where it has another one."""
@@ -265,9 +295,9 @@ class EngineActor:
         self._meter.flush()
         return _Metered(engine, self._meter, model)
 
-    async def _answer(self, function: RowFunction, row: Row) -> list[Row]:
+    async def _answer(self, work: RowWork, row: Row, place: RowPlace, failed: Mapping[int, str]) -> list[Row]:
         try:
-            answer = await function(row, self._engine)
+            answer = await work.answered(row, self._engine, place, failed, self._job.method_timeout)
         except EngineDied:
             # Leave at once: Ray starts a new actor, with a new engine, and gives it these rows again.
             os._exit(1)
