@@ -167,5 +167,7 @@ async def _readable(row: Row, found: Awaitable[Sequence[Sample]], task: Task) ->
     """The row with an arm's samples, where these can be written, and the task can read them, as a report does."""
     answered = row | {"samples": [sample_to_row(sample) for sample in await found]}
     pa.array([answered["samples"]], ANSWERS.field("samples").type)
-    task.correct(answer_of(answered, task).answer, row["references"])
+    answer = answer_of(answered, task).answer
+    if row["references"]:
+        task.correct(answer, row["references"])
     return answered

@@ -7,7 +7,6 @@ it does not, the worker is left to be replaced, with a mark of the row at whose 
 import asyncio
 import os
 import threading
-import time
 from collections.abc import Callable, Coroutine
 from contextvars import Context, ContextVar, copy_context
 from typing import Any, TypeVar
@@ -32,23 +31,24 @@ def work_on(row: object) -> None:
     _worked_on.set(row)
 
 
-def leave_if_held(seconds: float, mark: Callable[[Any, str], None]) -> None:
+def leave_if_held(seconds: float, mark: Callable[[Any, str], None]) -> Callable[[], None]:
     """End this process once a step of a row's work has held the running loop for so long.
 
-    Before that `mark` is called, in another thread, with the row as `work_on` was told it, and why.
+    Before that `mark` is called, in another thread, with the row as `work_on` was told it, and why. Call what this
+    gives to end the watch.
     """
-    loop, turns = asyncio.get_running_loop(), [0]
+    loop, turns, over = asyncio.get_running_loop(), [0], threading.Event()
     loop.set_task_factory(lambda loop, work, **options: _Task(work, loop=loop, **options))
 
     def turn() -> None:
         turns[0] += 1
-        loop.call_later(seconds / LOOKS, turn)
+        if not over.is_set():
+            loop.call_later(seconds / LOOKS, turn)
 
     def look() -> None:
         seen, looks = 0, 0
-        while not loop.is_closed():
-            # Looks are counted and not seconds: this process may have been stopped meanwhile.
-            time.sleep(seconds / LOOKS)
+        # Looks are counted and not seconds: this process may have been stopped meanwhile.
+        while not over.wait(seconds / LOOKS):
             seen, looks = turns[0], looks + 1 if turns[0] == seen else 0
             if looks > LOOKS and (row := _row_of(loop)) is not None:
                 try:
@@ -58,6 +58,7 @@ def leave_if_held(seconds: float, mark: Callable[[Any, str], None]) -> None:
 
     turn()
     threading.Thread(target=look, daemon=True).start()
+    return over.set
 
 
 def _row_of(loop: asyncio.AbstractEventLoop) -> Any:

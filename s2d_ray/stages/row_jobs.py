@@ -190,12 +190,13 @@ def _by_tasks(parts: Dataset, job: RowJob, meter: Any) -> None:
         work, progress = turn.build(), Meter(meter)
 
         async def make(part: Shard) -> None:
-            leave_if_held(job.held_timeout, partial(_mark_failed, job))
+            end_watch = leave_if_held(job.held_timeout, partial(_mark_failed, job))
             failed, rows = marked_failed(turn.rows.target, part), read_part(part)
             answered = [
                 await work.answered(row, None, RowPlace(part, index), failed, job.method_timeout)
                 for index, row in enumerate(rows)
             ]
+            end_watch()
             _commit(turn.rows, part, table_of(turn.rows.output, rows, answered, work))
 
         parts: list[Shard] = batch.to_pylist()

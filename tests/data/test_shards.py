@@ -16,6 +16,8 @@ from s2d_ray.data.shards import (
     commit_part,
     forget_checkpoint,
     is_done,
+    mark_failed,
+    marked_failed,
     parts_done,
     read_part,
     remaining,
@@ -121,3 +123,16 @@ def test_a_part_from_when_all_passes_were_in_one_is_not_made_again(source: Path,
     left = remaining(source, target, 10, passes=2)
     assert [read_part(part)[0]["n"] for part in left.parts] == [10, 20, 10, 20]
     assert (left.rows, left.done) == (30, 20)
+
+
+def test_rows_that_failed_are_known_to_the_next_attempt_and_make_no_part_done(source: Path, tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    target.mkdir()
+    first, second, *_ = remaining(source, target, 3).parts
+    mark_failed(target, first, 1, "it blocked")
+    mark_failed(target, first, 2, "so did it")
+    assert marked_failed(target, first) == {1: "it blocked", 2: "so did it"}
+    assert marked_failed(target, second) == {}
+    assert parts_done(target) == 0 and remaining(source, target, 3).done == 0
+    forget_checkpoint(target)
+    assert not (target / CHECKPOINT).exists()

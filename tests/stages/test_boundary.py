@@ -139,8 +139,10 @@ class Gives(Rule):
     async def decide(
         self, parsed: ParsedSamples, kept: Kept | None, task: Task, generate: GenerateFunction | None
     ) -> Kept | Rejected:
-        bad = self.outcome() if callable(self.outcome) else self.outcome
-        return bad if parsed.prompt.prompt_id == "bad" else Kept("fine")
+        if parsed.prompt != BAD:
+            return Kept("fine")
+        outcome: Kept | Rejected = self.outcome() if callable(self.outcome) else self.outcome
+        return outcome
 
 
 def candidates() -> list[Row]:
@@ -192,7 +194,7 @@ async def test_whatever_a_task_reads_the_other_rows_are_written(read: Any, reaso
     ],
 )
 async def test_what_one_arm_does_costs_no_other_arm_its_answer(task: Task, method: Method, reason: str) -> None:
-    rows = [labelled_to_row(LabelledPrompt(prompt, [], "all")) for prompt in (BAD, GOOD)]
+    rows = [labelled_to_row(LabelledPrompt(prompt, ["fine"], "all")) for prompt in (BAD, GOOD)]
     arms = {"base": returning("fine"), "teacher": method}
     work = _evaluate_row(RECIPE, task, arms, Sampling(), 1, 0)
     first, bad, *others = await processed(work, rows, ANSWERS)
