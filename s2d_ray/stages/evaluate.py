@@ -97,15 +97,8 @@ def _passes(
     recipe: Recipe, task: Task, items: Sequence[LabelledPrompt], models: Sequence[tuple[Model, Arms]], folder: Path
 ) -> list[Pass]:
     rows = _rows(recipe, items, folder)
-    settings = recipe.evaluate
-    return [
-        Pass(
-            rows,
-            model.folder,
-            partial(_answer_row, recipe, task, arms, settings.sampling, settings.samples, recipe.seed),
-        )
-        for model, arms in models
-    ]
+    sampled = recipe.evaluate.sampling, recipe.evaluate.samples, recipe.seed
+    return [Pass(rows, model.folder, partial(_answer_row, recipe, task, arms, *sampled)) for model, arms in models]
 
 
 def _again(
@@ -123,12 +116,8 @@ def _again(
         return []
     base, arms = models[0]
     rows = _rows(recipe, items, judging.again)
-    teacher = {"teacher": arms["teacher"]}
-    return [
-        Pass(
-            rows, base.folder, partial(_answer_row, recipe, task, teacher, recipe.generate.sampling, 1, recipe.seed + 1)
-        )
-    ]
+    sampled = recipe.generate.sampling, 1, recipe.seed + 1
+    return [Pass(rows, base.folder, partial(_answer_row, recipe, task, {"teacher": arms["teacher"]}, *sampled))]
 
 
 def _rows(recipe: Recipe, items: Sequence[LabelledPrompt], target: Path) -> Rows:

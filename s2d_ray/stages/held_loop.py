@@ -9,12 +9,11 @@ import os
 import threading
 from collections.abc import Callable, Coroutine
 from contextvars import Context, ContextVar, copy_context
-from typing import Any, TypeVar
+from typing import Any
 
 LOOKS = 10
 """In the time that the loop may be held."""
 
-Name = TypeVar("Name")
 _worked_on: ContextVar[Any] = ContextVar("worked_on", default=None)
 
 

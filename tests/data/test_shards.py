@@ -125,9 +125,7 @@ def test_a_part_from_when_all_passes_were_in_one_is_not_made_again(source: Path,
     assert (left.rows, left.done) == (30, 20)
 
 
-def test_rows_that_failed_are_known_to_the_next_attempt_and_make_no_part_done(source: Path, tmp_path: Path) -> None:
-    target = tmp_path / "target"
-    target.mkdir()
+def test_rows_that_failed_are_known_to_the_next_attempt_and_make_no_part_done(source: Path, target: Path) -> None:
     first, second, *_ = remaining(source, target, 3).parts
     mark_failed(target, first, 1, "it blocked")
     mark_failed(target, first, 2, "so did it")

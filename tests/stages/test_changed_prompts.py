@@ -15,6 +15,6 @@ from s2d_ray.tasks.registry import load_task
 def test_prompts_that_are_no_more_those_of_the_plan_stop_the_evaluation_before_it_begins(tmp_path: Path) -> None:
     recipe = load_single_recipe("rar-coin-flip-small")
     evaluation = Artifact(tmp_path / "evaluation", {"prompts": "those of the plan"}, EvaluationManifest)
-    with pytest.raises(UserError, match="the held-out prompts changed meanwhile .* run the same command again"):
+    with pytest.raises(UserError, match=r"the held-out prompts changed meanwhile .* run the same command again"):
         evaluate(recipe, load_task(recipe.task), [], evaluation, "evaluate")
     assert not evaluation.path.exists()
