@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -161,18 +162,14 @@ class Odd(Counted):
             yield item if number not in (3, 5) else self.made(item)
 
     def made(self, item: LabelledPrompt) -> LabelledPrompt:
-        prompt = item.prompt
-        match self.odd:
-            case "text":
-                return replace(item, prompt=replace(prompt, messages=[user(HALF)]))
-            case "id":
-                return replace(item, prompt=replace(prompt, prompt_id=prompt.prompt_id + HALF))
-            case "field":
-                return replace(item, prompt=replace(prompt, fields={"bare": HALF}))
-            case "number":
-                return replace(item, prompt=replace(prompt, messages=[user(5)]))  # type: ignore[arg-type]
-            case _:
-                return replace(item, prompt=replace(prompt, messages=[{"role": "user"}]))  # type: ignore[typeddict-item]
+        other: Any = {
+            "text": {"messages": [user(HALF)]},
+            "id": {"prompt_id": item.prompt.prompt_id + HALF},
+            "field": {"fields": {"bare": HALF}},
+            "number": {"messages": [{"role": "user", "content": 5}]},
+            "turn": {"messages": [{"role": "user"}]},
+        }
+        return replace(item, prompt=replace(item.prompt, **other[self.odd]))
 
 
 @pytest.mark.parametrize("odd", ["text", "id", "field", "number", "turn"])
