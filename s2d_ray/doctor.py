@@ -203,7 +203,7 @@ def read_lock(path: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
     lines = [line for line in path.read_text().splitlines() if line and not line.startswith("#")]
-    return dict(line.split("==", 1) for line in lines)
+    return dict(line.split()[0].split("==", 1) for line in lines)
 
 
 def memory_bytes(

@@ -1,9 +1,19 @@
-"""SIGTERM, by which clusters and supervisors stop a process, as an interruption that code can clean up after."""
+"""SIGTERM, by which clusters and supervisors stop a process, as an interruption that code can clean up after; and the
+end of a process with its parent's.
+"""
 
+import ctypes
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+PR_SET_PDEATHSIG = 1
+
+
+def end_with_parent() -> None:
+    """Ask Linux to kill this process when its parent ends, also once it runs another program."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 @contextmanager

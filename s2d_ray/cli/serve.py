@@ -33,7 +33,7 @@ def serve_command(
         resolved = run.single_recipe
         from s2d_ray.serving.ray_settings import set_for_ray
 
-        with set_for_ray():
+        with set_for_ray(resolved.serve):
             # Ray takes seconds to import: not before everything is known to be right.
             from s2d_ray.serving import service
 

@@ -22,6 +22,7 @@ from pydantic import AwareDatetime, Field
 
 from s2d_ray.data.files import remove_partials, write_json
 from s2d_ray.data.folders import part_of
+from s2d_ray.data.processes import machine, start_of
 from s2d_ray.data.versioned import Versioned
 from s2d_ray.data.work import TimeSpent, WorkAccount
 from s2d_ray.errors import UserError
@@ -191,8 +192,8 @@ def _alive(file: Path, silence: float) -> LeaseRecord | None:
     record = _parsed(seen, file)
     if record and record.state != "running":
         return None
-    if record and record.machine == _machine():
-        return record if _start_of(record.process) == record.start else None
+    if record and record.machine == machine():
+        return record if start_of(record.process) == record.start else None
     if record:  # Else it has just taken its number, and is about to write.
         wait = f"looking for a sign of life, {silence:.0f} s at most"
         console.print(f"attempt {record.attempt} on {record.host} may be alive: {wait}")
@@ -230,23 +231,8 @@ def _this_process() -> dict[str, Any]:
     process = os.getpid()
     return {
         "host": socket.gethostname(),
-        "machine": _machine(),
+        "machine": machine(),
         "process": process,
-        "start": _start_of(process),
+        "start": start_of(process),
         "job": ray_job(),
     }
-
-
-def _machine() -> str:
-    """The same for processes that can see each other."""
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    return f"{boot} {os.readlink('/proc/self/ns/pid')}"
-
-
-def _start_of(process: int) -> str | None:
-    """When a process was started, in the kernel's ticks; None where it has ended."""
-    try:
-        state, *fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    return None if state == "Z" else fields[18]

@@ -131,6 +131,10 @@ class Serve(Strict):
     """Address to listen at. One that other machines reach needs `admin_token_env`."""
     port: int = Field(8000, ge=1, le=65535)
     """Port to listen at."""
+    certificate: str | None = None
+    """File with the chain of certificates, in PEM, for HTTPS; unset serves HTTP. On a cluster its ingress has it."""
+    key: str | None = None
+    """File with the certificate's key, in PEM, without a passphrase."""
     api_keys_env: EnvironmentVariable | None = None
     """Environment variable with the keys for asking the model, separated by commas; unset lets everyone ask."""
     admin_token_env: EnvironmentVariable | None = None
@@ -187,6 +191,12 @@ class Serve(Strict):
                 f"host {self.host} is reached by other machines: set admin_token_env to the name of an environment "
                 "variable that holds a token"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _both_files(self) -> Self:
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("certificate and key go together: set both or none")
         return self
 
     @model_validator(mode="after")

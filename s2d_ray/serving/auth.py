@@ -6,6 +6,7 @@ refuses that (CORS stays closed). Where nothing is secret, the address asked for
 another site's name that resolves to it (DNS rebinding) gets nothing.
 """
 
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
@@ -76,6 +77,20 @@ def load_access(serve: Serve, environment: Mapping[str, str]) -> Access:
             raise UserError(f"a secret in {variable} is shorter than {MIN_LENGTH} characters: choose a longer one")
     digests = [_digest(secret.strip()) for secret in (*keys, *tokens)]
     return Access(tuple(digests[: len(keys)]), digests[-1] if tokens else None, serve.loopback)
+
+
+def check_certificate(serve: Serve, own_ray: bool) -> None:
+    """Raises UserError where HTTPS cannot be had with the files that a recipe names."""
+    if serve.certificate is None or serve.key is None:
+        return
+    if not own_ray:
+        raise UserError("serve.certificate is for one machine: on a cluster its ingress holds the certificate")
+    try:
+        # A key that asks for a passphrase would wait for someone to type it.
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(serve.certificate, serve.key, lambda: "")
+    except OSError as error:
+        files = f"serve.certificate {serve.certificate} and serve.key {serve.key}"
+        raise UserError(f"{files} are no certificate with its key, in PEM: {error.strerror or error}") from error
 
 
 def _variable(environment: Mapping[str, str], name: str) -> str:

@@ -46,12 +46,18 @@ USER_HEADER = "x-s2d-user"
 COOKIE = "s2d_user"
 """Names a browser that gave no user, so that it keeps its arm. Random, and used for nothing else."""
 COOKIE_SECONDS = 180 * 86400
+BODY_SECONDS = 30.0
+"""In which a whole body has to come."""
 RESTART_SECONDS = 5
 """To be waited when an engine is gone and a new one starts."""
 
 
 class TooLarge(Exception):
     """The body is larger than the server takes."""
+
+
+class TooSlow(Exception):
+    """The body did not come in time."""
 
 
 PAGE_HEADERS = {"x-content-type-options": "nosniff", "referrer-policy": "no-referrer", "cache-control": "no-store"}
@@ -124,7 +130,7 @@ def build_app(gateway: Gateway, access: Access, max_body: int) -> Starlette:
             Route("/ab/change", change, methods=["POST"]),
         ],
         exception_handlers=dict.fromkeys(
-            (Denied, TooLarge, UserError, Refused, Failed, HTTPException, Exception), _answered
+            (Denied, TooLarge, TooSlow, UserError, Refused, Failed, HTTPException, Exception), _answered
         ),
         lifespan=lifespan,
     )
@@ -178,15 +184,19 @@ def _user(request: Request, asked: CompletionRequest) -> tuple[str, bool]:
 
 
 async def _json(request: Request, max_body: int) -> dict[str, Any]:
-    """The body as a JSON object. Raises TooLarge or UserError."""
+    """The body as a JSON object. Raises TooLarge, TooSlow or UserError."""
     # Other sites cannot make a browser send this content type without asking first.
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise NotJson("the content type must be application/json")
     body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > max_body:
-            raise TooLarge(f"the body is larger than {max_body} bytes")
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for part in request.stream():
+                body += part
+                if len(body) > max_body:
+                    raise TooLarge(f"the body is larger than {max_body} bytes")
+    except TimeoutError as error:
+        raise TooSlow(f"the body did not come within {BODY_SECONDS:g} s") from error
     try:
         # Lone surrogates, numbers that are none, and what is nested deeper than 200 levels are no JSON to it.
         content = from_json(body, allow_inf_nan=False)
@@ -199,6 +209,7 @@ async def _json(request: Request, max_body: int) -> dict[str, Any]:
 
 STATUS: Sequence[tuple[type[Exception], int, str, str | None]] = (
     (Denied, 401, "authentication_error", "invalid_api_key"),
+    (TooSlow, 408, "invalid_request_error", None),
     (TooLarge, 413, "invalid_request_error", None),
     (NotJson, 415, "invalid_request_error", None),
     (NoSuchModel, 404, "invalid_request_error", None),
