@@ -43,7 +43,7 @@ FOLDERS = Path("/tmp")
 
 @contextmanager
 def set_for_ray(settings: Serve) -> Iterator[None]:
-    """Ray that is started while the block runs is set up for serving. What the environment has already stays.
+    """Ray that is started while the block runs is set up for serving. What the environment has of Ray's stays.
 
     What a server that was killed has left is ended first, so that its port is free.
     """
@@ -51,8 +51,9 @@ def set_for_ray(settings: Serve) -> Iterator[None]:
     # A folder of our own: whoever can write to a socket in it commands HAProxy.
     with TemporaryDirectory(prefix=PREFIX, dir=FOLDERS, ignore_cleanup_errors=True) as folder:
         record(Path(folder), [os.getpid()])
-        for name, value in {**SERVING_SETTINGS, **_private(Path(folder)), **_edge(settings)}.items():
+        for name, value in {**SERVING_SETTINGS, **_private(Path(folder))}.items():
             os.environ.setdefault(name, value)
+        os.environ.update({FOLDER: folder, **_edge(settings)})
         yield
 
 
@@ -81,7 +82,7 @@ def _edge(settings: Serve) -> dict[str, str]:
 
 def _private(folder: Path) -> dict[str, str]:
     """Where HAProxy has its files and what it listens at besides, so that servers on one machine do not meet."""
-    files = {FOLDER: str(folder)} | {name: str(folder / file) for name, file in PRIVATE_FILES.items()}
+    files = {name: str(folder / file) for name, file in PRIVATE_FILES.items()}
     files["RAY_SERVE_HAPROXY_BINARY_PATH"] = str(Path(sys.executable).with_name("s2d-haproxy"))
     with ExitStack() as held:
         free = [held.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1] for _ in PRIVATE_PORTS]

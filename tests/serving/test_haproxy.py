@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from s2d_ray.doctor import listening
 from s2d_ray.serving import http
 from s2d_ray.serving.haproxy import CERTIFICATE, FOLDER, HOST, KEY
 from s2d_ray.serving.haproxy_config import (
@@ -71,12 +72,15 @@ def test_a_body_that_haproxy_cannot_hold_is_waited_for_by_the_gateway(
 
 def test_all_but_what_clients_ask_is_for_this_machine_alone(gateway: str) -> None:
     with before(gateway, {HOST: "0.0.0.0"}) as (port, process):
-        wait_for(lambda: psutil.Process(process.pid).name() == "haproxy")
         sockets = psutil.Process(process.pid).net_connections(kind="tcp")
         places = {(c.laddr.ip, c.laddr.port) for c in sockets if c.status == psutil.CONN_LISTEN}
         assert ("0.0.0.0", port) in places
         assert len(places) == 3
         assert {ip for ip, other in places if other != port} == {"127.0.0.1"}
+        # `s2d doctor` names what is left.
+        assert {place: who for place, who in listening().items() if str(port) in place} == {
+            f"0.0.0.0:{port}": "haproxy"
+        }
 
 
 def test_it_speaks_tls_with_the_certificate_of_the_recipe(gateway: str, tmp_path: Path) -> None:
