@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from s2d_ray.data.processes import start_of
+from s2d_ray.data.processes import machine, start_of
 from s2d_ray.serving.leftovers import RECORD, end_leftovers
 from s2d_ray.serving.ray_settings import FOLDERS
 
@@ -21,7 +21,7 @@ from s2d_ray.recipes.serve import Serve
 from s2d_ray.serving.ray_settings import record_started, set_for_ray
 
 with set_for_ray(Serve()):
-    child = subprocess.Popen(["sleep", "600"])
+    child = subprocess.Popen(["sleep", "600"], stdout=subprocess.DEVNULL)
     record_started()
     print(os.environ["S2D_SERVE_FOLDER"], child.pid, flush=True)
     time.sleep(600)
@@ -32,9 +32,10 @@ with set_for_ray(Serve()):
 def server() -> Iterator[subprocess.Popen[str]]:
     """A server that has started a process, by which its port could be held."""
     process = subprocess.Popen([sys.executable, "-c", SERVER], stdout=subprocess.PIPE, text=True)
-    yield process
-    process.kill()
-    process.communicate()
+    with process:
+        yield process
+        process.kill()
+    end_leftovers(FOLDERS)
 
 
 @pytest.fixture
@@ -52,10 +53,10 @@ def test_a_killed_servers_processes_and_folder_go(
     assert server.stdout is not None
     folder, child = server.stdout.readline().split()
     record = Path(folder) / RECORD
-    machine, _, _, runs = json.loads(record.read_text().splitlines()[-1])
+    *_, runs = json.loads(record.read_text().splitlines()[-1])
     # As if the number of one that has ended were given out again; and a line that was not written whole.
     with record.open("a") as file:
-        file.write(json.dumps([machine, bystander.pid, "1", runs]) + "\n" + '["')
+        file.write(json.dumps([machine(), bystander.pid, "1", runs]) + "\n" + '["')
     end_leftovers(FOLDERS)
     assert start_of(int(child)) and record.exists()
 
@@ -68,17 +69,12 @@ def test_a_killed_servers_processes_and_folder_go(
     assert bystander.poll() is None
 
 
-def test_a_folder_that_others_can_write_to_says_nothing(
-    tmp_path: Path, bystander: subprocess.Popen[bytes], server: subprocess.Popen[str]
-) -> None:
-    assert server.stdout is not None
-    folder, _ = server.stdout.readline().split()
-    machine = json.loads((Path(folder) / RECORD).read_text().splitlines()[0])[0]
+def test_a_folder_that_others_can_write_to_says_nothing(tmp_path: Path, bystander: subprocess.Popen[bytes]) -> None:
     planted = tmp_path / "s2d-planted"
     planted.mkdir()
     planted.chmod(0o777)
     runs = os.readlink(f"/proc/{bystander.pid}/exe")
-    lines = [[machine, 1, "0", "gone"], [machine, bystander.pid, start_of(bystander.pid), runs]]
+    lines = [[machine(), 1, "0", "gone"], [machine(), bystander.pid, start_of(bystander.pid), runs]]
     (planted / RECORD).write_text("".join(json.dumps(line) + "\n" for line in lines))
     end_leftovers(tmp_path)
     assert bystander.poll() is None
