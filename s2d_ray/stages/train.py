@@ -19,7 +19,7 @@ from s2d_ray.data.files import read_json_lines
 from s2d_ray.data.folders import TRAINING_LOG
 from s2d_ray.data.manifests import DistilledManifest, ModelManifest
 from s2d_ray.data.storage import filesystem, remove
-from s2d_ray.errors import UserError
+from s2d_ray.errors import UserError, disk_full
 from s2d_ray.models import Model
 from s2d_ray.recipes.recipe import AnyRecipe
 from s2d_ray.stages.placement import require_training
@@ -172,7 +172,8 @@ def _fit(
         return int(metrics["examples"])
     except ray.train.TrainingFailedError as error:
         reason = str(error).strip().splitlines()[-1]
-        raise UserError(f"training failed {settings.max_failures + 1} times, last: {reason}") from error
+        said = disk_full(error) or f"training failed {settings.max_failures + 1} times, last: {reason}"
+        raise UserError(said) from error
 
 
 def _cores_of_a_node() -> int:
