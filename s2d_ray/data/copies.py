@@ -93,8 +93,12 @@ def _fetch(path: RemotePath, files: "Sequence[ObjectMeta]", copy: Path) -> None:
     partial = _partial(copy)
     # A folder in which there is nothing is an empty one.
     (partial if files else partial / path.name).mkdir(parents=True)
-    with ThreadPoolExecutor() as pool:
-        list(pool.map(lambda file: _fetch_file(path, file, partial), files))
+    try:
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(lambda file: _fetch_file(path, file, partial), files))
+    except BaseException:
+        shutil.rmtree(partial)  # On a disk that it has filled, nothing else would work.
+        raise
     partial.rename(copy)
 
 

@@ -17,7 +17,8 @@ import pyarrow.parquet as pq
 
 from s2d_ray.data.buckets import Overtaken
 from s2d_ray.data.records import Row
-from s2d_ray.data.storage import RemotePath, alone, filesystem
+from s2d_ray.data.storage import RemotePath, alone
+from s2d_ray.errors import naming
 
 if TYPE_CHECKING:
     from obstore import PutMode
@@ -36,10 +37,11 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     if isinstance(path, RemotePath):
         with TemporaryDirectory() as folder:
-            yield Path(folder, path.name)
+            with naming(Path(folder, path.name)):
+                yield Path(folder, path.name)
             path.put(Path(folder, path.name))
         return
-    with _partial(path) as file:
+    with naming(path), _partial(path) as file:
         partial = Path(file.name)
         try:
             yield partial
@@ -115,9 +117,14 @@ def update_json(path: Path, change: Callable[[Any], object]) -> None:
         with suppress(FileNotFoundError):
             content, mode = path.read_version()
         changed = _json(change(json.loads(content))).encode()
-        with suppress(FileExistsError, Overtaken):
+        try:
             path.put(changed, mode)
             return
+        except (FileExistsError, Overtaken):
+            # Or the first of several tries had been heard after all.
+            with suppress(FileNotFoundError):
+                if path.read_bytes() == changed:
+                    return
 
 
 def _json(content: object) -> str:
@@ -143,8 +150,7 @@ def part_files(folder: Path) -> list[Path]:
 
 def parquet_file(path: Path) -> pq.ParquetFile:
     """A Parquet file, opened."""
-    system, name = filesystem(path)
-    return pq.ParquetFile(name, filesystem=system)
+    return pq.ParquetFile(path.open("rb") if isinstance(path, RemotePath) else path)
 
 
 def write_table(path: Path, table: pa.Table) -> None:

@@ -22,6 +22,7 @@ from pydantic import AwareDatetime, Field
 
 from s2d_ray.data.files import remove_partials, write_json
 from s2d_ray.data.folders import part_of
+from s2d_ray.data.outages import OUTAGE_SECONDS, impatient, tell_of
 from s2d_ray.data.versioned import Versioned
 from s2d_ray.data.work import TimeSpent, WorkAccount
 from s2d_ray.errors import UserError
@@ -30,8 +31,9 @@ from s2d_ray.terminal import console
 ATTEMPTS = "attempts"
 BEAT_SECONDS = 5.0
 """Between two rewritings of an attempt's file."""
-SILENCE_SECONDS = 30.0
-"""Without a rewriting after which an attempt counts as dead: several beats, since storages stall."""
+SILENCE_SECONDS = 2 * OUTAGE_SECONDS
+"""Without a rewriting after which an attempt counts as dead. Longer than one waits for its storage: else two would be
+at work once that is back."""
 
 LeaseState = Literal["running", "succeeded", "failed", "stopped", "replaced"]
 
@@ -86,8 +88,15 @@ class RunLease:
         self.round: int | None = None
         """That the stage is in; None where the run has one only."""
         self._about = {"attempt": self.number, **_this_process(), "began": now()}
-        self._write("running")
+        self._unheard: str | None = None
+        """Why no sign of life could be given for too long; None where it could."""
         self._over = threading.Event()
+        try:
+            self._write("running")
+        except OSError:
+            with suppress(OSError):  # Empty, it would keep the next attempt waiting.
+                _file(folder, self.number).unlink()
+            raise
         self._thread = threading.Thread(target=self._live, daemon=True)
         self._thread.start()
         # What dead writers left: in a large folder this takes longer than others wait for a sign of life.
@@ -104,7 +113,12 @@ class RunLease:
         return _newest(self._folder) > self.number
 
     def check(self) -> None:
-        """Raises Replaced where a later attempt has taken over the folder."""
+        """Raises Replaced where a later attempt has taken over the folder, and UserError where one may have."""
+        if self._unheard:
+            raise UserError(
+                f"{self._folder} cannot be written to ({self._unheard}): once it can, the same command goes on where "
+                "it stopped"
+            )
         newest = _newest(self._folder)
         if newest > self.number:
             raise Replaced(f"attempt {newest} has taken over {self._folder}; this one, {self.number}, has stopped")
@@ -113,7 +127,7 @@ class RunLease:
         """The attempt is over: the next one need not wait."""
         self._over.set()
         self._thread.join()
-        with suppress(OSError):  # The next attempt finds this one silent, then.
+        with impatient(), suppress(OSError):  # The next attempt finds this one silent, then.
             self._write(state)
 
     def _live(self) -> None:
@@ -121,12 +135,16 @@ class RunLease:
         written = time.monotonic()
         while not self._over.wait(self._beat):
             try:
-                self._write("running")
-                over = self.replaced
+                with impatient():
+                    self._write("running")
+                    over = self.replaced
                 written = time.monotonic()
-            except OSError:  # A full disk, or a storage that stalls: the next beat may get through.
+            except OSError as error:  # A full disk, or a storage that stalls: the next beat may get through.
+                silent, reason = time.monotonic() - written, error.strerror or str(error)
+                tell_of(self._folder, reason, silent)
                 # Well before another attempt may take this one for dead.
-                over = time.monotonic() - written > self._silence / 2
+                over = silent > self._silence * 2 / 3
+                self._unheard = reason if over else None
             if over:
                 os.kill(os.getpid(), signal.SIGTERM)
                 return
