@@ -10,10 +10,11 @@ from typing import Any
 import pyarrow.compute as pc
 
 from s2d_ray.data.folders import RunFolders
-from s2d_ray.experiment.events import RequestEvent
+from s2d_ray.data.outages import impatient
+from s2d_ray.experiment.events import NOTHING_LOST, Lost, RequestEvent
 from s2d_ray.experiment.experiment import Experiment
 from s2d_ray.experiment.guardrails import GuardrailMonitor
-from s2d_ray.experiment.page import ab_page
+from s2d_ray.experiment.page import Unstored, ab_page
 from s2d_ray.experiment.recommendation import recommend
 from s2d_ray.experiment.state import Change, ExperimentState, older_experiment, read_state
 from s2d_ray.experiment.store import Snapshot
@@ -52,23 +53,34 @@ class Controller:
         self._experiment = Experiment(_state_file(folders), recipe.serve, datetime.now(UTC))
         self._monitor = GuardrailMonitor(recipe.serve.guardrails)
         self._lock = Lock()
+        self._unstored: Unstored | None = None
 
+    @impatient()
     def state(self) -> ExperimentState:
         """The weights in force, and the ramp's next step taken where it is due."""
         with self._lock:
             self._experiment.refresh()
             return self._experiment.advance(datetime.now(UTC))
 
+    @impatient()
     def change(self, body: Mapping[str, Any]) -> ExperimentState:
-        """Do what a person asks for. Raises UserError where that is no change, or OutOfDate."""
+        """Do what a person asks for. Raises UserError where that is no change, OutOfDate, or OSError."""
         with self._lock:
             self._experiment.refresh()
             return self._experiment.apply(parse(Change, body, where="change"), datetime.now(UTC))
 
-    def observe(self, events: Iterable[RequestEvent]) -> ExperimentState:
-        """Watch the guardrails over requests that have ended, and roll back where one is passed."""
+    @impatient()
+    def observe(self, events: Iterable[RequestEvent], lost: Lost = NOTHING_LOST) -> ExperimentState:
+        """Watch the guardrails over requests that have ended, and roll back where one is passed.
+
+        `lost` is what a gateway could not store since it last said so.
+        """
         with self._lock:
             self._experiment.refresh()
+            if lost.events:
+                now, before = datetime.now(UTC), self._unstored
+                events_before, since = (before.events, before.since) if before else (0, now)
+                self._unstored = Unstored(events_before + lost.events, lost.why, since, now)
             for event in events:
                 reason = self._monitor.observe(event)
                 # Requests of before a roll-back still come in after it.
@@ -77,9 +89,10 @@ class Controller:
                     self._experiment.roll_back("guardrail", reason, datetime.now(UTC))
             return self._experiment.advance(datetime.now(UTC))
 
+    @impatient()
     def page(self, nonce: str) -> str:
         """The experiment at this moment, as HTML. Takes a while where there are many events."""
         state, now, serve = self.state(), datetime.now(UTC), self._recipe.serve
         summary = summarise(Snapshot(events_folder(self._folders)), state, serve, now)
         recommendation = recommend(summary.difference, serve.margin, summary.failed_checks)
-        return ab_page(self._recipe, state, summary, recommendation, now, nonce)
+        return ab_page(self._recipe, state, summary, recommendation, now, nonce, self._unstored)

@@ -4,7 +4,7 @@ No user is named: a row has the cluster that its user is counted in. Text is kep
 """
 
 from dataclasses import dataclass
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, NamedTuple, Self
 
 import pyarrow as pa
 from pydantic import Field, model_validator
@@ -13,6 +13,16 @@ from s2d_ray.arms import CoreArm
 from s2d_ray.recipes.serve import Prices
 from s2d_ray.recipes.strict import Strict
 
+
+class Lost(NamedTuple):
+    """Events that could not be stored."""
+
+    events: int
+    why: str
+    """Of the last one."""
+
+
+NOTHING_LOST = Lost(0, "")
 Outcome = Literal["answered", "failed", "refused", "cancelled"]
 """`refused`: over a limit, or past its deadline in the queue. `cancelled`: the client went away."""
 

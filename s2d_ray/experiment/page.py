@@ -4,8 +4,9 @@ Everything that comes from outside is escaped. The page asks nothing of other se
 script carry the nonce of `content_security_policy`, and nothing else on it may run.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache
+from typing import NamedTuple
 
 from jinja2 import Environment
 
@@ -26,6 +27,17 @@ TONES = {"promote": "good", "keep testing": "mixed", "keep System 2": "bad"}
 HEADINGS = {"promote": f"Promote {LABELS['student']}", "keep testing": "Keep testing", "keep System 2": "Keep System 2"}
 REVISIONS = 12
 """Changes shown, the latest ones."""
+LASTING = timedelta(minutes=1)
+"""After the last event that could not be stored, how long that is said to go on."""
+
+
+class Unstored(NamedTuple):
+    """Events that could not be stored since the controller started."""
+
+    events: int
+    why: str
+    since: datetime
+    until: datetime
 
 
 def content_security_policy(nonce: str) -> str:
@@ -37,7 +49,13 @@ def content_security_policy(nonce: str) -> str:
 
 
 def ab_page(
-    recipe: Recipe, state: ExperimentState, summary: Summary, recommendation: Recommendation, now: datetime, nonce: str
+    recipe: Recipe,
+    state: ExperimentState,
+    summary: Summary,
+    recommendation: Recommendation,
+    now: datetime,
+    nonce: str,
+    unstored: Unstored | None = None,
 ) -> str:
     """The page as one HTML text that needs nothing else."""
     shown: list[CoreArm] = [arm for arm in LABELS if _takes_part(arm, state, summary)]
@@ -68,6 +86,8 @@ def ab_page(
             difference=charts.chart({"difference": differences}, seconds, {"zero": 0.0, "margin": -margin}),
             revisions=list(reversed(state.revisions))[:REVISIONS],
             now=now,
+            unstored=unstored,
+            lasting=unstored is not None and now - unstored.until < LASTING,
             admin_header=ADMIN_HEADER,
             nonce=nonce,
         )

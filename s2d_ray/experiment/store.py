@@ -4,6 +4,7 @@ An event is first a line in its writer's journal, handed to the operating system
 killing the process loses none (a machine that loses power can lose the last moments). `flush` turns the journal into
 parts that are named after it and appear whole, then removes it. If that is cut short anywhere, doing it again gives
 the same parts; whoever opens the store next does so for journals whose writer has died (its lock is free then).
+On a full disk `add` raises, and the event is not stored; all that was stays, and `add` works again once there is room.
 `Snapshot` reads parts and journals together, so that an event can be read as soon as it is added.
 
 Object storage cannot append: of a store there, each machine keeps the journals of its own writers on its own disk.
@@ -17,7 +18,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 import pyarrow as pa
@@ -38,37 +39,43 @@ def journal_folder(folder: Path) -> Path:
     return cache_dir() / "journals" / folder.key if isinstance(folder, RemotePath) else folder / "journal"
 
 
+class _Journal(NamedTuple):
+    file: int
+    """Open and locked."""
+    path: Path
+
+
 class EventStore:
     """One writer of a store; a folder may have many, on many machines. May be called from several threads."""
 
     def __init__(self, folder: Path) -> None:
-        """Open a store, made if it is not there, and save what dead writers left."""
+        """Open a store, made if it is not there, and save what dead writers left, as far as there is room."""
         self._folder = folder
         self._journals = journal_folder(folder)
         self._lock = Lock()
+        self._journal: _Journal | None = None
         for part in (self._journals, *(folder / kind for kind in SCHEMAS)):
-            part.mkdir(parents=True, exist_ok=True)
             remove_partials(part)
-        self.recover()
-        self._open_journal()
+        with suppress(OSError):  # Their journals keep it.
+            self.recover()
 
     def add(self, event: StoredEvent) -> None:
         """Keep an event, each once. Some microseconds; raises OSError where the disk takes no more."""
         line = json.dumps([KINDS[type(event)], asdict(event)]).encode() + b"\n"
         with self._lock:
-            _append(self._file, line)
+            self._journal = self._journal or self._new_journal()
+            _append(self._journal.file, line)
 
     def flush(self) -> None:
         """Move all events so far into parts. Takes milliseconds: in a server, call it from a thread."""
         with self._lock:
-            if os.fstat(self._file).st_size == 0:
-                return
-            full, path = self._file, self._path
-            self._open_journal()
+            full, self._journal = self._journal, None
+        if full is None:
+            return
         try:
-            self._commit(path)
+            self._commit(full.path)
         finally:
-            os.close(full)
+            os.close(full.file)
 
     def recover(self) -> None:
         """Save the events of writers that died. A store that runs for long calls it now and then."""
@@ -80,17 +87,21 @@ class EventStore:
     def close(self) -> None:
         """Flush, and end writing."""
         self.flush()
-        self._path.unlink()
-        os.close(self._file)
 
-    def _open_journal(self) -> None:
+    def _new_journal(self) -> _Journal:
+        self._journals.mkdir(parents=True, exist_ok=True)
         # It gets its final name only once locked: before, `recover` would take it for a dead writer's.
         name = uuid4().hex
         unlocked = self._journals / f".{name}"
-        self._file = os.open(unlocked, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
-        _lock(self._file)
-        self._path = self._journals / f"{name}.jsonl"
-        os.rename(unlocked, self._path)
+        file = os.open(unlocked, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
+        _lock(file)
+        path = self._journals / f"{name}.jsonl"
+        try:
+            os.rename(unlocked, path)
+        except OSError:
+            os.close(file)
+            raise
+        return _Journal(file, path)
 
     def _commit(self, journal: Path) -> None:
         """A journal's events as one part for each kind. Safe to repeat."""
@@ -99,6 +110,7 @@ class EventStore:
             rows.setdefault(kind, []).append(row)
         for kind, own in rows.items():
             part = self._folder / kind / f"{journal.stem}.parquet"
+            part.parent.mkdir(parents=True, exist_ok=True)
             write_table(part, pa.Table.from_pylist(own, schema=SCHEMAS[kind]))
         journal.unlink(missing_ok=True)
 

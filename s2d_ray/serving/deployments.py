@@ -22,7 +22,7 @@ from starlette.applications import Starlette
 from s2d_ray.data.folders import RunFolders
 from s2d_ray.data.records import Completion, Message
 from s2d_ray.experiment.controller import Controller, events_folder
-from s2d_ray.experiment.events import RequestEvent
+from s2d_ray.experiment.events import Lost, RequestEvent
 from s2d_ray.experiment.state import ExperimentState
 from s2d_ray.inference.engine import EngineDied, RunningEngine
 from s2d_ray.inference.pairwise import PairwiseJudge
@@ -214,9 +214,9 @@ class ControllerReplica:
     def __init__(self, recipe: Recipe, folders: RunFolders) -> None:
         self._controller = Controller(recipe, folders)
 
-    async def observe(self, events: Sequence[RequestEvent]) -> ExperimentState:
+    async def observe(self, events: Sequence[RequestEvent], lost: Lost) -> ExperimentState:
         """As the controller."""
-        return await asyncio.to_thread(self._controller.observe, events)
+        return await asyncio.to_thread(self._controller.observe, events, lost)
 
     async def change(self, body: Mapping[str, Any]) -> ExperimentState:
         """As the controller."""
@@ -233,9 +233,9 @@ class RemoteController:
     def __init__(self, handle: DeploymentHandle[Any]) -> None:
         self._handle = handle
 
-    async def observe(self, events: Sequence[RequestEvent]) -> ExperimentState:
+    async def observe(self, events: Sequence[RequestEvent], lost: Lost) -> ExperimentState:
         """As the controller."""
-        state: ExperimentState = await self._ask(self._handle.observe, events)
+        state: ExperimentState = await self._ask(self._handle.observe, events, lost)
         return state
 
     async def change(self, body: Mapping[str, Any]) -> ExperimentState:
@@ -248,9 +248,9 @@ class RemoteController:
         html: str = await self._ask(self._handle.page, nonce)
         return html
 
-    async def _ask(self, method: Any, argument: object) -> Any:
+    async def _ask(self, method: Any, *arguments: object) -> Any:
         try:
-            return await method.remote(argument)
+            return await method.remote(*arguments)
         except RayTaskError as error:
             raise (error.cause if isinstance(error.cause, Exception) else error) from None
 

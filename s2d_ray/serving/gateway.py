@@ -46,7 +46,7 @@ class Gateway:
         self.admission = admissions(recipe.serve)
         self.experiment = ExperimentSync(controller)
         listeners = [self.experiment.report] if metrics is None else [self.experiment.report, metrics.ended]
-        self.recorder = RequestRecorder(EventStore(events), recipe.serve, listeners)
+        self.recorder = RequestRecorder(EventStore(events), recipe.serve, listeners, self.experiment.lose)
         shadows = ShadowRunner(recipe.serve, responders, self.admission, self.recorder, self._background)
         self.router = Router(recipe, task, responders, self.admission, self.experiment, self.recorder, shadows)
 

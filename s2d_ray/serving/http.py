@@ -124,7 +124,7 @@ def build_app(gateway: Gateway, access: Access, max_body: int) -> Starlette:
             Route("/ab/change", change, methods=["POST"]),
         ],
         exception_handlers=dict.fromkeys(
-            (Denied, TooLarge, UserError, Refused, Failed, HTTPException, Exception), _answered
+            (Denied, TooLarge, UserError, Refused, Failed, HTTPException, OSError, Exception), _answered
         ),
         lifespan=lifespan,
     )
@@ -221,6 +221,9 @@ def _described(error: Exception) -> tuple[JsonObject, int, Mapping[str, str]]:
         case Failed():
             headers = _again(RESTART_SECONDS) if error.status == 503 else {}
             return error_body(str(error), "server_error"), error.status, headers
+        case OSError():
+            said = f"what is stored cannot be reached: {error.strerror or type(error).__name__}"
+            return error_body(said, "server_error"), 503, _again(RESTART_SECONDS)
         case HTTPException():  # No such address, or not by this method.
             return error_body(error.detail, "invalid_request_error"), error.status_code, error.headers or {}
     for known, status, kind, code in STATUS:

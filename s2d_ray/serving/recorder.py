@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
+from s2d_ray.data.outages import impatient
 from s2d_ray.data.records import kind_of
 from s2d_ray.experiment.events import Feedback, Outcome, RequestEvent, ShadowEvent, cost
 from s2d_ray.experiment.store import EventStore
@@ -16,13 +17,17 @@ from s2d_ray.serving.protocol import ServedAnswer
 
 log = logging.getLogger(__name__)
 Listener = Callable[[RequestEvent], None]
+LossListener = Callable[[str], None]
 
 
 class RequestRecorder:
-    """Writes events to the store, and tells listeners of each request that has ended, without its text."""
+    """Writes events to the store, and tells listeners of each request that has ended, without its text.
 
-    def __init__(self, store: EventStore, serve: Serve, listeners: Sequence[Listener]) -> None:
-        self._store, self._serve, self._listeners = store, serve, listeners
+    `lost` is told why, of each event that cannot be stored.
+    """
+
+    def __init__(self, store: EventStore, serve: Serve, listeners: Sequence[Listener], lost: LossListener) -> None:
+        self._store, self._serve, self._listeners, self._lost = store, serve, listeners, lost
 
     def request(self, context: RequestContext, outcome: Outcome, error: str, answer: ServedAnswer | None) -> None:
         """A request has ended."""
@@ -58,15 +63,18 @@ class RequestRecorder:
         """Keep what a user thought of an answer. Raises OSError where the disk takes no more."""
         self._store.add(feedback.event(time.time()))
 
+    @impatient()
     def flush(self) -> None:
         """Move what is stored into Parquet parts, also what writers that died left. Takes milliseconds."""
         with suppress(OSError):  # The journal keeps them until it works again.
             self._store.flush()
             self._store.recover()
 
+    @impatient()
     def close(self) -> None:
         """Store what is left."""
-        self._store.close()
+        with suppress(OSError):  # The journal keeps it for the next server.
+            self._store.close()
 
     def _with_text(self, event: RequestEvent, context: RequestContext, answer: ServedAnswer | None) -> RequestEvent:
         messages = [dict(message) for message in context.prompt.messages]
@@ -80,8 +88,9 @@ class RequestRecorder:
     def _add(self, event: RequestEvent | ShadowEvent) -> None:
         try:
             self._store.add(event)
-        except OSError:  # A full disk must not take the answer from the user.
-            log.exception("event of request %s is lost", event.request_id)
+        except OSError as error:  # A full disk must not take the answer from the user.
+            log.warning("event of request %s is lost: %s", event.request_id, error)
+            self._lost(error.strerror or str(error))
 
 
 def describe(error: BaseException) -> str:

@@ -80,6 +80,7 @@ def serve_until_stopped(served: Served) -> None:
     _refuse_taken(settings.host, settings.port)
     # Before anything is served: whoever finds it healthy may end it at once.
     with joined(served.folders.logs), interrupted_by_sigterm():
+        _refuse_second()
         require_engine(recipe.engine)
         serve.start(http_options={"host": settings.host, "port": settings.port})
         try:
@@ -89,6 +90,15 @@ def serve_until_stopped(served: Served) -> None:
             signal.pause()
         finally:
             serve.shutdown()
+
+
+def _refuse_second() -> None:
+    """Ray Serve would put this server in the place of the one that the cluster has, and end both with the first."""
+    if running := serve.status().applications:
+        raise UserError(
+            f"the cluster that is joined serves {', '.join(running)} already: end that server, or put this one in its "
+            "place with `s2d serve --config` and `serve deploy`"
+        )
 
 
 def _refuse_taken(host: str, port: int) -> None:

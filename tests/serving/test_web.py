@@ -16,7 +16,7 @@ import pytest
 from s2d_ray.data.folders import RunFolders
 from s2d_ray.data.records import Row
 from s2d_ray.experiment.controller import Controller
-from s2d_ray.experiment.events import RequestEvent
+from s2d_ray.experiment.events import Lost, RequestEvent
 from s2d_ray.experiment.page import ADMIN_HEADER
 from s2d_ray.experiment.state import ExperimentState
 from s2d_ray.experiment.store import Snapshot
@@ -439,12 +439,12 @@ class Restarting(LocalController):
         self.told: list[str] = []
         self._away = True
 
-    async def observe(self, events: Sequence[RequestEvent]) -> ExperimentState:
+    async def observe(self, events: Sequence[RequestEvent], lost: Lost) -> ExperimentState:
         if events and self._away:
             self._away = False
             raise ConnectionError("restarting")
         self.told += [event.request_id for event in events]
-        return await super().observe(events)
+        return await super().observe(events, lost)
 
 
 async def test_a_controller_that_comes_back_is_told_what_it_missed(
