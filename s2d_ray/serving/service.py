@@ -80,7 +80,7 @@ def serve_until_stopped(served: Served) -> None:
     _refuse_taken(settings.host, settings.port)
     # Before anything is served: whoever finds it healthy may end it at once.
     with joined(served.folders.logs), interrupted_by_sigterm():
-        _refuse_second()
+        refuse_second()
         require_engine(recipe.engine)
         serve.start(http_options={"host": settings.host, "port": settings.port})
         try:
@@ -92,12 +92,12 @@ def serve_until_stopped(served: Served) -> None:
             serve.shutdown()
 
 
-def _refuse_second() -> None:
-    """Ray Serve would put this server in the place of the one that the cluster has, and end both with the first."""
+def refuse_second() -> None:
+    """Raises UserError where the cluster has a server, which Ray Serve would replace by another and end with it."""
     if running := serve.status().applications:
         raise UserError(
-            f"the cluster that is joined serves {', '.join(running)} already: end that server, or put this one in its "
-            "place with `s2d serve --config` and `serve deploy`"
+            f"the cluster that is joined serves {', '.join(running)} already: end that with `serve shutdown`, or put "
+            "this server in its place with `s2d serve --config` and `serve deploy`"
         )
 
 
