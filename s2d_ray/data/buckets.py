@@ -153,7 +153,7 @@ def file_system(scheme: str, bucket: str) -> pafs.FileSystem:
     endpoint = urlsplit(_s3_endpoint() or "")
     options = {"scheme": endpoint.scheme, "endpoint_override": endpoint.netloc} if endpoint.netloc else {}
     system = _S3FileSystem(
-        # Of another server none is asked for.
+        # Amazon is asked for it, another server is not.
         region=pafs.FileSystem.from_uri(f"s3://{bucket}?{urlencode(options)}")[0].region,
         # A small file in one request instead of three.
         allow_delayed_open=True,

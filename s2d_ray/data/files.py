@@ -106,7 +106,8 @@ def update_json(path: Path, change: Callable[[Any], object]) -> None:
     """Replace a JSON file's content by what `change` makes of it, of None where there is no file.
 
     Nothing that others write by this function meanwhile is lost: on a disk they wait for each other, in object storage
-    `change` is called again with what came first. Where it raises, nothing is written.
+    `change` is called again with what came first, or with its own where that was heard and the answer lost. Where it
+    raises, nothing is written.
     """
     if not isinstance(path, RemotePath):
         with alone(path.with_name(f".{path.name}.lock")):
@@ -117,14 +118,9 @@ def update_json(path: Path, change: Callable[[Any], object]) -> None:
         with suppress(FileNotFoundError):
             content, mode = path.read_version()
         changed = _json(change(json.loads(content))).encode()
-        try:
+        with suppress(FileExistsError, Overtaken):
             path.put(changed, mode)
             return
-        except (FileExistsError, Overtaken):
-            # Or the first of several tries had been heard after all.
-            with suppress(FileNotFoundError):
-                if path.read_bytes() == changed:
-                    return
 
 
 def _json(content: object) -> str:

@@ -70,14 +70,18 @@ class Experiment:
 
         Where the file cannot be read just now, what was in force stays so.
         """
+        if self._reload() and self._unwritten:
+            self.roll_back(*self._unwritten)
+
+    def _reload(self) -> bool:
+        """Whether the file could be read."""
         try:
             self._state = read_state(self._path)
         except FileNotFoundError:
             raise
         except OSError:
-            return
-        if self._unwritten:
-            self.roll_back(*self._unwritten)
+            return False
+        return True
 
     def apply(self, change: Change, now: datetime) -> ExperimentState:
         """Do what a person asks for. A roll-back always goes through.
@@ -110,7 +114,7 @@ class Experiment:
                 self._write(state)
                 self._unwritten = None
             except OutOfDate:
-                self._state = read_state(self._path)
+                self._reload()
                 continue
             except OSError as error:
                 self._state = state.model_copy(update={"unstored": error.strerror or str(error)})
@@ -157,12 +161,15 @@ class Experiment:
 
     def _write(self, state: ExperimentState) -> ExperimentState:
         """Raises OutOfDate where the file does not hold the version before it."""
+        new = state.model_dump(mode="json")
 
         def next_version(content: Any) -> object:
+            if content == new:  # It was heard, its answer lost, and it is written once more.
+                return new
             before = 0 if content is None else parse(ExperimentState, content, where=str(self._path)).version
             if before != state.version - 1:
                 raise OutOfDate("another server has changed the experiment since: reload the page")
-            return state.model_dump(mode="json")
+            return new
 
         update_json(self._path, next_version)
         self._state = state

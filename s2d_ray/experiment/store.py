@@ -100,6 +100,7 @@ class EventStore:
             os.rename(unlocked, path)
         except OSError:
             os.close(file)
+            unlocked.unlink()
             raise
         return _Journal(file, path)
 

@@ -1,34 +1,19 @@
 """A storage that is away for a while, slow, or refuses once is waited for, and told of; not for ever."""
 
 import errno
-import os
 import pickle
 import time
-from collections.abc import Iterator
 
 import pyarrow as pa
 import pytest
 
-from s2d_ray.data import buckets, outages
+from s2d_ray.data import buckets
 from s2d_ray.data.files import read_json, read_rows, update_json, write_table
 from s2d_ray.data.outages import impatient
 from s2d_ray.data.status import attempting
 from s2d_ray.data.storage import RemotePath, filesystem, remove
 from s2d_ray.errors import UserError
-from tests.proxy import Mishap, Proxy, away_for, proxy_to
-
-
-@pytest.fixture
-def proxy(remote: RemotePath, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
-    """Before the storage that `remote` is in."""
-    with proxy_to(os.environ["AWS_ENDPOINT_URL"]) as (found, address):
-        monkeypatch.setenv("AWS_ENDPOINT_URL", address)
-        buckets.store.cache_clear()
-        buckets.file_system.cache_clear()
-        monkeypatch.setattr(outages, "_seen", float("-inf"))
-        yield found
-    buckets.store.cache_clear()
-    buckets.file_system.cache_clear()
+from tests.proxy import Mishap, Proxy, away_for
 
 
 def use(remote: RemotePath) -> None:
@@ -97,16 +82,6 @@ def test_an_outage_without_end_is_told_with_what_to_do(
         with impatient(), pytest.raises(OSError, match=reason):
             (remote / "file").read_text()
         assert time.monotonic() - start < 10
-
-
-def test_what_was_heard_and_not_answered_is_not_done_twice(remote: RemotePath, proxy: Proxy) -> None:
-    path = remote / "file.json"
-    update_json(path, lambda _: [])
-    unanswered = iter(["unanswered"])
-    proxy.mishap = lambda _, request: next(unanswered, None) if request.startswith("PUT") else None
-    update_json(path, lambda found: [*found, len(found)])
-    assert proxy.mishaps == 1
-    assert read_json(path) == [0]
 
 
 def test_pyarrow_remembers_how_often_to_try_where_it_is_pickled(remote: RemotePath) -> None:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
@@ -13,6 +14,7 @@ from s2d_ray.experiment.experiment import Experiment, OutOfDate
 from s2d_ray.experiment.state import read_state
 from tests.experiment.test_experiment import HOUR, RAMPED, SERVE, change
 from tests.experiment.traffic import START
+from tests.proxy import Mishap, Proxy
 
 
 @pytest.fixture(params=["here", "in object storage"])
@@ -60,6 +62,17 @@ def test_of_roll_backs_at_once_none_is_lost(path: Path) -> None:
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(roll_back, servers))
     assert read_state(path).version == 5
+
+
+def test_a_change_that_is_heard_and_not_answered_is_made_once(remote: RemotePath, proxy: Proxy) -> None:
+    path = remote / "experiment.json"
+    experiment = Experiment(path, SERVE, START)
+    for version, action in enumerate(("stop", "roll back"), start=2):
+        unanswered: Iterator[Mishap] = iter(["unanswered"])
+        proxy.mishap = lambda _, request, left=unanswered: next(left, None) if "PUT" in request else None  # type: ignore[misc]
+        assert experiment.apply(change(action, version - 1), START).version == version
+        assert read_state(path) == experiment.state
+    assert proxy.mishaps == 2
 
 
 SERVER = """
