@@ -34,6 +34,17 @@ class Proxy:
             return happens
 
 
+def always(mishap: Mishap) -> Callable[[int, str], Mishap]:
+    """To every request."""
+    return lambda *_: mishap
+
+
+def once(mishap: Mishap, method: str) -> Callable[[int, str], Mishap]:
+    """To the next request by that method."""
+    left = [mishap]
+    return lambda _, request: left.pop() if left and request.startswith(method) else None
+
+
 def away_for(seconds: float) -> Callable[[int, str], Mishap]:
     """From now on for so long."""
     end = time.monotonic() + seconds

@@ -13,7 +13,7 @@ from s2d_ray.data.lease import BEAT_SECONDS, SILENCE_SECONDS, RunLease, now
 from s2d_ray.data.outages import impatient
 from s2d_ray.data.versioned import Versioned
 from s2d_ray.data.work import WorkAccount
-from s2d_ray.errors import in_one_line
+from s2d_ray.errors import UserError, in_one_line
 from s2d_ray.signals import interrupted_by_sigterm
 
 STATUS = "status.json"
@@ -78,7 +78,8 @@ class Attempt:
         """
 
         def record() -> None:
-            with impatient(), suppress(OSError):
+            with impatient(), suppress(OSError, UserError):
+                self._lease.check()
                 self.end("stopped")
 
         return interrupted_by_sigterm(first=record)
@@ -97,18 +98,19 @@ class Attempt:
 
     @contextmanager
     def recorded(self) -> Iterator[None]:
-        """Write how it ended where the block raises. Raises Replaced where that is why it was stopped."""
+        """Write how it ended where the block raises. Raises UserError where the lease is why it was stopped."""
         try:
-            yield
+            try:
+                yield
+            except (KeyboardInterrupt, SystemExit):
+                with impatient(), suppress(OSError):  # A storage that fails must not hide that it was stopped.
+                    self._lease.check()
+                    self.end("stopped")
+                raise
         except Exception as error:
             # A disk or storage that fails takes no status either, which must not hide why it ended.
             with impatient(), suppress(OSError):
                 self.end("failed", in_one_line(error) or f"{type(error).__name__}: {' '.join(str(error).split())}")
-            raise
-        except (KeyboardInterrupt, SystemExit):
-            with impatient(), suppress(OSError):  # A storage that fails just now must not hide that it was stopped.
-                self._lease.check()
-                self.end("stopped")
             raise
 
     def use_gpus(self, number: float) -> None:

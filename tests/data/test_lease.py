@@ -134,6 +134,7 @@ def test_an_attempt_that_cannot_give_a_sign_of_life_stops_before_it_counts_as_de
         (tmp_path / "attempts").rename(tmp_path / "gone")
         time.sleep(20)
         pytest.fail("it went on")
+    assert "cannot be written to" in read_json(tmp_path / "status.json")["error"]
 
 
 def test_the_file_tells_a_person_who_is_at_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

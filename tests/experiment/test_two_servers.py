@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
@@ -14,7 +13,7 @@ from s2d_ray.experiment.experiment import Experiment, OutOfDate
 from s2d_ray.experiment.state import read_state
 from tests.experiment.test_experiment import HOUR, RAMPED, SERVE, change
 from tests.experiment.traffic import START
-from tests.proxy import Mishap, Proxy
+from tests.proxy import Proxy, once
 
 
 @pytest.fixture(params=["here", "in object storage"])
@@ -68,8 +67,7 @@ def test_a_change_that_is_heard_and_not_answered_is_made_once(remote: RemotePath
     path = remote / "experiment.json"
     experiment = Experiment(path, SERVE, START)
     for version, action in enumerate(("stop", "roll back"), start=2):
-        unanswered: Iterator[Mishap] = iter(["unanswered"])
-        proxy.mishap = lambda _, request, left=unanswered: next(left, None) if "PUT" in request else None  # type: ignore[misc]
+        proxy.mishap = once("unanswered", "PUT")
         assert experiment.apply(change(action, version - 1), START).version == version
         assert read_state(path) == experiment.state
     assert proxy.mishaps == 2
