@@ -1,9 +1,9 @@
 """Where results, corpora and models are: a path on this machine, or an address `s3://…`, `gs://…` or `az://…`.
 
-A `RemotePath` is used as any other path, and works through obstore; pyarrow reads Parquet there with file systems of
-its own. Credentials come from where the storage's own tools find them (environment, configuration file, the machine's
-role), on each machine by itself; they never pass through an address. `AWS_ENDPOINT_URL` in the environment names
-another server that speaks S3.
+A `RemotePath` is used as any other path, and works through obstore; Ray Train and the experiment's data sets use
+pyarrow's file systems. What fails for a while is waited for (see `outages.py`). Credentials come from where the
+storage's own tools find them (environment, configuration file, the machine's role), on each machine by itself; they
+never pass through an address. `AWS_ENDPOINT_URL` in the environment names another server that speaks S3.
 """
 
 import fcntl

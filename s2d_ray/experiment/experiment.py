@@ -161,11 +161,13 @@ class Experiment:
 
     def _write(self, state: ExperimentState) -> ExperimentState:
         """Raises OutOfDate where the file does not hold the version before it."""
-        new = state.model_dump(mode="json")
+        new, tried = state.model_dump(mode="json"), False
 
         def next_version(content: Any) -> object:
-            if content == new:  # It was heard, its answer lost, and it is written once more.
+            nonlocal tried
+            if tried and content == new:  # It was heard the first time, and the answer lost.
                 return new
+            tried = True
             before = 0 if content is None else parse(ExperimentState, content, where=str(self._path)).version
             if before != state.version - 1:
                 raise OutOfDate("another server has changed the experiment since: reload the page")

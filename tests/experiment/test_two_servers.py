@@ -54,12 +54,12 @@ def test_of_roll_backs_at_once_none_is_lost(path: Path) -> None:
     servers = [Experiment(path, SERVE, START) for _ in range(4)]
     barrier = Barrier(4)
 
-    def roll_back(server: Experiment) -> None:
+    def roll_back(number: int) -> None:
         barrier.wait()
-        server.roll_back("ada", "a try", START)
+        servers[number].roll_back("ada", "a try", START + number * HOUR)
 
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(roll_back, servers))
+        list(pool.map(roll_back, range(4)))
     assert read_state(path).version == 5
 
 
