@@ -23,7 +23,8 @@ def naming(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        error.filename = error.filename or str(path)
+        if error.errno is not None:  # Else its text would not be shown any more.
+            error.filename = error.filename or str(path)
         raise
 
 
