@@ -77,8 +77,9 @@ def _behind(error: BaseException) -> Iterator[BaseException]:
         if id(each) not in seen:
             seen.add(id(each))
             yield each
-            others = each.__cause__, each.__context__, *getattr(each, "exceptions", ())
-            waiting += [*_inside(each), *(other for other in others if isinstance(other, BaseException))]
+            grouped = each.exceptions if isinstance(each, BaseExceptionGroup) else ()
+            others = each.__cause__, each.__context__, *grouped
+            waiting += [*_inside(each), *(other for other in others if other is not None)]
 
 
 def _of_disks(error: BaseException) -> Iterator[OSError]:
