@@ -3,6 +3,7 @@
 import json
 import time
 from pathlib import Path
+from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
@@ -15,6 +16,7 @@ from tests.serving.gateways import ask, make_gateway, served_recipe, serving
 from tests.small_disk import NEEDS_ROOT, fill, small_disk
 
 REFUSED = {"error": "what is stored cannot be reached: No space left on device", "status": 503}
+TRACE: dict[str, Any] = {"s2d": {"trace": True}}
 
 
 def post(address: str, path: str, **body: object) -> dict[str, object]:
@@ -33,12 +35,12 @@ def test_it_answers_says_what_is_lost_and_is_rolled_back(tmp_path: Path) -> None
     with small_disk(tmp_path / "disk", 256) as disk, serving(make_gateway(recipe, disk), recipe) as address:
         first = ask(address)
         filler = fill(disk)
-        answered = [ask(address).s2d["arm"] for _ in range(20)]
+        answered = [ask(address, extra_body=TRACE).s2d["arm"] for _ in range(20)]
         assert answered == ["student"] * 20
         assert post(address, "/ab/feedback", request_id=first.id, score=1) == REFUSED
         assert post(address, "/ab/change", **roll_back | {"action": "stop"}) == REFUSED
         assert post(address, "/ab/change", **roll_back) == {"version": 2, "status": "rolled back"}
-        assert ask(address).s2d["arm"] == "teacher"
+        assert ask(address, extra_body=TRACE).s2d["arm"] == "teacher"
         deadline = time.monotonic() + 30
         while "Events are not being stored: No space left on device" not in (page := shown(address)):
             assert time.monotonic() < deadline
