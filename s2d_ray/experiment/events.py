@@ -48,6 +48,9 @@ class RequestEvent:
     """The student's, where there is a cascade."""
     escalated: bool = False
     """Whether the teacher had to answer in the student's place."""
+    rater: int | None = None
+    """Whose say a rating of it is, as a cluster: the client's, which may name many users. None where it is the user's;
+    see `Serve.trust_clients`."""
     prompt: str | None = None
     """The conversation as JSON, only where text is kept."""
     answer: str | None = None
@@ -55,12 +58,16 @@ class RequestEvent:
 
 @dataclass(frozen=True, slots=True)
 class FeedbackEvent:
-    """What a user thought of one answer; the latest for a request counts."""
+    """What a user thought of one answer; the first for a request counts."""
 
     request_id: str
     time: float
     score: float
     """0 to 1, the higher the better."""
+    arm: CoreArm
+    """Of the request, like the next two: so that a rating is counted without looking for its request."""
+    version: int | None
+    rater: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +110,21 @@ REQUESTS = pa.schema(
         ("cost", pa.float64()),
         ("confidence", pa.float32()),
         ("escalated", pa.bool_()),
+        ("rater", pa.int16()),
         ("prompt", pa.string()),
         ("answer", pa.string()),
     ]
 )
-FEEDBACK = pa.schema([("request_id", pa.string()), _time, ("score", pa.float32())])
+FEEDBACK = pa.schema(
+    [
+        ("request_id", pa.string()),
+        _time,
+        ("score", pa.float32()),
+        ("arm", pa.string()),
+        ("version", pa.int32()),
+        ("rater", pa.int16()),
+    ]
+)
 SHADOWS = pa.schema(
     [
         ("request_id", pa.string()),
@@ -138,11 +155,12 @@ class Feedback(Strict):
             raise ValueError("say either score (0 to 1) or preference (this, other or same)")
         return self
 
-    def event(self, time: float) -> FeedbackEvent:
-        """As it is stored; a preference is a score of 1, 0 or, for two equal answers, 0.5."""
+    @property
+    def rating(self) -> float:
+        """The score; a preference is a score of 1, 0 or, for two equal answers, 0.5."""
         preferred = {"this": 1.0, "other": 0.0, "same": 0.5, None: self.score}[self.preference]
         assert preferred is not None
-        return FeedbackEvent(self.request_id, time, preferred)
+        return preferred
 
 
 def cost(prices: Prices | None, prompt_tokens: int, completion_tokens: int) -> float | None:

@@ -14,10 +14,11 @@ from s2d_ray.display import charts
 from s2d_ray.display.formatting import count, significant
 from s2d_ray.display.pages import environment
 from s2d_ray.experiment.checks import TOLERANCE
-from s2d_ray.experiment.guardrails import SLOW_SHARE, needs
+from s2d_ray.experiment.guardrails import OF_ONE_USER, SLOW_SHARE, needs
 from s2d_ray.experiment.recommendation import Recommendation
 from s2d_ray.experiment.state import ExperimentState
-from s2d_ray.experiment.summary import EDGES, Summary
+from s2d_ray.experiment.summary import Summary
+from s2d_ray.experiment.sums import EDGES
 from s2d_ray.recipes.recipe import Recipe
 
 ADMIN_HEADER = "x-s2d-admin"
@@ -62,6 +63,7 @@ def ab_page(
             weights=weights_of(state),
             needs=needs,
             slow_share=SLOW_SHARE,
+            of_one_user=OF_ONE_USER,
             student=summary.arms["student"],
             teacher=summary.arms["teacher"],
             quality=charts.chart(quality, seconds, {}),

@@ -17,16 +17,16 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from threading import Lock
-from typing import Any
 from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.dataset as pads
 
-from s2d_ray.data.files import part_files, remove_partials, write_table
+from s2d_ray.data.files import remove_partials, write_table
 from s2d_ray.data.records import Row
 from s2d_ray.data.storage import RemotePath, cache_dir, filesystem
 from s2d_ray.experiment.events import FEEDBACK, REQUESTS, SHADOWS, FeedbackEvent, RequestEvent, ShadowEvent, StoredEvent
+from s2d_ray.experiment.parts import PartFolder
 
 KINDS: Mapping[type, str] = {RequestEvent: "requests", FeedbackEvent: "feedback", ShadowEvent: "shadows"}
 """Event → the subfolder that its parts are in."""
@@ -95,7 +95,7 @@ class EventStore:
     def _commit(self, journal: Path) -> None:
         """A journal's events as one part for each kind. Safe to repeat."""
         rows: dict[str, list[Row]] = {}
-        for kind, row in _lines(journal):
+        for kind, row in read_journal(journal)[0]:
             rows.setdefault(kind, []).append(row)
         for kind, own in rows.items():
             part = self._folder / kind / f"{journal.stem}.parquet"
@@ -111,14 +111,11 @@ class Snapshot:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._journaled: dict[str, list[Row]] = {kind: [] for kind in SCHEMAS}
-        self._read: set[str] = set()
+        self._journaled: dict[str, list[tuple[str, Row]]] = {}
         # Journals first: one that is flushed meanwhile has its parts in place before it disappears.
         for journal in journal_folder(folder).glob("*.jsonl"):
             with suppress(FileNotFoundError):
-                for kind, row in list(_lines(journal)):
-                    self._journaled[kind].append(row)
-                self._read.add(journal.stem)
+                self._journaled[journal.stem], _ = read_journal(journal)
 
     @property
     def requests(self) -> pads.Dataset:
@@ -136,13 +133,15 @@ class Snapshot:
         return self._dataset("shadows")
 
     def _dataset(self, kind: str) -> pads.Dataset:
-        schema = SCHEMAS[kind]
-        paths = [path for path in part_files(self._folder / kind) if path.stem not in self._read]
+        schema, folder = SCHEMAS[kind], PartFolder(self._folder / kind)
+        paths = [path for path in folder.living() if path.stem not in self._journaled]
         system, _ = filesystem(self._folder)
         parts = [filesystem(path)[1] for path in paths]
-        journaled = pa.Table.from_pylist(self._journaled[kind], schema=schema)
+        # One that is part of a merged file by now has its events there.
+        journals = [events for journal, events in self._journaled.items() if journal not in folder.absorbed]
+        rows = [row for events in journals for of, row in events if of == kind]
         kept = pads.dataset(parts, schema=schema, format="parquet", filesystem=system)
-        return pads.dataset([kept, pads.dataset(journaled)])
+        return pads.dataset([kept, pads.dataset(pa.Table.from_pylist(rows, schema=schema))])
 
 
 def _append(file: int, line: bytes) -> None:
@@ -157,12 +156,15 @@ def _append(file: int, line: bytes) -> None:
         raise
 
 
-def _lines(journal: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    for line in journal.read_bytes().splitlines(keepends=True):
-        # A line without its end was being written when the process died: its `add` never returned.
-        if line.endswith(b"\n"):
-            kind, row = json.loads(line)
-            yield kind, row | {"time": round(row["time"] * 1e6)}
+def read_journal(journal: Path, start: int = 0) -> tuple[list[tuple[str, Row]], int]:
+    """Kind and row of every event from that byte on, and the byte at which the next one will begin."""
+    with journal.open("rb") as file:
+        file.seek(start)
+        content = file.read()
+    # A line without its end is being written, or was when the process died: its `add` never returned.
+    whole = content[: content.rfind(b"\n") + 1]
+    events = [json.loads(line) for line in whole.splitlines()]
+    return [(kind, row | {"time": round(row["time"] * 1e6)}) for kind, row in events], start + len(whole)
 
 
 @contextmanager

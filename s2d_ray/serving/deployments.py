@@ -33,10 +33,12 @@ from s2d_ray.recipes.recipe import Recipe
 from s2d_ray.recipes.sections import Engine, Sampling
 from s2d_ray.recipes.serve import ScaledArm
 from s2d_ray.serving.auth import Access
+from s2d_ray.serving.background import BackgroundWork
 from s2d_ray.serving.gateway import Gateway
 from s2d_ray.serving.http import build_app
 from s2d_ray.serving.prometheus import RayMetrics
 from s2d_ray.serving.responders import Confidence, Responder, Responders
+from s2d_ray.serving.tending import tend_for_ever
 from s2d_ray.stages.placement import engine_device, engine_options
 from s2d_ray.tasks.registry import load_task
 
@@ -211,8 +213,15 @@ def _engine_errors() -> Iterator[None]:
 class ControllerReplica:
     """The experiment's only writer."""
 
-    def __init__(self, recipe: Recipe, folders: RunFolders) -> None:
+    # Ray Serve awaits it.
+    async def __init__(self, recipe: Recipe, folders: RunFolders) -> None:  # type: ignore[misc]
         self._controller = Controller(recipe, folders)
+        self._background = BackgroundWork()
+        self._background.start(tend_for_ever(self._controller))
+
+    def __del__(self) -> None:
+        if hasattr(self, "_controller"):
+            self._controller.close()
 
     async def observe(self, events: Sequence[RequestEvent]) -> ExperimentState:
         """As the controller."""

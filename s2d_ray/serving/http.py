@@ -21,12 +21,15 @@ from s2d_ray.errors import UserError
 from s2d_ray.experiment.events import Feedback
 from s2d_ray.experiment.experiment import OutOfDate
 from s2d_ray.experiment.page import content_security_policy
+from s2d_ray.experiment.request_ids import Asker
 from s2d_ray.recipes.strict import parse
 from s2d_ray.serving.admission import Refused
-from s2d_ray.serving.auth import Access, Denied
+from s2d_ray.serving.auth import Access, Denied, Forbidden, LoginNeeded, network_of
 from s2d_ray.serving.context import RequestContext
 from s2d_ray.serving.gateway import Gateway
 from s2d_ray.serving.protocol import (
+    MAX_USER,
+    BadRequest,
     ChatRequest,
     CompletionRequest,
     JsonObject,
@@ -86,16 +89,19 @@ def build_app(gateway: Gateway, access: Access, max_body: int) -> Starlette:
     async def answer(request: Request, body: type[CompletionRequest]) -> Response:
         access.check_ask(request.headers)
         asked = parse(body, await _json(request, max_body), where="request")
-        user, is_new = _user(request, asked)
-        context = gateway.router.assign(asked, user)
+        if asked.s2d.trace:
+            access.check_trace(request.headers)
+        asker = _asker(request, access, asked.user or asked.safety_identifier)
+        context = gateway.router.assign(asked, asker)
         response = await (_streamed if asked.stream else _whole)(gateway.router, context)
-        if is_new:
-            response.set_cookie(COOKIE, user, COOKIE_SECONDS, httponly=True, samesite="lax")
+        if not asker.named:
+            response.set_cookie(COOKIE, asker.user, COOKIE_SECONDS, httponly=True, samesite="lax")
         return response
 
     async def feedback(request: Request) -> Response:
         access.check_ask(request.headers)
-        gateway.recorder.feedback(parse(Feedback, await _json(request, max_body), where="feedback"))
+        said = parse(Feedback, await _json(request, max_body), where="feedback")
+        gateway.feedback.take(said, _asker(request, access))
         return JSONResponse({"status": "stored"})
 
     async def page(request: Request) -> Response:
@@ -105,10 +111,7 @@ def build_app(gateway: Gateway, access: Access, max_body: int) -> Starlette:
         return HTMLResponse(await gateway.experiment.page(nonce), headers=headers)
 
     async def change(request: Request) -> Response:
-        try:
-            access.check_change(request.headers)
-        except Denied as denied:
-            return _error(error_body(str(denied), "permission_error"), 403)
+        access.check_change(request.headers)
         state = await gateway.experiment.change(await _json(request, max_body))
         return JSONResponse({"version": state.version, "status": state.status})
 
@@ -171,10 +174,13 @@ async def _streamed(router: Router, context: RequestContext) -> Response:
     return StreamingResponse(events(), media_type="text/event-stream", headers=headers)
 
 
-def _user(request: Request, asked: CompletionRequest) -> tuple[str, bool]:
-    """Who asks, and whether the browser has to be told its name."""
-    known = asked.user or asked.safety_identifier or request.headers.get(USER_HEADER) or request.cookies.get(COOKIE)
-    return (known, False) if known else (uuid4().hex, True)
+def _asker(request: Request, access: Access, user: str | None = None) -> Asker:
+    """Who asks, by that name where the body has one. Raises BadRequest for a name that is too long."""
+    known = user or request.headers.get(USER_HEADER) or request.cookies.get(COOKIE)
+    if known and len(known) > MAX_USER:
+        raise BadRequest(f"a user's name has {MAX_USER} characters at most", "user")
+    key, address = access.key_of(request.headers), request.client.host if request.client else ""
+    return Asker(known or uuid4().hex, bool(known), key or network_of(address), key)
 
 
 async def _json(request: Request, max_body: int) -> dict[str, Any]:
@@ -198,6 +204,7 @@ async def _json(request: Request, max_body: int) -> dict[str, Any]:
 
 
 STATUS: Sequence[tuple[type[Exception], int, str, str | None]] = (
+    (Forbidden, 403, "permission_error", None),
     (Denied, 401, "authentication_error", "invalid_api_key"),
     (TooLarge, 413, "invalid_request_error", None),
     (NotJson, 415, "invalid_request_error", None),
@@ -221,6 +228,8 @@ def _described(error: Exception) -> tuple[JsonObject, int, Mapping[str, str]]:
         case Failed():
             headers = _again(RESTART_SECONDS) if error.status == 503 else {}
             return error_body(str(error), "server_error"), error.status, headers
+        case LoginNeeded():
+            return error_body(str(error), "authentication_error"), 401, {"www-authenticate": 'Basic realm="s2d"'}
         case HTTPException():  # No such address, or not by this method.
             return error_body(error.detail, "invalid_request_error"), error.status_code, error.headers or {}
     for known, status, kind, code in STATUS:

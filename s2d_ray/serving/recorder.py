@@ -2,13 +2,12 @@
 
 import json
 import logging
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
 from s2d_ray.data.records import kind_of
-from s2d_ray.experiment.events import Feedback, Outcome, RequestEvent, ShadowEvent, cost
+from s2d_ray.experiment.events import FeedbackEvent, Outcome, RequestEvent, ShadowEvent, cost
 from s2d_ray.experiment.store import EventStore
 from s2d_ray.recipes.serve import Serve
 from s2d_ray.serving.context import RequestContext
@@ -36,6 +35,7 @@ class RequestRecorder:
             seconds=context.seconds,
             error=self._error(error),
             first_token_seconds=context.first_token_seconds,
+            rater=context.rater,
         )
         if answer is not None:
             event = replace(
@@ -54,9 +54,9 @@ class RequestRecorder:
         """A shadow has ended."""
         self._add(replace(event, error=self._error(event.error)))
 
-    def feedback(self, feedback: Feedback) -> None:
+    def feedback(self, event: FeedbackEvent) -> None:
         """Keep what a user thought of an answer. Raises OSError where the disk takes no more."""
-        self._store.add(feedback.event(time.time()))
+        self._store.add(event)
 
     def flush(self) -> None:
         """Move what is stored into Parquet parts, also what writers that died left. Takes milliseconds."""
