@@ -32,9 +32,10 @@ check: install ## lint, format, types and the direction of imports
 doctor: install ## what this machine has, what is missing, what to type
 	$(bin)/s2d doctor
 
-lock: install ## lock-cpu.txt and lock-gpu.txt anew, with today's versions
+lock: install ## the lock files anew, with today's versions
 	$(bin)/python .ci/lock.py cpu
 	$(bin)/python .ci/lock.py gpu
+	$(bin)/python .ci/lock.py audit
 
 clean: ## remove .venv and what tools leave behind; results stay
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

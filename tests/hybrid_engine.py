@@ -26,10 +26,11 @@ class HybridEngine:
     def _one(self, messages: Sequence[Message], sampling: Sampling, random: Random) -> Completion:
         said = self.script(messages, random, bool(sampling.thinking))
         pieces = said.split(" ")
-        kept = " ".join(pieces[: sampling.max_tokens])
-        cut = "length" if len(pieces) > sampling.max_tokens else "stop"
+        most = sampling.most_tokens(said.startswith("<think>"))
+        kept = " ".join(pieces[:most])
+        cut = "length" if len(pieces) > most else "stop"
         thought, ended, text = kept.partition("</think>") if kept.startswith("<think>") else ("", "", kept)
-        spent = min(len(pieces), sampling.max_tokens)
+        spent = min(len(pieces), most)
         text = text.lstrip() if ended else "" if thought else text
         for stop in sampling.stop:
             text, stopped, _ = text.partition(stop)

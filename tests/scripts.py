@@ -75,6 +75,21 @@ async def ask_twice(prompt: Prompt, generate: GenerateFunction) -> str:
     return second.text
 
 
+async def blocking_on_case_7(prompt: Prompt, generate: GenerateFunction, way: str) -> str:
+    """A method of a user's own that never comes to an end for one prompt."""
+    if "case 7?" in prompt.text:
+        match way:
+            case "sleeps":
+                time.sleep(10_000)
+            case "loops":
+                while True:
+                    pass
+            case _:
+                await asyncio.Event().wait()
+    [answer] = await generate(prompt.messages, step="answer")
+    return answer.text
+
+
 async def hanging_on_seven(messages: Sequence[Message], random: Random) -> str:
     """Never answers a prompt with a 7 in it; the others take a while."""
     await asyncio.sleep(60 if "7" in messages[-1]["content"] else 0.05)
@@ -143,6 +158,15 @@ class SlowRule(Majority):
         return await super().decide(parsed, kept, task, generate)
 
 
+class FailingRule(Majority):
+    """A rule with a bug."""
+
+    async def decide(
+        self, parsed: ParsedSamples, kept: Kept | None, task: Task, generate: GenerateFunction | None
+    ) -> Kept | Rejected:
+        raise ValueError("not thought of")
+
+
 class UniversalOrFirst(Universal):
     """Universal self-consistency of a model that is too small for it: where it does not choose, the first sample."""
 
@@ -151,3 +175,14 @@ class UniversalOrFirst(Universal):
     ) -> Kept | Rejected:
         chosen = await super().decide(parsed, kept, task, generate)
         return chosen if isinstance(chosen, Kept) else Kept(parsed.samples[0].text)
+
+
+class BlockingOnCase7(Majority):
+    """Majority, which never comes to an end for one prompt."""
+
+    async def decide(
+        self, parsed: ParsedSamples, kept: Kept | None, task: Task, generate: GenerateFunction | None
+    ) -> Kept | Rejected:
+        if "case 7?" in parsed.prompt.text:
+            time.sleep(10_000)
+        return await super().decide(parsed, kept, task, generate)

@@ -168,8 +168,8 @@ def test_a_recipe_that_cannot_run_is_refused_in_one_line(
     ("content", "said"),
     [
         (b"", "has no rows"),
-        (b"no json", "cannot be read as json"),
-        (b'{"prompt": "caf\xe9"}\n', "cannot be read"),
+        (b"no json", "line 1: no JSON"),
+        (b'{"prompt": "caf\xe9"}\n', "line 1: not UTF-8"),
         (b'{"prompt": []}\n', "prompt"),
     ],
 )
@@ -237,7 +237,9 @@ def test_a_root_that_cannot_be_written_is_refused_before_ray_starts(recipe: Path
 
 def test_results_of_a_different_recipe_are_refused_before_ray_starts(recipe: Path, tmp_path: Path) -> None:
     folders = RunFolders(tmp_path / "runs" / "mine")
-    Artifact(folders.prompts, {"seed": 7}, CorpusManifest).open()
+    corpus = Artifact(folders.prompts, {"seed": 7}, CorpusManifest)
+    corpus.open()
+    corpus.finish(CorpusManifest(rows=0, source="", digest=""))
     told = refused_before_ray("run", recipe, "--root", tmp_path / "runs")
     assert told.startswith(f"{folders.prompts} was made by a different recipe (")
     assert "seed: 7 there, 0 now" in told

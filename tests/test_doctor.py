@@ -139,6 +139,14 @@ def test_a_lock_that_is_not_there_pins_nothing(tmp_path: Path) -> None:
     assert doctor.read_lock(tmp_path / "lock-cpu.txt") == {}
 
 
+def test_what_other_machines_reach_is_named_with_its_address() -> None:
+    here = {"127.0.0.1:8000": "haproxy", "[::1]:6379": "gcs_server"}
+    assert doctor.open_ports(here).state == "ok"
+    found = doctor.open_ports(here | {"[::]:45193": "ray::ServeReplica", "0.0.0.0:8000": "haproxy"})
+    assert (found.found, found.state) == ("0.0.0.0:8000 (haproxy), [::]:45193 (ray::ServeReplica)", "warn")
+    assert doctor.open_ports({f"0.0.0.0:{port}": "x" for port in range(9)}).found.endswith("and 3 more")
+
+
 def test_embedded_model_is_prepared_installed_or_missing(tmp_path: Path) -> None:
     assert doctor.embedded_model(tmp_path, wheel_installed=False).state == "missing"
     assert doctor.embedded_model(tmp_path, wheel_installed=True).state == "warn"

@@ -1,11 +1,14 @@
 """Which folders are models, and what tells two of them apart."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from s2d_ray.errors import UserError
-from s2d_ray.models import Model, resolve_model
+from s2d_ray.models import EMBEDDED, Model, resolve_model
 
 MIB = 2**20
 
@@ -96,3 +99,34 @@ def test_the_place_and_the_papers_of_a_model_are_not_its_identity(folder: Path, 
     (folder / "README.md").write_text("About")
     assert identity(folder) == before
     assert identity(folder.rename(tmp_path / "elsewhere")) == before
+
+
+FIRST_RUN = """
+import sys
+from s2d_ray.models import EMBEDDED, resolve_model
+print("ready", flush=True)
+sys.stdin.readline()
+print(resolve_model(EMBEDDED).folder.stat().st_ino)
+"""
+
+
+@pytest.mark.long
+def test_of_several_first_runs_at_once_one_converts_the_embedded_model(tmp_path: Path) -> None:
+    environment = os.environ | {"S2D_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(Path(__file__).parents[1])}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", FIRST_RUN], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(3)
+    ]
+    for process in processes:
+        assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("now\n")
+        process.stdin.flush()
+    folder = tmp_path / "cache" / EMBEDDED
+    # One that converts it again makes another folder.
+    assert {process.communicate()[0] for process in processes} == {f"{folder.stat().st_ino}\n"}
+    assert [process.returncode for process in processes] == [0, 0, 0]
+    assert not list(folder.parent.glob("*.partial"))

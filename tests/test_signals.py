@@ -1,4 +1,4 @@
-"""SIGTERM interrupts a block as Ctrl-C does, and nothing beyond it."""
+"""Signals that tell a process to end interrupt a block as Ctrl-C does, and nothing beyond it."""
 
 import os
 import signal
@@ -9,16 +9,27 @@ import pytest
 from s2d_ray.signals import interrupted_by_sigterm
 
 
-def test_the_block_is_left_once_what_comes_first_is_done() -> None:
-    before, done = signal.getsignal(signal.SIGTERM), list[str]()
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
+def test_the_block_is_left_once_what_comes_first_is_done(number: signal.Signals) -> None:
+    before, done = signal.getsignal(number), list[str]()
     with pytest.raises(KeyboardInterrupt), interrupted_by_sigterm(first=lambda: done.append("first")):
         try:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), number)
             signal.pause()
         finally:
             done.append("cleaned up")
     assert done == ["first", "cleaned up"]
-    assert signal.getsignal(signal.SIGTERM) == before
+    assert signal.getsignal(number) == before
+
+
+def test_a_signal_that_is_ignored_stays_so() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # As nohup does.
+    try:
+        with interrupted_by_sigterm():
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_block_that_nobody_stops_leaves_the_handler_as_it_was() -> None:

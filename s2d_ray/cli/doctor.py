@@ -2,6 +2,7 @@
 
 import typer
 
+from s2d_ray.cli.options import errors_in_one_line
 from s2d_ray.terminal import console
 
 
@@ -12,15 +13,16 @@ def add_to(app: typer.Typer) -> None:
 
 def doctor_command() -> None:
     """What this machine has, what is missing, and what to type."""
-    from rich.table import Table
+    with errors_in_one_line(debug=False):
+        from rich.table import Table
 
-    from s2d_ray.doctor import findings
+        from s2d_ray.doctor import findings
 
-    table = Table("check", "found", "", "what to type", box=None)
-    colours = {"ok": "green", "warn": "yellow", "missing": "red"}
-    found = findings(ask_torch=True)
-    for finding in found:
-        table.add_row(finding.name, finding.found, f"[{colours[finding.state]}]{finding.state}", finding.advice)
-    console.print(table)
+        table = Table("check", "found", "", "what to type", box=None)
+        colours = {"ok": "green", "warn": "yellow", "missing": "red"}
+        found = findings(ask_torch=True)
+        for finding in found:
+            table.add_row(finding.name, finding.found, f"[{colours[finding.state]}]{finding.state}", finding.advice)
+        console.print(table)
     if any(finding.state == "missing" for finding in found):
         raise typer.Exit(1)

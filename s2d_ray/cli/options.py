@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from s2d_ray.errors import UserError
+from s2d_ray.errors import in_one_line
 
 if TYPE_CHECKING:
     from s2d_ray.runs.run import Run
@@ -52,15 +52,29 @@ def typed_command() -> str:
 
 @contextmanager
 def errors_in_one_line(debug: bool) -> Iterator[None]:
-    """A UserError, or a disk that is full, becomes one line and exit code 1; being stopped, one and 130."""
+    """What a person can mend, also of a disk, becomes one line and exit code 1; being stopped, one and 130."""
     try:
         yield
-    except (UserError, OSError) as error:
+        _flush_output()
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        if (line := in_one_line(error)) is None:
+            raise
         if debug:
             traceback.print_exc()
-        message = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)
-        print(f"s2d: {' '.join(message.split())}", file=sys.stderr)
+        print(f"s2d: {line}", file=sys.stderr)
         raise typer.Exit(1) from error
     except (KeyboardInterrupt, SystemExit) as stop:  # SystemExit: SIGTERM while Ray is being joined.
         print("s2d: stopped", file=sys.stderr)
         raise typer.Exit(STOPPED) from stop
+
+
+def _flush_output() -> None:
+    """Raises OSError where what was printed has not reached its file."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        # Python tries once more as it ends, and would show a traceback.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise

@@ -14,10 +14,11 @@ def add_to(app: typer.Typer) -> None:
 
 def recipes_command() -> None:
     """List the shipped recipes."""
-    from s2d_ray.recipes.load import shipped_recipes
+    with errors_in_one_line(debug=False):
+        from s2d_ray.recipes.load import shipped_recipes
 
-    for name, description in shipped_recipes().items():
-        console.print(f"{name:28} {description}", markup=False)
+        for name, description in shipped_recipes().items():
+            console.print(f"{name:28} {description}", markup=False)
 
 
 def show_command(recipe: RecipeName, overrides: Overrides = None, limit: Limit = None, debug: Debug = False) -> None:

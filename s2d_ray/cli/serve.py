@@ -33,8 +33,10 @@ def serve_command(
         resolved = run.single_recipe
         from s2d_ray.serving.ray_settings import set_for_ray
 
-        with set_for_ray():
+        with set_for_ray(resolved.serve):
             # Ray takes seconds to import: not before everything is known to be right.
+            from s2d_ray.data.folders import writable
+            from s2d_ray.errors import UserError
             from s2d_ray.serving import service
 
             if config:
@@ -44,5 +46,10 @@ def serve_command(
                 print(yaml.safe_dump(described, sort_keys=False, allow_unicode=True), end="")
                 return
             served = service.resolve(resolved, run.folders)
+            if not writable(run.folders.serving):
+                raise UserError(
+                    f"{run.folders.serving} cannot be written to, where the experiment and every request are kept: "
+                    "serve a copy of the run under another --root"
+                )
             with quiet(run.folders.logs / "serve.log"):
                 service.serve_until_stopped(served)

@@ -10,10 +10,13 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from s2d_ray.curation.samples import parse_sample, ran_out
-from s2d_ray.data.records import Candidates, Prompt, Row, Sample, assistant, prompt_to_row
+from s2d_ray.data.records import Candidates, Prompt, Row, Sample, assistant, prompt_to_row, text_given
 from s2d_ray.methods.method import GenerateFunction
 from s2d_ray.recipes.strict import Strict
 from s2d_ray.tasks.task import Task
+
+BLANK: Row = {"target": "", "rule": "", "vote_share": None, "votes": [], "calls": []}
+"""Of schema `DECISIONS`, where nothing is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +98,11 @@ def _cut(own: ParsedSamples) -> str:
     return "every sample was cut by the token limit" if all_cut else ""
 
 
+def failed_prompt(prompt: Prompt, reason: str) -> Row:
+    """The outcome of a prompt at which generation or curation failed."""
+    return prompt_to_row(prompt) | BLANK | {"status": "failed", "reason": reason}
+
+
 async def curate_prompt(
     candidates: Candidates, rules: Sequence[Rule], task: Task, generate: GenerateFunction | None
 ) -> Row:
@@ -103,17 +111,17 @@ async def curate_prompt(
     The messages of a kept row end with what is trained, as SFT trainers read them: the target, or a text that ends in
     it.
     """
-    row = prompt_to_row(candidates.prompt)
-    blank: Row = {"target": "", "rule": "", "vote_share": None, "votes": [], "calls": []}
     if candidates.error:
-        return row | blank | {"status": "failed", "reason": candidates.error}
+        return failed_prompt(candidates.prompt, candidates.error)
+    row = prompt_to_row(candidates.prompt)
     parsed, kept = parse_samples(candidates, task), None
-    evidence = blank | {"votes": [answer or "" for answer in parsed.answers]}
+    evidence = BLANK | {"votes": [answer or "" for answer in parsed.answers]}
     for rule in rules:
         outcome = await rule.decide(parsed, kept, task, generate)
         if isinstance(outcome, ParsedSamples):
             parsed = outcome
             continue
+        text_given(outcome.reason if isinstance(outcome, Rejected) else outcome.target, f"rule {rule.name}")
         evidence |= {"rule": rule.name}
         if outcome.vote_share is not None:
             evidence |= {"vote_share": outcome.vote_share}

@@ -1,6 +1,6 @@
 """The answer of one sample: the one way in which curation, evaluation, cascade and serving read what a method made."""
 
-from s2d_ray.data.records import Prompt, Sample
+from s2d_ray.data.records import Prompt, Sample, text_given
 from s2d_ray.tasks.task import Task
 
 
@@ -8,7 +8,8 @@ def parse_sample(sample: Sample, prompt: Prompt, task: Task) -> str | None:
     """The answer of a sample; None where it ended in an error, or the token limit cut it before its answer was over."""
     if sample.error:
         return None
-    return task.parse_cut(sample.text, prompt) if was_cut(sample) else task.parse(sample.text, prompt)
+    answer = task.parse_cut(sample.text, prompt) if was_cut(sample) else task.parse(sample.text, prompt)
+    return None if answer is None else text_given(answer, "the task's parse")
 
 
 def ran_out(sample: Sample) -> bool:

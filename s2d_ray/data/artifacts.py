@@ -1,7 +1,8 @@
 """A stage's output: a folder with Parquet parts, then a manifest, written last.
 
 The folder remembers what it was made from. The same inputs: a finished folder is reused and an unfinished
-one resumed. Other inputs: refused with the difference, unless the caller asks to start over.
+one resumed, as is one that has lost parts. Other inputs: refused with the difference, unless the caller asks to start
+over.
 """
 
 import json
@@ -13,10 +14,12 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
-from s2d_ray.data.files import read_json, write_json
+from s2d_ray.data.contents import contents_of, difference_in
+from s2d_ray.data.files import Damaged, make_folder, read_json, write_json
 from s2d_ray.data.manifests import Manifest
 from s2d_ray.data.storage import remove
 from s2d_ray.errors import UserError
+from s2d_ray.terminal import console
 
 INPUTS = "inputs.json"
 MANIFEST = "manifest.json"
@@ -69,12 +72,13 @@ class Artifact(Generic[M]):
     def open(self, overwrite: bool = False) -> bool:
         """Make the folder ready to be written to; True where it is finished already.
 
+        Where it has other parts than its manifest says, or the manifest cannot be read, it is not any more.
         Raises UserError where the folder holds results of other inputs, or cannot be written.
         """
         try:
             if overwrite and self.path.is_dir():
                 self._discard()
-            self.path.mkdir(parents=True, exist_ok=True)
+            make_folder(self.path)
             if not (self.path / INPUTS).exists():
                 write_json(self.path / INPUTS, self.inputs)
         except OSError as error:
@@ -82,15 +86,20 @@ class Artifact(Generic[M]):
                 f"cannot write to {self.path}: {error.strerror or error}; choose another folder with --root"
             ) from error
         self._refuse_others()
+        if self.finished and (damage := self._damage):
+            console.print(f"{self.path} {damage}: what is missing is made anew", markup=False)
+            (self.path / MANIFEST).unlink()
         if not self.finished and (watcher := _watcher.get()):
             watcher.begun(self.path)
         return self.finished
 
     def require(self) -> None:
-        """Raises UserError unless the folder is there, finished, and made from these inputs."""
+        """Raises UserError unless the folder is there, finished, whole, and made from these inputs."""
         if not self.finished:
             raise UserError(f"{self.path} is not finished: run the stage that makes it first (`s2d run` runs them all)")
         self._refuse_others("run the stage that makes it with --overwrite")
+        if damage := self._damage:
+            raise UserError(f"{self.path} {damage}: run the stage that makes it again (`s2d run` runs them all)")
 
     def _refuse_others(self, mend: str = "pass --overwrite to start this stage over") -> None:
         if changes := self.changes:
@@ -100,6 +109,15 @@ class Artifact(Generic[M]):
     def changes(self) -> str:
         """How what the folder was made from differs from these inputs; empty where it does not."""
         return "; ".join(differences(read_json(self.path / INPUTS), json.loads(json.dumps(self.inputs))))
+
+    @property
+    def _damage(self) -> str:
+        """What a finished folder has not of what its manifest says; empty where it is whole."""
+        try:
+            contents = self.manifest.contents
+        except Damaged:
+            return "has a manifest that cannot be read"
+        return difference_in(self.path, contents) if contents else ""
 
     def _discard(self) -> None:
         # A crash on the way must not leave half of the old results to go on from.
@@ -136,7 +154,9 @@ class Artifact(Generic[M]):
         """
         if watcher := _watcher.get():
             watcher.finishing()
-        write_json(self.path / MANIFEST, manifest.model_copy(update={"inputs": self.inputs}).to_json())
+        contents = contents_of(self.path)
+        said = {"inputs": self.inputs, "contents": contents if contents.rows else None}
+        write_json(self.path / MANIFEST, manifest.model_copy(update=said).to_json())
 
 
 def differences(found: Json, wanted: Json, prefix: str = "") -> Iterator[str]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from s2d_ray.data.hub import HubPath
 from s2d_ray.data.storage import RemotePath, alone, cache_dir
+from s2d_ray.data.syncing import sync_tree
 from s2d_ray.errors import UserError
 
 if TYPE_CHECKING:
@@ -93,8 +94,13 @@ def _fetch(path: RemotePath, files: "Sequence[ObjectMeta]", copy: Path) -> None:
     partial = _partial(copy)
     # A folder in which there is nothing is an empty one.
     (partial if files else partial / path.name).mkdir(parents=True)
-    with ThreadPoolExecutor() as pool:
-        list(pool.map(lambda file: _fetch_file(path, file, partial), files))
+    try:
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(lambda file: _fetch_file(path, file, partial), files))
+        sync_tree(partial)
+    except BaseException:
+        shutil.rmtree(partial)  # On a disk that it has filled, nothing else would work.
+        raise
     partial.rename(copy)
 
 

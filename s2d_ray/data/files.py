@@ -1,6 +1,5 @@
 """Text, JSON and Parquet files, each written at once or not at all."""
 
-import errno
 import fcntl
 import json
 import os
@@ -17,7 +16,9 @@ import pyarrow.parquet as pq
 
 from s2d_ray.data.buckets import Overtaken
 from s2d_ray.data.records import Row
-from s2d_ray.data.storage import RemotePath, alone, filesystem
+from s2d_ray.data.storage import RemotePath, alone
+from s2d_ray.data.syncing import sync_folder
+from s2d_ray.errors import UserError, naming
 
 if TYPE_CHECKING:
     from obstore import PutMode
@@ -36,10 +37,11 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     if isinstance(path, RemotePath):
         with TemporaryDirectory() as folder:
-            yield Path(folder, path.name)
+            with naming(Path(folder, path.name)):
+                yield Path(folder, path.name)
             path.put(Path(folder, path.name))
         return
-    with _partial(path) as file:
+    with naming(path), _partial(path) as file:
         partial = Path(file.name)
         try:
             yield partial
@@ -48,7 +50,7 @@ def replacing(path: Path) -> Iterator[Path]:
         except BaseException:
             partial.unlink(missing_ok=True)
             raise
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def _partial(path: Path) -> BinaryIO:
@@ -63,16 +65,16 @@ def _partial(path: Path) -> BinaryIO:
         file.close()  # Taken for a dead writer's before it was locked.
 
 
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it, where it is missing. After it a crash of the machine leaves them."""
+    if isinstance(folder, RemotePath) or folder.is_dir():
+        return
     try:
-        os.fsync(handle)
-    except OSError as error:
-        # What a file system says that keeps a renaming without being asked, or cannot be asked.
-        if error.errno != errno.EINVAL:
-            raise
-    finally:
-        os.close(handle)
+        folder.mkdir(exist_ok=True)
+    except FileNotFoundError:
+        make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+    sync_folder(folder.parent)
 
 
 def remove_partials(folder: Path) -> None:
@@ -90,9 +92,21 @@ def remove_partials(folder: Path) -> None:
                 partial.unlink()
 
 
+class Damaged(UserError):
+    """A file of ours is there and cannot be read."""
+
+
 def read_json(path: Path) -> Any:
-    """The content of a JSON file."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """The content of a JSON file. Raises Damaged where it is none."""
+    return parse_json(path.read_bytes(), path)
+
+
+def parse_json(content: bytes, path: Path) -> Any:
+    """What `read_json` gives, where the content of `path` is at hand."""
+    try:
+        return json.loads(content)
+    except ValueError as error:
+        raise Damaged(f"{path} is damaged ({error}): bring it back, or remove it") from error
 
 
 def write_json(path: Path, content: object) -> None:
@@ -104,7 +118,8 @@ def update_json(path: Path, change: Callable[[Any], object]) -> None:
     """Replace a JSON file's content by what `change` makes of it, of None where there is no file.
 
     Nothing that others write by this function meanwhile is lost: on a disk they wait for each other, in object storage
-    `change` is called again with what came first. Where it raises, nothing is written.
+    `change` is called again with what came first, or with its own where that was heard and the answer lost. Where it
+    raises, nothing is written.
     """
     if not isinstance(path, RemotePath):
         with alone(path.with_name(f".{path.name}.lock")):
@@ -131,8 +146,12 @@ def write_text(path: Path, text: str) -> None:
 
 
 def read_json_lines(path: Path) -> list[Any]:
-    """The objects of a JSONL file."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    """The objects of a JSONL file, without the lines that are damaged, as the last may be that a dead writer began."""
+    found = list[Any]()
+    for line in path.read_bytes().splitlines():
+        with suppress(ValueError):
+            found.append(json.loads(line))
+    return [entry for entry in found if isinstance(entry, dict)]
 
 
 def part_files(folder: Path) -> list[Path]:
@@ -143,8 +162,7 @@ def part_files(folder: Path) -> list[Path]:
 
 def parquet_file(path: Path) -> pq.ParquetFile:
     """A Parquet file, opened."""
-    system, name = filesystem(path)
-    return pq.ParquetFile(name, filesystem=system)
+    return pq.ParquetFile(path.open("rb") if isinstance(path, RemotePath) else path)
 
 
 def write_table(path: Path, table: pa.Table) -> None:

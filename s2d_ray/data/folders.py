@@ -1,5 +1,6 @@
 """Where the stages of a run put their outputs."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,8 +86,11 @@ class RunFolders:
 
     @property
     def logs(self) -> Path:
-        """What Ray, vLLM and DeepSpeed say; on this machine, wherever the results are."""
-        return cache_dir() / "logs" / self.base.key if isinstance(self.base, RemotePath) else self.base / "logs"
+        """What Ray, vLLM and DeepSpeed say; on this machine, wherever the results are and may be written to."""
+        if isinstance(self.base, RemotePath):
+            return cache_dir() / "logs" / self.base.key
+        own = self.base / "logs"
+        return own if writable(own) else cache_dir().joinpath("logs", *self.base.parts[1:])
 
     def control(self, name: str) -> "RunFolders":
         """The folders of a control arm, laid out as the run's own."""
@@ -107,6 +111,14 @@ class RunFolders:
     def round(self, number: int) -> "RunFolders":
         """The folders of a round; the run's own for the first."""
         return RunFolders(self.base / f"round-{number}", whole=self.run) if number > 1 else self
+
+
+def writable(folder: Path) -> bool:
+    """Whether a folder can be written to, or made where there is none; of object storage nothing is known before."""
+    if isinstance(folder, RemotePath):
+        return True
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    return os.access(there, os.W_OK)
 
 
 def part_of(path: Path) -> str | None:

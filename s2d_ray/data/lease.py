@@ -20,8 +20,10 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import AwareDatetime, Field
 
-from s2d_ray.data.files import remove_partials, write_json
+from s2d_ray.data.files import Damaged, make_folder, remove_partials, write_json
 from s2d_ray.data.folders import part_of
+from s2d_ray.data.outages import OUTAGE_SECONDS, impatient, tell_of
+from s2d_ray.data.processes import machine, start_of
 from s2d_ray.data.versioned import Versioned
 from s2d_ray.data.work import TimeSpent, WorkAccount
 from s2d_ray.errors import UserError
@@ -30,8 +32,9 @@ from s2d_ray.terminal import console
 ATTEMPTS = "attempts"
 BEAT_SECONDS = 5.0
 """Between two rewritings of an attempt's file."""
-SILENCE_SECONDS = 30.0
-"""Without a rewriting after which an attempt counts as dead: several beats, since storages stall."""
+SILENCE_SECONDS = 2 * OUTAGE_SECONDS
+"""Without a rewriting after which an attempt counts as dead. Longer than one waits for its storage: else two would be
+at work once that is back."""
 
 LeaseState = Literal["running", "succeeded", "failed", "stopped", "replaced"]
 
@@ -86,8 +89,15 @@ class RunLease:
         self.round: int | None = None
         """That the stage is in; None where the run has one only."""
         self._about = {"attempt": self.number, **_this_process(), "began": now()}
-        self._write("running")
+        self._unheard: str | None = None
+        """Why no sign of life could be given for too long; None where it could."""
         self._over = threading.Event()
+        try:
+            self._write("running")
+        except OSError:
+            with suppress(OSError):  # Empty, it would keep the next attempt waiting.
+                _file(folder, self.number).unlink()
+            raise
         self._thread = threading.Thread(target=self._live, daemon=True)
         self._thread.start()
         # What dead writers left: in a large folder this takes longer than others wait for a sign of life.
@@ -104,7 +114,12 @@ class RunLease:
         return _newest(self._folder) > self.number
 
     def check(self) -> None:
-        """Raises Replaced where a later attempt has taken over the folder."""
+        """Raises Replaced where a later attempt has taken over the folder, and UserError where one may have."""
+        if self._unheard:
+            raise UserError(
+                f"{self._folder} cannot be written to ({self._unheard}): once it can, the same command goes on where "
+                "it stopped"
+            )
         newest = _newest(self._folder)
         if newest > self.number:
             raise Replaced(f"attempt {newest} has taken over {self._folder}; this one, {self.number}, has stopped")
@@ -113,7 +128,7 @@ class RunLease:
         """The attempt is over: the next one need not wait."""
         self._over.set()
         self._thread.join()
-        with suppress(OSError):  # The next attempt finds this one silent, then.
+        with impatient(), suppress(OSError):  # The next attempt finds this one silent, then.
             self._write(state)
 
     def _live(self) -> None:
@@ -121,12 +136,16 @@ class RunLease:
         written = time.monotonic()
         while not self._over.wait(self._beat):
             try:
-                self._write("running")
-                over = self.replaced
+                with impatient():
+                    self._write("running")
+                    over = self.replaced
                 written = time.monotonic()
-            except OSError:  # A full disk, or a storage that stalls: the next beat may get through.
+            except OSError as error:  # A full disk, or a storage that stalls: the next beat may get through.
+                silent, reason = time.monotonic() - written, error.strerror or str(error)
+                tell_of(self._folder, reason, silent)
                 # Well before another attempt may take this one for dead.
-                over = time.monotonic() - written > self._silence / 2
+                over = silent > self._silence * 2 / 3
+                self._unheard = reason if over else None
             if over:
                 os.kill(os.getpid(), signal.SIGTERM)
                 return
@@ -161,7 +180,7 @@ def ray_job() -> str | None:
 def _take(folder: Path, silence: float) -> int:
     """The number of the attempt that from now on owns the folder."""
     try:
-        (folder / ATTEMPTS).mkdir(parents=True, exist_ok=True)
+        make_folder(folder / ATTEMPTS)
         while True:
             newest = _newest(folder)
             if newest:
@@ -191,8 +210,8 @@ def _alive(file: Path, silence: float) -> LeaseRecord | None:
     record = _parsed(seen, file)
     if record and record.state != "running":
         return None
-    if record and record.machine == _machine():
-        return record if _start_of(record.process) == record.start else None
+    if record and record.machine == machine():
+        return record if start_of(record.process) == record.start else None
     if record:  # Else it has just taken its number, and is about to write.
         wait = f"looking for a sign of life, {silence:.0f} s at most"
         console.print(f"attempt {record.attempt} on {record.host} may be alive: {wait}")
@@ -222,31 +241,18 @@ def _file(folder: Path, number: int) -> Path:
 
 
 def _parsed(content: bytes, file: Path) -> LeaseRecord | None:
-    """What an attempt wrote; None where it has just taken its number."""
-    return LeaseRecord.parsed(content, file) if content else None
+    """What an attempt wrote; None where it has just taken its number, or a crash of its machine left half of it."""
+    with suppress(Damaged):
+        return LeaseRecord.parsed(content, file)
+    return None
 
 
 def _this_process() -> dict[str, Any]:
     process = os.getpid()
     return {
         "host": socket.gethostname(),
-        "machine": _machine(),
+        "machine": machine(),
         "process": process,
-        "start": _start_of(process),
+        "start": start_of(process),
         "job": ray_job(),
     }
-
-
-def _machine() -> str:
-    """The same for processes that can see each other."""
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    return f"{boot} {os.readlink('/proc/self/ns/pid')}"
-
-
-def _start_of(process: int) -> str | None:
-    """When a process was started, in the kernel's ticks; None where it has ended."""
-    try:
-        state, *fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    return None if state == "Z" else fields[18]

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, AllowInfNan, AwareDatetime, Field
 
+from s2d_ray.data.contents import Contents
 from s2d_ray.data.records import kind_of
 from s2d_ray.data.versioned import Versioned
 from s2d_ray.recipes.strict import Strict
@@ -37,6 +38,8 @@ class Manifest(Versioned):
     """When the stage was done."""
     inputs: dict[str, Any] = Field(default_factory=dict[str, Any])
     """What the output was made from, as in `inputs.json`. The artifact fills it in."""
+    contents: Contents | None = None
+    """Of all its Parquet parts; None where there are no rows, or from before it was kept. The artifact fills it in."""
     versions: dict[str, str] = Field(
         default_factory=lambda: {"python": platform.python_version()} | installed_versions()
     )

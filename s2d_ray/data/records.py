@@ -29,6 +29,13 @@ def assistant(text: str) -> Message:
     return {"role": "assistant", "content": text}
 
 
+def text_given(value: object, giver: str) -> str:
+    """What code of a user's own gave as a text. Raises TypeError where it is none."""
+    if not isinstance(value, str):
+        raise TypeError(f"{giver} gave {type(value).__name__}, not a text")
+    return value
+
+
 def content_id(*parts: str) -> str:
     """A row's identity from what it says, so that no reordering or rerun can change it."""
     return blake2b("\x1f".join(parts).encode(), digest_size=10).hexdigest()
@@ -261,4 +268,5 @@ def kind_of(reason: str) -> str:
 
     It is without the message of an exception, which may quote a prompt, and has an N for every number.
     """
-    return re.sub(r"\b\d+(\.\d+)?\b", "N", " ".join(reason.partition(":")[0].split()))
+    # That of UTF-8 is part of a name.
+    return re.sub(r"(?<![A-Za-z]-)\b\d+(\.\d+)?\b", "N", " ".join(reason.partition(":")[0].split()))

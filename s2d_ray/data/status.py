@@ -10,9 +10,10 @@ from pydantic import AwareDatetime
 from s2d_ray.data.artifacts import watched
 from s2d_ray.data.files import write_json
 from s2d_ray.data.lease import BEAT_SECONDS, SILENCE_SECONDS, RunLease, now
+from s2d_ray.data.outages import impatient
 from s2d_ray.data.versioned import Versioned
 from s2d_ray.data.work import WorkAccount
-from s2d_ray.errors import UserError
+from s2d_ray.errors import UserError, in_one_line
 from s2d_ray.signals import interrupted_by_sigterm
 
 STATUS = "status.json"
@@ -71,13 +72,14 @@ class Attempt:
         return self._lease.number
 
     def stopped_by_sigterm(self) -> AbstractContextManager[None]:
-        """While the block runs SIGTERM is recorded, and leaves the block by KeyboardInterrupt as Ctrl-C does.
+        """While the block runs SIGTERM and its like are recorded, and leave it by KeyboardInterrupt as Ctrl-C does.
 
         Recorded at once: a Ray job that is stopped has three seconds, and leaving a stage may take longer.
         """
 
         def record() -> None:
-            with suppress(OSError):
+            with impatient(), suppress(OSError, UserError):
+                self._lease.check()
                 self.end("stopped")
 
         return interrupted_by_sigterm(first=record)
@@ -96,16 +98,19 @@ class Attempt:
 
     @contextmanager
     def recorded(self) -> Iterator[None]:
-        """Write how it ended where the block raises. Raises Replaced where that is why it was stopped."""
+        """Write how it ended where the block raises. Raises UserError where the lease is why it was stopped."""
         try:
-            yield
+            try:
+                yield
+            except (KeyboardInterrupt, SystemExit):
+                with impatient(), suppress(OSError):  # A storage that fails must not hide that it was stopped.
+                    self._lease.check()
+                    self.end("stopped")
+                raise
         except Exception as error:
-            self.end("failed", _in_one_line(error))
-            raise
-        except (KeyboardInterrupt, SystemExit):
-            with suppress(OSError):  # A storage that fails just now must not hide that it was stopped.
-                self._lease.check()
-            self.end("stopped")
+            # A disk or storage that fails takes no status either, which must not hide why it ended.
+            with impatient(), suppress(OSError):
+                self.end("failed", in_one_line(error) or f"{type(error).__name__}: {' '.join(str(error).split())}")
             raise
 
     def use_gpus(self, number: float) -> None:
@@ -134,8 +139,3 @@ class Attempt:
                 update={"stage": place.stage or "prepare", "round": place.round, "part": place.part}
             )
         write_json(self._folder / STATUS, status.to_json())
-
-
-def _in_one_line(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"

@@ -1,9 +1,9 @@
 """Where results, corpora and models are: a path on this machine, or an address `s3://…`, `gs://…` or `az://…`.
 
-A `RemotePath` is used as any other path, and works through obstore; pyarrow reads Parquet there with file systems of
-its own. Credentials come from where the storage's own tools find them (environment, configuration file, the machine's
-role), on each machine by itself; they never pass through an address. `AWS_ENDPOINT_URL` in the environment names
-another server that speaks S3.
+A `RemotePath` is used as any other path, and works through obstore; Ray Train and the experiment's data sets use
+pyarrow's file systems. What fails for a while is waited for (see `outages.py`). Credentials come from where the
+storage's own tools find them (environment, configuration file, the machine's role), on each machine by itself; they
+never pass through an address. `AWS_ENDPOINT_URL` in the environment names another server that speaks S3.
 """
 
 import fcntl
@@ -11,8 +11,9 @@ import os
 import re
 import shutil
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fnmatch import fnmatchcase
+from io import BufferedReader
 from itertools import chain
 from pathlib import Path, PosixPath
 from tempfile import TemporaryDirectory
@@ -21,8 +22,10 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NoReturn, Self, cast
 import pyarrow.fs as pafs
 from pydantic import AfterValidator, BeforeValidator
 
-from s2d_ray.data.buckets import Store, file_system, storage_errors, store
-from s2d_ray.errors import UserError
+from s2d_ray.data.buckets import Store, file_system, reached, store
+from s2d_ray.data.ranges import BUFFER, Ranges
+from s2d_ray.data.syncing import sync_tree
+from s2d_ray.errors import UserError, naming
 
 if TYPE_CHECKING:
     from obstore import ObjectMeta, PutMode, UpdateVersion
@@ -64,7 +67,7 @@ class ElsewherePath(PosixPath):
 class RemotePath(ElsewherePath):
     """A file or folder in object storage; a folder is there while something is in it.
 
-    Where the storage fails, or does not let in, OSError is raised.
+    Where the storage fails for longer than it is waited for, or does not let in, OSError is raised.
     """
 
     schemes = SCHEMES
@@ -92,25 +95,24 @@ class RemotePath(ElsewherePath):
             return False
 
     def is_dir(self) -> bool:
-        with storage_errors(self):
+        def anything() -> bool:
             found = chain.from_iterable(self.store.list(self.name_in_bucket, chunk_size=1))
             # An empty object `folder/` stands for a folder that some tools show; its name here is `folder`.
             return any(file["size"] or self._beside(file["path"]).is_file() for file in found)
 
+        return reached(self, anything)
+
     def metadata(self) -> "ObjectMeta":
         """A file's size, time and version. Raises FileNotFoundError where there is none."""
-        with storage_errors(self):
-            return self.store.head(self.name_in_bucket)
+        return reached(self, lambda: self.store.head(self.name_in_bucket))
 
     def files(self) -> "list[ObjectMeta]":
         """What is in the folder and the folders in it; nothing where there is none."""
-        with storage_errors(self):
-            found = self.store.list(self.name_in_bucket).collect()
+        found = reached(self, lambda: self.store.list(self.name_in_bucket).collect())
         return [file for file in found if file["path"] != self.name_in_bucket]
 
     def iterdir(self) -> Generator["RemotePath", None, None]:
-        with storage_errors(self):
-            found = self.store.list_with_delimiter(self.name_in_bucket)
+        found = reached(self, lambda: self.store.list_with_delimiter(self.name_in_bucket))
         names = chain(found["common_prefixes"], (file["path"] for file in found["objects"]))
         return (self._beside(name) for name in names if name != self.name_in_bucket)
 
@@ -137,19 +139,21 @@ class RemotePath(ElsewherePath):
         """The file to read and seek in. Raises FileNotFoundError where there is none."""
         if mode != "rb":
             raise ValueError(f"{self} can be opened with mode rb only, not {mode}")
-        system, name = filesystem(self)
-        return system.open_input_file(name)
+        return BufferedReader(Ranges(self), BUFFER)
 
     def read_bytes(self) -> bytes:
         return self.read_version()[0]
 
     def read_version(self) -> "tuple[bytes, UpdateVersion]":
         """The content, and what `put` needs to replace this and no other. Raises FileNotFoundError."""
-        with storage_errors(self):
+
+        def read() -> "tuple[bytes, UpdateVersion]":
             found = self.store.get(self.name_in_bucket)
             # Google compares the version, the others the e-tag; obstore takes no None.
             version = {key: value for key, value in found.meta.items() if key in ("e_tag", "version") and value}
             return found.bytes().to_bytes(), cast("UpdateVersion", version)
+
+        return reached(self, read)
 
     def put(self, data: "Buffer | Path", mode: "PutMode" = "overwrite") -> None:
         """The whole file at once: a reader sees what was there before, or all of it.
@@ -157,8 +161,7 @@ class RemotePath(ElsewherePath):
         `data` may be a file on this machine. Raises FileExistsError with mode `create` where there is one, and
         Overtaken with a version that is not the latest.
         """
-        with storage_errors(self):
-            self.store.put(self.name_in_bucket, data, mode=mode, chunk_size=CHUNK)
+        reached(self, lambda: self.store.put(self.name_in_bucket, data, mode=mode, chunk_size=CHUNK))
 
     def write_bytes(self, data: "Buffer") -> int:
         self.put(data)
@@ -172,8 +175,7 @@ class RemotePath(ElsewherePath):
     def unlink(self, missing_ok: bool = False) -> None:
         """Remove the file. A storage may pass over that there is none; else FileNotFoundError is raised."""
         try:
-            with storage_errors(self):
-                self.store.delete(self.name_in_bucket)
+            reached(self, lambda: self.store.delete(self.name_in_bucket))
         except FileNotFoundError:
             if not missing_ok:
                 raise
@@ -187,11 +189,14 @@ class RemotePath(ElsewherePath):
 
     def fetch(self, target: Path) -> None:
         """Copy the file to `target` on this machine, without holding it in memory."""
-        with storage_errors(self):
+
+        def copy() -> None:
             found = self.store.get(self.name_in_bucket)
-            with target.open("wb") as file:
+            with naming(target), target.open("wb") as file:
                 for chunk in found:
                     file.write(chunk)
+
+        reached(self, copy)
 
 
 def location(text: str | Path) -> Path:
@@ -253,25 +258,31 @@ def remove(path: Path) -> None:
     elif not isinstance(path, RemotePath):
         shutil.rmtree(path)
     elif path.parts[0] == "az:":
-        with storage_errors(path):
-            path.store.delete([file["path"] for file in path.files()])
+        reached(path, lambda: path.store.delete([file["path"] for file in path.files()]))
     else:
         system, name = filesystem(path)
         # obstore cannot name the empty objects `folder/` by which pyarrow, and so Ray Train, makes folders.
-        system.delete_dir(name)
+        with suppress(FileNotFoundError):  # A try whose last answer was lost has removed it.
+            reached(path, lambda: system.delete_dir(name))
 
 
 @contextmanager
 def filled(target: Path) -> Iterator[Path]:
-    """A folder on this machine whose files are in `target` once the block has ended."""
+    """A folder on this machine whose files are in `target` once the block has ended, and stay where power is lost."""
     if not isinstance(target, RemotePath):
         yield target
+        sync_tree(target)
         return
     with TemporaryDirectory() as folder:
         yield Path(folder)
-        for file in Path(folder).rglob("*"):
-            if file.is_file():
-                (target / file.relative_to(folder)).put(file)
+        upload(Path(folder), target)
+
+
+def upload(folder: Path, target: RemotePath) -> None:
+    """Copy all files of a folder on this machine."""
+    for file in folder.rglob("*"):
+        if file.is_file():
+            (target / file.relative_to(folder)).put(file)
 
 
 @contextmanager

@@ -1,9 +1,9 @@
 """JSON files whose form is known and counted, so that another version's file is refused and not misread."""
 
-import json
 from pathlib import Path
 from typing import Any, Literal, Self
 
+from s2d_ray.data.files import parse_json
 from s2d_ray.errors import UserError
 from s2d_ray.recipes.strict import Strict, parse
 
@@ -16,13 +16,13 @@ class Versioned(Strict):
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """The content of a file. Raises UserError where it is of a form that is not known."""
+        """The content of a file. Raises UserError where it is of a form that is not known, Damaged where of none."""
         return cls.parsed(path.read_bytes(), path)
 
     @classmethod
     def parsed(cls, content: bytes, path: Path) -> Self:
         """What `read` gives, where the content of `path` is at hand."""
-        found: dict[str, Any] = json.loads(content)
+        found: dict[str, Any] = parse_json(content, path)
         try:
             version = found.get("schema_version", 1)
             if version != 1:

@@ -35,6 +35,12 @@ def hash_user(salt: str, user: str) -> UserHash:
     return UserHash((point >> 11) / 2**53, cluster % CELLS)
 
 
+def hash_client(salt: str, client: str) -> int:
+    """The group that a client's say is counted in, as `UserHash.cluster` of a user."""
+    # No user is called so: the names of both are hashed alike.
+    return hash_user(salt, f"\0client\0{client}").cluster
+
+
 def arm_at(point: float, weights: Weights) -> CoreArm:
     """The arm that holds that point of the line."""
     if point < weights.student:

@@ -76,22 +76,37 @@ class RatingCheck:
 class FirstRequests:
     """The first request of each cell of users, from requests in any order."""
 
-    def __init__(self) -> None:
-        self._time = np.full(CELLS, UNSEEN)
-        self._arm = np.zeros(CELLS, np.int8)
-        self._version = np.zeros(CELLS, np.int32)
+    def __init__(
+        self,
+        time: npt.NDArray[np.int64] | None = None,
+        arm: npt.NDArray[np.int8] | None = None,
+        version: npt.NDArray[np.int32] | None = None,
+    ) -> None:
+        """Of none; or as `arrays` had them."""
+        self._time = np.full(CELLS, UNSEEN) if time is None else time
+        self._arm = np.zeros(CELLS, np.int8) if arm is None else arm
+        self._version = np.zeros(CELLS, np.int32) if version is None else version
+
+    @property
+    def arrays(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int8], npt.NDArray[np.int32]]:
+        """By cell: when the first request came in, in microseconds since 1970, to which arm, by which version."""
+        return self._time, self._arm, self._version
 
     def add(self, requests: pa.RecordBatch) -> None:
         """Take in requests that the experiment assigned, with their time, cell, arm and version."""
         time, cell = requests["time"].cast(pa.int64()).to_numpy(), requests["cluster"].to_numpy()
-        order = np.argsort(time, kind="stable")
+        arm = np.asarray(pc.index_in(requests["arm"], pa.array(CORE_ARMS)))
+        version = requests["version"].to_numpy()
+        # Of two at the same microsecond one is the first, whatever the order they are read in.
+        order = np.lexsort([arm, version, time, cell])
         cells, first = np.unique(cell[order], return_index=True)
         at = order[first]
-        earlier = time[at] < self._time[cells]
+        same, sooner = time[at] == self._time[cells], time[at] < self._time[cells]
+        rank = version[at].astype(np.int64) * len(CORE_ARMS) + arm[at]
+        known_rank = self._version[cells].astype(np.int64) * len(CORE_ARMS) + self._arm[cells]
+        earlier = sooner | (same & (rank < known_rank))
         at, cells = at[earlier], cells[earlier]
-        self._time[cells] = time[at]
-        self._arm[cells] = pc.index_in(requests["arm"], pa.array(CORE_ARMS)).to_numpy()[at]
-        self._version[cells] = requests["version"].to_numpy()[at]
+        self._time[cells], self._arm[cells], self._version[cells] = time[at], arm[at], version[at]
 
     def counts(self, versions: int, until: float) -> Array:
         """How many of these came to which arm: by version and arm, those before `until`, in seconds since 1970.

@@ -4,7 +4,7 @@ No user is named: a row has the cluster that its user is counted in. Text is kep
 """
 
 from dataclasses import dataclass
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, NamedTuple, Self
 
 import pyarrow as pa
 from pydantic import Field, model_validator
@@ -13,6 +13,16 @@ from s2d_ray.arms import CoreArm
 from s2d_ray.recipes.serve import Prices
 from s2d_ray.recipes.strict import Strict
 
+
+class Lost(NamedTuple):
+    """Events that could not be stored."""
+
+    events: int
+    why: str
+    """Of the last one."""
+
+
+NOTHING_LOST = Lost(0, "")
 Outcome = Literal["answered", "failed", "refused", "cancelled"]
 """`refused`: over a limit, or past its deadline in the queue. `cancelled`: the client went away."""
 
@@ -48,6 +58,9 @@ class RequestEvent:
     """The student's, where there is a cascade."""
     escalated: bool = False
     """Whether the teacher had to answer in the student's place."""
+    rater: int | None = None
+    """Whose say a rating of it is, as a cluster: the client's, which may name many users. None where it is the user's;
+    see `Serve.trust_clients`."""
     prompt: str | None = None
     """The conversation as JSON, only where text is kept."""
     answer: str | None = None
@@ -55,12 +68,16 @@ class RequestEvent:
 
 @dataclass(frozen=True, slots=True)
 class FeedbackEvent:
-    """What a user thought of one answer; the latest for a request counts."""
+    """What a user thought of one answer; the first for a request counts."""
 
     request_id: str
     time: float
     score: float
     """0 to 1, the higher the better."""
+    arm: CoreArm
+    """Of the request, like the next two: so that a rating is counted without looking for its request."""
+    version: int | None
+    rater: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +120,21 @@ REQUESTS = pa.schema(
         ("cost", pa.float64()),
         ("confidence", pa.float32()),
         ("escalated", pa.bool_()),
+        ("rater", pa.int16()),
         ("prompt", pa.string()),
         ("answer", pa.string()),
     ]
 )
-FEEDBACK = pa.schema([("request_id", pa.string()), _time, ("score", pa.float32())])
+FEEDBACK = pa.schema(
+    [
+        ("request_id", pa.string()),
+        _time,
+        ("score", pa.float32()),
+        ("arm", pa.string()),
+        ("version", pa.int32()),
+        ("rater", pa.int16()),
+    ]
+)
 SHADOWS = pa.schema(
     [
         ("request_id", pa.string()),
@@ -138,11 +165,12 @@ class Feedback(Strict):
             raise ValueError("say either score (0 to 1) or preference (this, other or same)")
         return self
 
-    def event(self, time: float) -> FeedbackEvent:
-        """As it is stored; a preference is a score of 1, 0 or, for two equal answers, 0.5."""
+    @property
+    def rating(self) -> float:
+        """The score; a preference is a score of 1, 0 or, for two equal answers, 0.5."""
         preferred = {"this": 1.0, "other": 0.0, "same": 0.5, None: self.score}[self.preference]
         assert preferred is not None
-        return FeedbackEvent(self.request_id, time, preferred)
+        return preferred
 
 
 def cost(prices: Prices | None, prompt_tokens: int, completion_tokens: int) -> float | None:

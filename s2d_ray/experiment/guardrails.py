@@ -4,11 +4,16 @@ Each limit is a share of requests that may be bad (5% slower than the p95 limit)
 Biometrika 41, 1954): evidence of a share above the limit grows with each bad request and never falls below zero, so
 that a good year does not hide a bad minute. It is an e-detector (Shin, Ramdas and Rinaldo, NEJSDS 2, 2024): while
 the share keeps to the limit, the requests up to a false alarm number `FALSE_ALARM` or more on average.
+
+No single user can have all others sent back to the teacher: of the bad requests of one only the first few are evidence,
+nor has a client more than half of a say, whatever users it names, while others ask as well. To leave bad requests out
+makes no false alarm likelier.
 """
 
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
-from math import ceil, log
+from dataclasses import dataclass, field
+from math import ceil, inf, log
 
 import numpy as np
 
@@ -21,6 +26,10 @@ SLOW_SHARE = 0.05
 """What a 95th percentile leaves above it."""
 WORSE = 2
 """How many times the limit a share is that is found fastest."""
+OF_ONE_USER, OF_ONE_CLIENT = 5, 10
+"""Bad requests of one that are evidence: it takes 20, so four users, and two clients where there are others."""
+OTHERS_SECONDS = 3600.0
+"""How long a client is remembered as one who asks."""
 OUTAGE = 0.5
 STEPS = 32
 """Into which the evidence of one bad request is divided, to work out how long an alarm takes."""
@@ -36,6 +45,9 @@ class Cusum:
     seen: int = 0
     """Requests since then."""
     bad: int = 0
+    by_user: Counter[int] = field(default_factory=Counter[int])
+    """Bad ones of each user."""
+    by_client: Counter[int] = field(default_factory=Counter[int])
 
     @property
     def up(self) -> float:
@@ -51,10 +63,24 @@ class Cusum:
         """Take in one request; whether the limit is exceeded. After that it starts anew."""
         if not 0 < self.evidence < log(FALSE_ALARM):
             self.evidence, self.seen, self.bad = 0.0, 0, 0
+            self.by_user.clear()
+            self.by_client.clear()
         self.evidence += self.up if bad else -self.down
         self.seen += 1
         self.bad += bad
         return self.evidence >= log(FALSE_ALARM)
+
+    def observe_of(self, user: int, client: int, alone: bool, bad: bool) -> bool:
+        """`observe` for a user of a client, `alone` where no other client asks. Too much of one is left out."""
+        if bad and 0 < self.evidence < log(FALSE_ALARM):
+            too_many = self.by_client[client] >= OF_ONE_CLIENT and not alone
+            if too_many or self.by_user[user] >= OF_ONE_USER:
+                return False
+        exceeded = self.observe(bad)
+        if bad:
+            self.by_user[user] += 1
+            self.by_client[client] += 1
+        return exceeded
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,24 +121,32 @@ class GuardrailMonitor:
     def __init__(self, limits: Guardrails) -> None:
         self._limits = limits
         self._cusums: dict[tuple[CoreArm, str], Cusum] = {}
+        self._latest = self._latest_other = (-1, -inf)
+        """The client that asked last, and the last one that is not this one, with the times."""
 
     def observe(self, event: RequestEvent) -> str | None:
         """Take in a request that has ended; why to roll back, where that is due.
 
         Only what the experiment assigned counts, and only what was answered or failed by itself.
         """
+        client = event.cluster if event.rater is None else event.rater
+        if client != self._latest[0]:
+            self._latest_other = self._latest
+        self._latest = client, event.time
         if event.version is None or event.arm == "teacher" or event.outcome not in ("answered", "failed"):
             return None
         reasons = []
         if self._limits.error_rate is not None:
-            reasons.append(self._exceeded(event.arm, "failed", self._limits.error_rate, event.outcome == "failed"))
+            reasons.append(self._exceeded(event, "failed", self._limits.error_rate, event.outcome == "failed"))
         if self._limits.p95_seconds is not None:
             slow = f"took longer than {self._limits.p95_seconds:g} s"
-            reasons.append(self._exceeded(event.arm, slow, SLOW_SHARE, event.seconds > self._limits.p95_seconds))
+            reasons.append(self._exceeded(event, slow, SLOW_SHARE, event.seconds > self._limits.p95_seconds))
         return "; ".join(reason for reason in reasons if reason) or None
 
-    def _exceeded(self, arm: CoreArm, what: str, limit: float, bad: bool) -> str | None:
-        cusum = self._cusums.setdefault((arm, what), Cusum(limit))
-        if not cusum.observe(bad):
+    def _exceeded(self, event: RequestEvent, what: str, limit: float, bad: bool) -> str | None:
+        cusum = self._cusums.setdefault((event.arm, what), Cusum(limit))
+        client = event.cluster if event.rater is None else event.rater
+        alone = event.time - self._latest_other[1] > OTHERS_SECONDS
+        if not cusum.observe_of(event.cluster, client, alone, bad):
             return None
-        return f"{LABELS[arm]}: {cusum.bad} of the latest {cusum.seen} requests {what}, above {100 * limit:g}%"
+        return f"{LABELS[event.arm]}: {cusum.bad} of the latest {cusum.seen} requests {what}, above {100 * limit:g}%"

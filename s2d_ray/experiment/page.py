@@ -4,8 +4,9 @@ Everything that comes from outside is escaped. The page asks nothing of other se
 script carry the nonce of `content_security_policy`, and nothing else on it may run.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache
+from typing import NamedTuple
 
 from jinja2 import Environment
 
@@ -14,10 +15,11 @@ from s2d_ray.display import charts
 from s2d_ray.display.formatting import count, significant
 from s2d_ray.display.pages import environment
 from s2d_ray.experiment.checks import TOLERANCE
-from s2d_ray.experiment.guardrails import SLOW_SHARE, needs
+from s2d_ray.experiment.guardrails import OF_ONE_USER, SLOW_SHARE, needs
 from s2d_ray.experiment.recommendation import Recommendation
 from s2d_ray.experiment.state import ExperimentState
-from s2d_ray.experiment.summary import EDGES, Summary
+from s2d_ray.experiment.summary import Summary
+from s2d_ray.experiment.sums import EDGES
 from s2d_ray.recipes.recipe import Recipe
 
 ADMIN_HEADER = "x-s2d-admin"
@@ -26,6 +28,17 @@ TONES = {"promote": "good", "keep testing": "mixed", "keep System 2": "bad"}
 HEADINGS = {"promote": f"Promote {LABELS['student']}", "keep testing": "Keep testing", "keep System 2": "Keep System 2"}
 REVISIONS = 12
 """Changes shown, the latest ones."""
+LASTING = timedelta(minutes=1)
+"""After the last event that could not be stored, how long that is said to go on."""
+
+
+class Unstored(NamedTuple):
+    """Events that could not be stored since the controller started."""
+
+    events: int
+    why: str
+    since: datetime
+    until: datetime
 
 
 def content_security_policy(nonce: str) -> str:
@@ -37,7 +50,13 @@ def content_security_policy(nonce: str) -> str:
 
 
 def ab_page(
-    recipe: Recipe, state: ExperimentState, summary: Summary, recommendation: Recommendation, now: datetime, nonce: str
+    recipe: Recipe,
+    state: ExperimentState,
+    summary: Summary,
+    recommendation: Recommendation,
+    now: datetime,
+    nonce: str,
+    unstored: Unstored | None = None,
 ) -> str:
     """The page as one HTML text that needs nothing else."""
     shown: list[CoreArm] = [arm for arm in LABELS if _takes_part(arm, state, summary)]
@@ -62,12 +81,15 @@ def ab_page(
             weights=weights_of(state),
             needs=needs,
             slow_share=SLOW_SHARE,
+            of_one_user=OF_ONE_USER,
             student=summary.arms["student"],
             teacher=summary.arms["teacher"],
             quality=charts.chart(quality, seconds, {}),
             difference=charts.chart({"difference": differences}, seconds, {"zero": 0.0, "margin": -margin}),
             revisions=list(reversed(state.revisions))[:REVISIONS],
             now=now,
+            unstored=unstored,
+            lasting=unstored is not None and now - unstored.until < LASTING,
             admin_header=ADMIN_HEADER,
             nonce=nonce,
         )

@@ -20,13 +20,19 @@ class Recommendation:
     reason: str
 
 
-def recommend(difference: Interval | None, margin: float, failed_checks: Sequence[str] = ()) -> Recommendation:
+def recommend(
+    difference: Interval | None, margin: float, failed_checks: Sequence[str] = (), rolled_back: bool = False
+) -> Recommendation:
     """From the mean rating of the student minus that of the teacher, which may be at worst `-margin`.
 
     `promote` where the whole interval is above, `keep System 2` where it is below, `keep testing` between. Asked
     again and again as ratings come in, the chance of ever a wrong one is 5%, for the interval is a sequence's.
-    Where a check has failed the arms cannot be compared, and it is never `promote`.
+    Where a check has failed the arms cannot be compared, and it is never `promote`; nor after a roll-back, until a
+    person sets weights again.
     """
+    if rolled_back:
+        why = "The experiment was rolled back: find out why before you set weights again."
+        return Recommendation("keep System 2", why)
     if difference is None:
         return Recommendation("keep testing", f"Too few ratings: {MIN_USERS} users or more must have rated each arm.")
     student, lower = LABELS["student"], f"rated more than {100 * margin:g} points lower than {LABELS['teacher']}"

@@ -154,9 +154,11 @@ def share_sequence(m: Moments) -> Interval | None:
 
 def cumulative(histograms: npt.NDArray[Any]) -> Moments:
     """Of what lies below each edge, from one histogram for each cluster, a row each. Below the first is nothing."""
-    below = np.zeros((histograms.shape[1] + 1, len(histograms)))
-    np.cumsum(histograms.T, axis=0, out=below[1:])
-    return moments(below[-1], below)
+    below = np.zeros((len(histograms), histograms.shape[1] + 1))
+    np.cumsum(histograms, axis=1, out=below[:, 1:])
+    counts = below[:, -1]
+    squared = np.einsum("ce,ce->e", below, below)
+    return Moments(counts.sum(), below.sum(0), squared, counts @ below, (counts**2).sum())
 
 
 def quantile(below: Moments, edges: Array, q: float) -> Interval | None:

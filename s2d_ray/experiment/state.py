@@ -64,6 +64,8 @@ class ExperimentState(Strict):
     """When the ramp began; None once it has ended or a person or a guardrail took over."""
     revisions: tuple[Revision, ...] = Field(min_length=1)
     """Every change, the oldest first."""
+    unstored: str = Field("", exclude=True)
+    """Why the last of them is not in the file yet; empty where it is."""
 
     @property
     def version(self) -> int:

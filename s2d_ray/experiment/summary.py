@@ -1,34 +1,21 @@
-"""What the stored events say about each arm, with intervals that hold however often they are looked at.
+"""What the sums of an experiment say about each arm, with intervals that hold however often they are looked at.
 
-The store is read in one pass, a batch in memory at a time; only feedback, which is rare, is held whole to be joined
-to its requests. Users are compared as the experiment drew them: a request counts for the arm that its user was
-assigned to, whatever answered in the end, and one that asked for an arm by name does not count.
-
-While weights change, the student has more of its ratings from later times than the teacher has. So that a harder
-Monday is not held against one of them, a rating counts in their difference by the share that the other arm had when
-its user was assigned: then both arms have the same mix of times (overlap weights; Li, Morgan and Zaslavsky, JASA 113,
-2018).
+In ratings every user has one say, whether it rates once or a thousand times: the mean of its ratings. Where clients are
+not trusted to say who their users are, every client has one, however many users it names.
 """
 
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.acero as acero
-import pyarrow.compute as pc
 
-from s2d_ray.arms import LABELS, CoreArm
+from s2d_ray.arms import CORE_ARMS, LABELS, CoreArm
 from s2d_ray.evaluation.statistics import Interval
-from s2d_ray.experiment.assignment import CLUSTERS
-from s2d_ray.experiment.checks import AssignmentCheck, FirstRequests, RatingCheck, check_assignment, check_ratings
-from s2d_ray.experiment.events import Outcome
+from s2d_ray.experiment.checks import AssignmentCheck, RatingCheck, check_assignment, check_ratings
 from s2d_ray.experiment.sequences import (
-    Array,
+    MIN_USERS,
     Moments,
     amount,
     cumulative,
@@ -38,26 +25,12 @@ from s2d_ray.experiment.sequences import (
     rating,
     share_sequence,
 )
-from s2d_ray.experiment.state import ALL_TO_TEACHER, ExperimentState
-from s2d_ray.experiment.store import Snapshot
-from s2d_ray.recipes.serve import Serve, Weights
+from s2d_ray.experiment.state import ExperimentState
+from s2d_ray.experiment.sums import COST, EDGES, OUTCOMES, PERIODS, SCORE, WEIGHT, Counts, Sums, weights_by_version
+from s2d_ray.recipes.serve import Serve
 
-PERIODS = 60
-"""Points in time at which quality is shown."""
-EDGES: Array = np.geomspace(1e-3, 1e4, 815)
-"""Seconds between which latencies are counted: each bin is 2% wide."""
-COLUMNS = (
-    "time",
-    "arm",
-    "version",
-    "cluster",
-    "outcome",
-    "seconds",
-    "first_token_seconds",
-    "completion_tokens",
-    "cost",
-    "escalated",
-)
+FEW_RATERS = 10
+"""Where so few users or clients gave half of the ratings, they are no picture of all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +57,7 @@ class ArmSummary:
     """Mean rating, 0 to 1; `n` ratings."""
     ratings: int
     raters: int
-    """Users, or clusters of them, that the ratings are worth: one who rates more than others counts for less."""
+    """Users or clients, or clusters of them, who rated: each has one say."""
     seconds: Quantiles | None
     """Of answered requests."""
     first_token_seconds: Quantiles | None
@@ -121,6 +94,14 @@ class Summary:
     """Oldest first, the last one now."""
     assignment: AssignmentCheck
     rating: RatingCheck
+    half_from: int
+    """Users or clients, the busiest ones, who gave half of the ratings of the student and the teacher."""
+
+    @property
+    def few_rate(self) -> bool:
+        """Whether few users or clients gave most of the ratings, where there are ratings to speak of."""
+        ratings = self.arms["student"].ratings + self.arms["teacher"].ratings
+        return ratings >= MIN_USERS and self.half_from < FEW_RATERS
 
     @property
     def failed_checks(self) -> list[str]:
@@ -132,185 +113,110 @@ class Summary:
         return [what for check, what in checks if not check.passed]
 
 
-def _by_cluster() -> Array:
-    return np.zeros(CLUSTERS)
-
-
-def _histograms() -> npt.NDArray[np.int32]:
-    """By cluster and bin; 3 MB, whatever is counted."""
-    return np.zeros((CLUSTERS, len(EDGES) - 1), np.int32)
-
-
-@dataclass
-class Tally:
-    """The sums behind one arm's summary."""
-
-    outcomes: Counter[str] = field(default_factory=Counter[str])
-    asked_by_name: int = 0
-    escalated: int = 0
-    cost: float = 0.0
-    priced: int = 0
-    ratings: Array = field(default_factory=lambda: np.zeros((PERIODS, CLUSTERS)))
-    scores: Array = field(default_factory=lambda: np.zeros((PERIODS, CLUSTERS)))
-    weighted_ratings: Array = field(default_factory=lambda: np.zeros((PERIODS, CLUSTERS)))
-    weighted_scores: Array = field(default_factory=lambda: np.zeros((PERIODS, CLUSTERS)))
-    answers: Array = field(default_factory=_by_cluster)
-    failures: Array = field(default_factory=_by_cluster)
-    weighted_answers: Array = field(default_factory=_by_cluster)
-    weighted_rated: Array = field(default_factory=_by_cluster)
-    tokens: Array = field(default_factory=_by_cluster)
-    seconds: npt.NDArray[np.int32] = field(default_factory=_histograms)
-    first_token_seconds: npt.NDArray[np.int32] = field(default_factory=_histograms)
-    shadows: Array = field(default_factory=_by_cluster)
-    agreements: Array = field(default_factory=_by_cluster)
-
-
-def summarise(snapshot: Snapshot, state: ExperimentState, serve: Serve, now: datetime) -> Summary:
-    """Every arm of an experiment, from all that its store holds."""
-    tallies: dict[CoreArm, Tally] = {arm: Tally() for arm in LABELS}
-    firsts = FirstRequests()
-    start = state.started.timestamp()
-    end = max(now.timestamp(), start + 1)
-    by_version = [ALL_TO_TEACHER, *(revision.weights for revision in state.revisions)]
-    counts = {arm: np.array([_share_of_the_other(arm, weights) for weights in by_version]) for arm in LABELS}
-    for batch in _requests(snapshot):
-        firsts.add(batch.filter(pc.is_valid(batch["version"])))
-        for arm, own in _by_arm(batch):
-            assigned = own.filter(pc.is_valid(own["version"]))
-            tallies[arm].asked_by_name += len(own) - len(assigned)
-            _count_answers(tallies[arm], assigned, counts[arm])
-            _count_ratings(tallies[arm], assigned.filter(pc.is_valid(assigned["score"])), start, end, counts[arm])
-    for batch in snapshot.shadows.to_batches(columns=["arm", "cluster", "agreement"]):
-        for arm, own in _by_arm(batch.filter(pc.is_valid(batch["agreement"]))):
-            _add(tallies[arm].shadows, tallies[arm].agreements, own, own["agreement"].to_numpy())
-    over_time = _over_time(tallies, serve.margin, start, end)
+def summarise(sums: Sums, state: ExperimentState, serve: Serve, now: datetime) -> Summary:
+    """Every arm of an experiment."""
+    start, end = state.started.timestamp(), max(now.timestamp(), state.started.timestamp() + 1)
+    over_time = _over_time(sums, serve.margin, start, end)
     # What came in since may still be being answered, which the arms do not do equally fast.
     ended = now.timestamp() - max(arm.deadline_seconds for arm in (serve.student, serve.teacher, serve.base))
+    by_version = weights_by_version(state)
+    ratings = sums.ratings.sum(1)
     return Summary(
-        arms={arm: _summary(tally, serve.margin) for arm, tally in tallies.items()},
+        arms={arm: _summary(sums, arm, over_time[-1].quality.get(arm), serve.margin) for arm in LABELS},
         difference=over_time[-1].difference,
         over_time=over_time,
-        assignment=check_assignment(firsts.counts(len(by_version), ended), by_version),
-        rating=_check_ratings(tallies["student"], tallies["teacher"]),
+        assignment=check_assignment(sums.firsts.counts(len(by_version), ended), by_version),
+        rating=_check_ratings(sums),
+        half_from=_half_from(ratings[CORE_ARMS.index("student")] + ratings[CORE_ARMS.index("teacher")]),
     )
 
 
-def _share_of_the_other(arm: CoreArm, weights: Weights) -> float:
-    """What a rating of `arm` counts in the difference of the student and the teacher, given under those weights."""
-    return {"student": weights.teacher, "teacher": weights.student, "base": 0.0}[arm]
-
-
-def _requests(snapshot: Snapshot) -> Iterator[pa.RecordBatch]:
-    """Requests with their latest score, null where there is none."""
-    feedback = snapshot.feedback.to_table().sort_by("time")
-    latest = feedback.group_by("request_id", use_threads=False).aggregate([("score", "last")])
-    scan = acero.Declaration("scan", acero.ScanNodeOptions(snapshot.requests, columns=["request_id", *COLUMNS]))
-    scores = acero.Declaration("table_source", acero.TableSourceNodeOptions(latest.rename_columns(["id", "score"])))
-    join = acero.HashJoinNodeOptions(
-        "left outer", left_keys=["request_id"], right_keys=["id"], left_output=COLUMNS, right_output=["score"]
-    )
-    yield from acero.Declaration("hashjoin", join, inputs=[scan, scores]).to_reader()
-
-
-def _by_arm(batch: pa.RecordBatch) -> Iterator[tuple[CoreArm, pa.RecordBatch]]:
-    for arm in LABELS:
-        own = batch.filter(pc.equal(batch["arm"], arm))
-        if len(own):
-            yield arm, own
-
-
-def _count_answers(tally: Tally, assigned: pa.RecordBatch, weight_by_version: Array) -> None:
-    for entry in pc.value_counts(assigned["outcome"]).to_pylist():
-        tally.outcomes[entry["values"]] += entry["counts"]
-    np.add.at(tally.failures, _clusters(assigned.filter(pc.equal(assigned["outcome"], "failed"))), 1)
-    answered = assigned.filter(pc.equal(assigned["outcome"], "answered"))
-    tally.escalated += pc.sum(answered["escalated"], min_count=0).as_py()
-    tally.cost += pc.sum(answered["cost"], min_count=0).as_py()
-    tally.priced += pc.count(answered["cost"]).as_py()
-    _add(tally.answers, tally.tokens, answered, answered["completion_tokens"].to_numpy())
-    weight, rated = _weights(answered, weight_by_version), pc.is_valid(answered["score"]).to_numpy(zero_copy_only=False)
-    _add(tally.weighted_answers, tally.weighted_rated, answered, weight * rated, weight)
-    _count_seconds(tally.seconds, answered, "seconds")
-    _count_seconds(tally.first_token_seconds, answered, "first_token_seconds")
-
-
-def _count_ratings(tally: Tally, rated: pa.RecordBatch, start: float, end: float, weight_by_version: Array) -> None:
-    at = rated["time"].cast(pa.int64()).to_numpy() / 1e6
-    period = np.clip(np.ceil((at - start) / (end - start) * PERIODS).astype(int) - 1, 0, PERIODS - 1)
-    cell = (period, _clusters(rated))
-    score, weight = rated["score"].to_numpy(), _weights(rated, weight_by_version)
-    np.add.at(tally.ratings, cell, 1)
-    np.add.at(tally.scores, cell, score)
-    np.add.at(tally.weighted_ratings, cell, weight)
-    np.add.at(tally.weighted_scores, cell, weight * score)
-
-
-def _count_seconds(histograms: npt.NDArray[np.int32], answered: pa.RecordBatch, column: str) -> None:
-    known = answered.filter(pc.is_valid(answered[column]))
-    bins = np.searchsorted(EDGES, known[column].to_numpy(), side="right") - 1
-    np.add.at(histograms, (_clusters(known), np.clip(bins, 0, len(EDGES) - 2)), 1)
-
-
-def _clusters(events: pa.RecordBatch) -> npt.NDArray[np.integer[Any]]:
-    return np.asarray(events["cluster"]) % CLUSTERS
-
-
-def _weights(requests: pa.RecordBatch, weight_by_version: Array) -> Array:
-    # A version newer than the state that was read is as good as the latest known.
-    version: npt.NDArray[np.int32] = np.minimum(requests["version"].to_numpy(), len(weight_by_version) - 1)
-    return weight_by_version[version]
-
-
-def _add(counts: Array, totals: Array, events: pa.RecordBatch, values: Array, weights: Array | float = 1.0) -> None:
-    clusters = _clusters(events)
-    np.add.at(counts, clusters, weights)
-    np.add.at(totals, clusters, values)
-
-
-def _over_time(tallies: Mapping[CoreArm, Tally], margin: float, start: float, end: float) -> list[QualityPoint]:
-    of_arm = {arm: _moments_so_far(tally.ratings, tally.scores) for arm, tally in tallies.items()}
+def _over_time(sums: Sums, margin: float, start: float, end: float) -> list[QualityPoint]:
+    """At the end of every period so far, and now."""
+    all_ends = start + sums.period_seconds * np.arange(1, PERIODS + 1)
+    past = int(np.count_nonzero(all_ends < end))
+    # The last point has all that there is, also what another machine's clock puts into the future.
+    ends, periods = [*all_ends[:past].tolist(), end], [*range(past), PERIODS - 1]
+    counts = {arm: sums.ratings[CORE_ARMS.index(arm)].cumsum(0)[periods] for arm in LABELS}
+    quality = {
+        arm: _moments_so_far(counts[arm], counts[arm], sums.scores[CORE_ARMS.index(arm)].cumsum(0)[periods], 1)
+        for arm in LABELS
+    }
     one, two = (
-        _moments_so_far(tallies[arm].weighted_ratings, tallies[arm].weighted_scores) for arm in ("student", "teacher")
+        _moments_so_far(
+            counts[arm],
+            sums.weighted_ratings[CORE_ARMS.index(arm)].cumsum(0)[periods],
+            sums.weighted_scores[CORE_ARMS.index(arm)].cumsum(0)[periods],
+            WEIGHT,
+        )
+        for arm in ("student", "teacher")
     )
-    points = []
-    for period in range(PERIODS):
-        quality = {arm: interval for arm, so_far in of_arm.items() if (interval := rating(so_far[period], margin))}
-        n = int(of_arm["student"][period].count + of_arm["teacher"][period].count)
-        at = start + (end - start) * (period + 1) / PERIODS
-        points.append(QualityPoint(at, quality, difference(one[period], two[period], margin, n)))
-    return points
+    return [
+        QualityPoint(
+            at,
+            {
+                arm: replace(interval, n=int(counts[arm][i].sum()))
+                for arm in LABELS
+                if (interval := rating(quality[arm][i], margin))
+            },
+            difference(one[i], two[i], margin, int(counts["student"][i].sum() + counts["teacher"][i].sum())),
+        )
+        for i, at in enumerate(ends)
+    ]
 
 
-def _moments_so_far(ratings: Array, scores: Array) -> list[Moments]:
-    return [moments(*sums) for sums in zip(ratings.cumsum(0), scores.cumsum(0), strict=True)]
+def _moments_so_far(ratings: Counts, weights: Counts, scores: Counts, parts: int) -> list[Moments]:
+    """By point in time, of sums by point and rater; every rater's are divided by how many they are of."""
+    of_each = np.maximum(ratings, 1)
+    found = zip(weights / (of_each * parts), scores / (of_each * float(SCORE * parts)), strict=True)
+    return [moments(counts, totals) for counts, totals in found]
 
 
-def _check_ratings(student: Tally, teacher: Tally) -> RatingCheck:
-    one, two = (moments(tally.weighted_answers, tally.weighted_rated) for tally in (student, teacher))
-    return check_ratings(one, two, (student.outcomes["answered"], teacher.outcomes["answered"]))
+def _check_ratings(sums: Sums) -> RatingCheck:
+    arms, raters = [], []
+    for arm in ("student", "teacher"):
+        at = CORE_ARMS.index(arm)
+        answers, weighted = sums.rater_answers[at], sums.weighted_answers[at]
+        # An answer may have been rated whose end is not stored yet.
+        rated = np.minimum(sums.weighted_ratings[at].sum(0), weighted)
+        of_each = np.maximum(answers, 1) * float(WEIGHT)
+        arms.append(moments(weighted / of_each, rated / of_each))
+        raters.append(int(np.count_nonzero(answers)))
+    return check_ratings(arms[0], arms[1], (raters[0], raters[1]))
 
 
-def _summary(tally: Tally, margin: float) -> ArmSummary:
-    answered = tally.outcomes["answered"]
-    ratings, agreements = moments(tally.ratings.sum(0), tally.scores.sum(0)), moments(tally.shadows, tally.agreements)
+def _half_from(ratings: Counts) -> int:
+    busiest = np.sort(ratings)[::-1].cumsum()
+    return int(np.searchsorted(2 * busiest, busiest[-1])) + 1 if busiest[-1] else 0
+
+
+def _summary(sums: Sums, name: CoreArm, quality: Interval | None, margin: float) -> ArmSummary:
+    arm = CORE_ARMS.index(name)
+    outcomes = {outcome: int(count) for outcome, count in zip(OUTCOMES, sums.outcomes[arm], strict=True)}
+    answered, priced = outcomes["answered"], int(sums.priced[arm])
+    by_rater = sums.ratings[arm].sum(0)
+    answers, failures = sums.answers[arm].astype(float), sums.failures[arm].astype(float)
+    agreements = moments(sums.shadows[arm].astype(float), sums.agreements[arm] / SCORE)
     return ArmSummary(
-        requests=tally.outcomes.total(),
-        outcomes={outcome: tally.outcomes[outcome] for outcome in get_args(Outcome)},
-        asked_by_name=tally.asked_by_name,
-        errors=share_sequence(moments(tally.answers + tally.failures, tally.failures)),
-        quality=rating(ratings, margin),
-        ratings=int(ratings.count),
-        raters=int(ratings.clusters),
-        seconds=_quantiles(tally.seconds),
-        first_token_seconds=_quantiles(tally.first_token_seconds),
-        tokens=amount(moments(tally.answers, tally.tokens)),
-        cost_per_1000=1000 * tally.cost / tally.priced if tally.priced else None,
-        escalated=tally.escalated / answered if answered else None,
+        requests=sum(outcomes.values()),
+        outcomes=outcomes,
+        asked_by_name=int(sums.asked_by_name[arm]),
+        errors=share_sequence(moments(answers + failures, failures)),
+        quality=quality,
+        ratings=int(by_rater.sum()),
+        raters=int(np.count_nonzero(by_rater)),
+        seconds=_quantiles(sums.seconds[arm]),
+        first_token_seconds=_quantiles(sums.first_token_seconds[arm]),
+        tokens=amount(moments(answers, sums.tokens[arm].astype(float))),
+        cost_per_1000=1000 * float(sums.cost[arm]) / COST / priced if priced else None,
+        escalated=int(sums.escalated[arm]) / answered if answered else None,
         agreement=rating(agreements, margin),
     )
 
 
 def _quantiles(histograms: npt.NDArray[np.int32]) -> Quantiles | None:
+    if not histograms.any():
+        return None
     below = cumulative(histograms)
     p50, p95 = (quantile(below, EDGES, q) for q in (0.5, 0.95))
     return Quantiles(p50, p95) if p50 and p95 else None

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from s2d_ray.data.records import Completion, Message, Prompt, Sample, Step, content_id
+from s2d_ray.data.records import Completion, Message, Prompt, Sample, Step, content_id, text_given
 from s2d_ray.inference.engine import CompletionEngine
 from s2d_ray.methods.method import MalformedOutput, Method
 from s2d_ray.recipes.chat import TemplateArguments
@@ -52,10 +52,10 @@ class Recorder:
                 "template": {**self.sampling.template, **(template or {})},
                 "thinking": self.sampling.thinking if thinking is None else thinking,
                 "thinking_tokens": self.sampling.thinking_tokens if thinking_tokens is None else thinking_tokens,
+                "said_tokens": max_tokens,
                 "answer_format": self.sampling.answer_format if final else None,
             }
         )
-        sampling = sampling.model_copy(update={"max_tokens": _most(sampling, max_tokens)})
         start = time.monotonic()
         completions = await self.engine.complete(messages, sampling, n, seed)
         seconds = time.monotonic() - start
@@ -76,15 +76,6 @@ class Recorder:
                 )
             )
         return completions
-
-
-def _most(sampling: Sampling, max_tokens: int | None) -> int:
-    """Tokens of a call at most. A step's own limit is on what it says: a thought goes beyond it."""
-    if max_tokens is None:
-        return sampling.max_tokens
-    if sampling.thinking:
-        max_tokens = sampling.max_tokens if sampling.thinking_tokens is None else max_tokens + sampling.thinking_tokens
-    return min(sampling.max_tokens, max_tokens)
 
 
 def _stopped(answer: str, stop: Sequence[str]) -> str:
@@ -121,11 +112,13 @@ async def run_method(
     async def one(index: int) -> Sample:
         generate = Recorder(engine, sampling, (str(seed), prompt.prompt_id, variant, str(index)))
         try:
-            text, error = _stopped(await method(prompt, generate), sampling.answer_stop), ""
+            text, error = _stopped(text_given(await method(prompt, generate), "the method"), sampling.answer_stop), ""
             if sampling.answer_format is not None and not generate.answered:
                 raise MalformedOutput(NO_FORM)
         except MalformedOutput as malformed:
             text, error = "", str(malformed)
+        except SystemExit as left:  # Of a task it would end the event loop.
+            raise RuntimeError("SystemExit") from left
         return Sample(text=text, variant=variant, error=error, steps=tuple(generate.steps))
 
     running = [asyncio.ensure_future(one(index)) for index in range(samples)]

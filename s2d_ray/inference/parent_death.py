@@ -4,13 +4,12 @@ vLLM calls `end_with_parent`, a plugin of its, in each process that it starts; o
 this package act on it.
 """
 
-import ctypes
 import os
-import signal
+
+from s2d_ray import signals
 
 MARK = "S2D_ENGINE_OWNER"
 """Environment variable: the process id of the actor that owns the engine."""
-PR_SET_PDEATHSIG = 1
 
 
 def own_engine() -> None:
@@ -23,4 +22,4 @@ def end_with_parent() -> None:
     owner = os.environ.get(MARK)
     if owner is None or owner == str(os.getpid()):
         return
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    signals.end_with_parent()

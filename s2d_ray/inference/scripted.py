@@ -120,7 +120,8 @@ class ScriptedEngine:
 
 def _completion(said: str, sampling: Sampling, read: int) -> Completion:
     """The text up to the first stop text, and all within the token limits, as a real engine would end it."""
-    split, most = _split(said, sampling.stop), sampling.max_tokens
+    split = _split(said, sampling.stop)
+    most = sampling.most_tokens(bool(split.thought))
     thought, text = _words(split.thought), split.text
     if sampling.thinking_tokens is not None:
         thought = thought[: sampling.thinking_tokens]

@@ -67,7 +67,7 @@ class VllmEngine:
     async def complete(self, messages: Sequence[Message], sampling: Sampling, n: int, seed: int) -> list[Completion]:
         """`n` completions of a chat. Raises EngineError for a prompt longer than the model's context."""
         prompt = self._prompt(messages, sampling)
-        sampling, stop = self._stops(prompt, sampling)
+        sampling, stop = self._limits(prompt, sampling)
         parameters = self._parameters(prompt.tokens, sampling, n, seed)
         async for output in self._outputs(prompt.tokens, parameters, self._renderer.expects_thought(prompt)):
             final = output
@@ -103,7 +103,7 @@ class VllmEngine:
     ) -> AsyncGenerator[str | Completion, None]:
         """The text of one completion piece by piece, and the whole completion at the end."""
         prompt = self._prompt(messages, sampling)
-        sampling, stop = self._stops(prompt, sampling)
+        sampling, stop = self._limits(prompt, sampling)
         tokens, split, generated = prompt.tokens, self._renderer.split(prompt, stop), 0
         parameters = self._parameters(tokens, sampling, 1, seed, stream=True)
         async with aclosing(self._outputs(tokens, parameters, self._renderer.expects_thought(prompt))) as outputs:
@@ -121,14 +121,15 @@ class VllmEngine:
         reason = "stop" if split.stopped else str(choice.finish_reason)
         yield Completion(split.text, reason, len(tokens), cached, generated, mean, split.thought)
 
-    def _stops(self, prompt: Rendered, sampling: Sampling) -> tuple[Sampling, tuple[str, ...]]:
+    def _limits(self, prompt: Rendered, sampling: Sampling) -> tuple[Sampling, tuple[str, ...]]:
         """What vLLM is asked for, and the texts that end what is said where it must not look for them.
 
-        It looks in all that is generated, in a thought too.
+        It looks for them, and counts tokens, in all that is generated, in a thought too.
         """
-        if not (sampling.stop and self._renderer.expects_thought(prompt)):
-            return sampling, ()
-        return sampling.model_copy(update={"stop": ()}), sampling.stop
+        thinks = self._renderer.expects_thought(prompt)
+        stop = sampling.stop if thinks else ()
+        update = {"max_tokens": sampling.most_tokens(thinks), "stop": () if stop else sampling.stop}
+        return sampling.model_copy(update=update), stop
 
     def _prompt(self, messages: Sequence[Message], sampling: Sampling) -> Rendered:
         with _refusals():

@@ -42,6 +42,9 @@ class Evaluate(Strict):
     first 1, 5 and 10 are reported beside it."""
     sampling: EveryCall = Sampling(temperature=0.0, top_p=1.0)
     """One for all arms. Several samples need a temperature above 0: greedy ones are all the same."""
+    max_failed_share: float = Field(0.1, ge=0, le=1)
+    """The stage stops with an error when more than this share of the prompts failed for one arm. Those that failed for
+    any arm of the verdict are left out of it, for all of them."""
     limit: int | None = Field(None, ge=1)
     """Held-out prompts per subset at most; unset uses all."""
     margin: float = Field(0.05, ge=0, le=1)

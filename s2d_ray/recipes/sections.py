@@ -47,14 +47,24 @@ class Sampling(Strict):
     thinking_tokens: int | None = Field(None, ge=0, exclude_if=is_none)
     """Tokens of a thought at most, after which it is ended by force; `max_tokens` counts them too. Unset: no limit of
     its own."""
+    said_tokens: int | None = Field(None, ge=1, exclude_if=is_none)
+    """Tokens at most of what a step of a method says, by its own limit; what it thinks before goes beyond."""
     answer_stop: tuple[str, ...] = Field((), exclude_if=not_)
     """Texts that end the answer, and no other text of a method, as a client asks for it."""
     answer_format: AnswerFormat | None = Field(None, exclude_if=is_none)
     """The form of a call that is the answer and nothing else; set by the recipe's `answer_format`, or by a request."""
 
+    def most_tokens(self, thinks: bool) -> int:
+        """Of a call, in all. Whether the model thinks in it only the engine knows, which has the chat template."""
+        if self.said_tokens is None or (thinks and self.thinking_tokens is None):
+            return self.max_tokens
+        return min(self.max_tokens, self.said_tokens + ((self.thinking_tokens or 0) if thinks else 0))
+
 
 def _of_every_call(sampling: Sampling) -> Sampling:
     """What is sampled here is System 1 too, and that is trained on a prompt without any of this."""
+    if sampling.said_tokens is not None:
+        raise ValueError("said_tokens is for a method to say, of one of its steps: set max_tokens")
     for key in ("thinking", "thinking_tokens", "template"):
         if getattr(sampling, key) not in (None, {}):
             raise ValueError(f"{key} is said of a method, as method.{key}; of every call by the recipe's template")
@@ -94,6 +104,10 @@ class Engine(Strict):
     call_timeout: float = Field(600.0, gt=0)
     """Seconds that one call may take, waiting included; its row fails then. Where the engine gave no token to any
     call in that time it counts as dead, and another is started."""
+    method_timeout: float = Field(3600.0, gt=0)
+    """Seconds that a method, or a rule, may take for one prompt, its calls included; the row fails then. The default
+    has room for six calls one after the other that each take all of `call_timeout`. Code that blocks holds up all other
+    rows, so it is given half of `call_timeout` where that is less; its row fails, and its worker is replaced."""
     max_model_len: int = Field(1024, ge=16)
     """Tokens of prompt and answer together at most; longer prompts fail as rows."""
     max_sequences: int = Field(128, ge=1)
@@ -166,6 +180,8 @@ class Curate(Strict):
     calls wrote, that come to the answer which the rules kept. `shortened`: that one, as the model itself rewrites it in
     fewer words. Both choose without labels, and reject where no trace ends in the answer, as the task reads it: a task
     whose answers are whole texts has none."""
+    max_failed_share: float = Field(0.1, ge=0, le=1)
+    """The stage stops with an error when a rule failed on more than this share of the prompts."""
 
 
 def _layer_names(value: object) -> object:

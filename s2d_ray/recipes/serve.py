@@ -52,7 +52,8 @@ class Guardrails(Strict):
     """Limits that no arm may pass in the experiment: past one, every user goes back to the teacher at once.
 
     To be past one takes 20 bad requests in a row, or more with good ones between them, so that a share within the
-    limit gives a false alarm once in a million requests at most. `/ab` says how many at the limit that is set.
+    limit gives a false alarm once in a million requests at most. `/ab` says how many at the limit that is set. Of one
+    user five count at most, and of one client ten while others ask as well.
     """
 
     error_rate: float | None = Field(0.05, gt=0, lt=0.5)
@@ -131,19 +132,32 @@ class Serve(Strict):
     """Address to listen at. One that other machines reach needs `admin_token_env`."""
     port: int = Field(8000, ge=1, le=65535)
     """Port to listen at."""
+    certificate: str | None = None
+    """File with the chain of certificates, in PEM, for HTTPS; unset serves HTTP. On a cluster its ingress has it."""
+    key: str | None = None
+    """File with the certificate's key, in PEM, without a passphrase."""
     api_keys_env: EnvironmentVariable | None = None
     """Environment variable with the keys for asking the model, separated by commas; unset lets everyone ask."""
     admin_token_env: EnvironmentVariable | None = None
     """Environment variable with the token for changing the experiment; unset lets everyone on this machine."""
+    tell_arms: bool = False
+    """Tell every client that asks for it (`s2d: {trace: true}`) which arm answered, and by which steps. Unset: only who
+    may change the experiment."""
+    trust_clients: bool = False
+    """Clients are applications of your own, which say truly who their users are: then every user has one say in the
+    ratings. Unset: every client has one, by its key or, without keys, by its address, whatever users it names."""
     weights: Weights = Weights()
     """The experiment's arms. Changed while it runs, the change stays until this entry changes."""
     ramp: tuple[RampStep, ...] = ()
     """Smaller shares for the student first, in order, before `weights` hold."""
     salt: str = "s2d"
-    """Users are assigned by a hash of this and their name; another salt is another experiment."""
+    """Users are assigned by a hash of this and their name; another salt is another experiment. One of your own, kept to
+    yourself, where clients shall not work out their arm."""
     margin: float = Field(0.05, gt=0, lt=1)
     """How much lower the student's mean rating (0 to 1) may be and still replace the teacher. `/ab` says so only while
     users are assigned as planned and both arms are rated equally often."""
+    feedback_hours: float = Field(24.0, gt=0)
+    """Hours after a request in which its answer may be rated, once."""
     guardrails: Guardrails = Guardrails()
     shadow_share: float = Field(0.0, ge=0, le=1)
     """Share of requests that the other arm is asked too, in the background, to compare."""
@@ -187,6 +201,12 @@ class Serve(Strict):
                 f"host {self.host} is reached by other machines: set admin_token_env to the name of an environment "
                 "variable that holds a token"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _both_files(self) -> Self:
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("certificate and key go together: set both or none")
         return self
 
     @model_validator(mode="after")

@@ -6,6 +6,7 @@ from dataclasses import replace
 from s2d_ray.arms import CONTROLS, TARGETS, further_arm, is_further, label
 from s2d_ray.data.records import Row
 from s2d_ray.display.formatting import percent
+from s2d_ray.evaluation.answered import answered_by_all
 from s2d_ray.evaluation.cascade import calibrate, curve, trials
 from s2d_ray.evaluation.constant import above_constant
 from s2d_ray.evaluation.frontier import Frontier, frontier
@@ -23,7 +24,7 @@ from s2d_ray.evaluation.metrics import (
     subsets_of,
 )
 from s2d_ray.evaluation.statistics import Paired, holm
-from s2d_ray.evaluation.verdict import Changes, Evidence, Verdict, is_gain, judge, untrained
+from s2d_ray.evaluation.verdict import OPEN, Changes, Evidence, Verdict, is_gain, judge, untrained
 from s2d_ray.recipes.evaluate import Evaluate
 from s2d_ray.recipes.recipe import Recipe
 from s2d_ray.recipes.serve import Cascade
@@ -94,7 +95,8 @@ def adjusted(comparisons: Comparisons, subset: str | None) -> Comparisons:
 
 def validation_gain(rows: Iterable[Row], task: Task, recipe: Recipe) -> Paired | None:
     """The student minus the base on the prompts that decide about a further round, from rows of schema `ANSWERS`."""
-    answers = _at_stake([answer_of(row, task) for row in rows], deciding(task, recipe.evaluate))
+    asked = _at_stake([answer_of(row, task) for row in rows], deciding(task, recipe.evaluate))
+    answers = answered_by_all(asked, ("student", "base")).answers
     if "student" not in {answer.arm for answer in answers}:
         return None
     return compare(answers, "student", "base", task)[ALL]
@@ -115,18 +117,21 @@ def conclude(
     by_judge: Judgements | None = None,
     as_consistent_as: str = "teacher",
 ) -> Verdict:
-    """The verdict, from the core arms' answers.
+    """The verdict, from the core arms' answers to the prompts that all of them answered.
 
     `untrained_why` is a sentence where there is no student; `lost` what got worse that the task does not measure, a
     clause each; `by_judge` a judge's verdicts, where these say what is as good as System 2; `as_consistent_as` the
     arm that the student must be as consistent as.
     """
     decides = deciding(task, settings)
-    at_stake = _at_stake(answers, decides)
+    counted, answers = answered_by_all(_at_stake(answers, decides)), answered_by_all(answers).answers
+    at_stake = counted.answers
+    if not at_stake:
+        return Verdict(OPEN, "No prompt was answered by all arms.", counted.caveats)
     if untrained_why:
         gain = _compared(at_stake, "teacher", "base", task, by_judge)
         against = score_arms(at_stake, task, ("base", "teacher"))["base"].subsets[ALL].scored_against
-        return untrained(untrained_why, gain, against, settings.margin)
+        return _with(untrained(untrained_why, gain, against, settings.margin), counted.caveats)
     spared = [name for name in subsets_of(answers) if decides and name not in (*decides, ALL)]
     others = {name: _against_standard(of_subset(answers, name), name, task, by_judge) for name in spared}
     evidence = _evidence(at_stake, task, by_judge)
@@ -135,7 +140,11 @@ def conclude(
     evidence = replace(
         evidence, changes=changes, others=others, lost=(*_no_better_than_constant(at_stake, task), *lost)
     )
-    return judge(evidence, settings.margin, " and ".join(decides))
+    return _with(judge(evidence, settings.margin, " and ".join(decides)), counted.caveats)
+
+
+def _with(verdict: Verdict, caveats: Sequence[str]) -> Verdict:
+    return replace(verdict, caveats=(*verdict.caveats, *caveats))
 
 
 def conclude_by_subset(

@@ -9,7 +9,7 @@ from functools import partial
 from typing import NamedTuple
 
 from s2d_ray.arms import CORE_ARMS
-from s2d_ray.data.files import read_rows, write_json, write_text
+from s2d_ray.data.files import make_folder, read_rows, write_json, write_text
 from s2d_ray.data.folders import RunFolders
 from s2d_ray.data.manifests import EvaluationManifest
 from s2d_ray.evaluation.constant import constant
@@ -32,7 +32,7 @@ def write_report(recipe: Recipe, task: Task, folders: RunFolders) -> Report:
     are left out, and so are arms for which curation kept nothing, with a note.
     """
     report = make_report(recipe, task, folders)
-    folders.report.mkdir(parents=True, exist_ok=True)
+    make_folder(folders.report)
     write_json(folders.report / "report.json", report.model_dump(mode="json"))
     write_text(folders.report / "report.md", markdown_page(report))
     write_text(folders.report / "report.html", html_page(report))

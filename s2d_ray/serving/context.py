@@ -2,7 +2,6 @@
 
 import time
 from dataclasses import dataclass, field
-from uuid import uuid4
 
 from s2d_ray.arms import CoreArm
 from s2d_ray.data.records import Prompt
@@ -23,7 +22,9 @@ class RequestContext:
     """Of the experiment's state that assigned the user; None where the client asked for the arm by name."""
     cluster: int
     """Of its user; see `UserHash`."""
-    request_id: str = field(default_factory=lambda: f"chatcmpl-{uuid4().hex}")
+    rater: int
+    """As `RequestEvent.rater`."""
+    request_id: str
     received: float = field(default_factory=time.time)
     """In seconds since 1970."""
     start: float = field(default_factory=time.monotonic)

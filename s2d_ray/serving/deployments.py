@@ -22,7 +22,7 @@ from starlette.applications import Starlette
 from s2d_ray.data.folders import RunFolders
 from s2d_ray.data.records import Completion, Message
 from s2d_ray.experiment.controller import Controller, events_folder
-from s2d_ray.experiment.events import RequestEvent
+from s2d_ray.experiment.events import Lost, RequestEvent
 from s2d_ray.experiment.state import ExperimentState
 from s2d_ray.inference.engine import EngineDied, RunningEngine
 from s2d_ray.inference.pairwise import PairwiseJudge
@@ -33,10 +33,12 @@ from s2d_ray.recipes.recipe import Recipe
 from s2d_ray.recipes.sections import Engine, Sampling
 from s2d_ray.recipes.serve import ScaledArm
 from s2d_ray.serving.auth import Access
+from s2d_ray.serving.background import BackgroundWork
 from s2d_ray.serving.gateway import Gateway
 from s2d_ray.serving.http import build_app
 from s2d_ray.serving.prometheus import RayMetrics
 from s2d_ray.serving.responders import Confidence, Responder, Responders
+from s2d_ray.serving.tending import tend_for_ever
 from s2d_ray.stages.placement import engine_device, engine_options
 from s2d_ray.tasks.registry import load_task
 
@@ -211,12 +213,19 @@ def _engine_errors() -> Iterator[None]:
 class ControllerReplica:
     """The experiment's only writer."""
 
-    def __init__(self, recipe: Recipe, folders: RunFolders) -> None:
+    # Ray Serve awaits it.
+    async def __init__(self, recipe: Recipe, folders: RunFolders) -> None:  # type: ignore[misc]
         self._controller = Controller(recipe, folders)
+        self._background = BackgroundWork()
+        self._background.start(tend_for_ever(self._controller))
 
-    async def observe(self, events: Sequence[RequestEvent]) -> ExperimentState:
+    def __del__(self) -> None:
+        if hasattr(self, "_controller"):
+            self._controller.close()
+
+    async def observe(self, events: Sequence[RequestEvent], lost: Lost) -> ExperimentState:
         """As the controller."""
-        return await asyncio.to_thread(self._controller.observe, events)
+        return await asyncio.to_thread(self._controller.observe, events, lost)
 
     async def change(self, body: Mapping[str, Any]) -> ExperimentState:
         """As the controller."""
@@ -233,9 +242,9 @@ class RemoteController:
     def __init__(self, handle: DeploymentHandle[Any]) -> None:
         self._handle = handle
 
-    async def observe(self, events: Sequence[RequestEvent]) -> ExperimentState:
+    async def observe(self, events: Sequence[RequestEvent], lost: Lost) -> ExperimentState:
         """As the controller."""
-        state: ExperimentState = await self._ask(self._handle.observe, events)
+        state: ExperimentState = await self._ask(self._handle.observe, events, lost)
         return state
 
     async def change(self, body: Mapping[str, Any]) -> ExperimentState:
@@ -248,9 +257,9 @@ class RemoteController:
         html: str = await self._ask(self._handle.page, nonce)
         return html
 
-    async def _ask(self, method: Any, argument: object) -> Any:
+    async def _ask(self, method: Any, *arguments: object) -> Any:
         try:
-            return await method.remote(argument)
+            return await method.remote(*arguments)
         except RayTaskError as error:
             raise (error.cause if isinstance(error.cause, Exception) else error) from None
 

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from s2d_ray.experiment.events import RequestEvent
+from s2d_ray.experiment.events import NOTHING_LOST, Lost, RequestEvent
 from s2d_ray.experiment.state import ExperimentState
 
 log = logging.getLogger(__name__)
@@ -15,8 +15,8 @@ REPORTED_AT_MOST = 10_000
 class ControllerClient(Protocol):
     """The experiment's controller, wherever it runs."""
 
-    async def observe(self, events: Sequence[RequestEvent]) -> ExperimentState:
-        """Report requests that have ended; the state in force."""
+    async def observe(self, events: Sequence[RequestEvent], lost: Lost) -> ExperimentState:
+        """Report requests that have ended, and events that were not stored; the state in force."""
         ...
 
     async def change(self, body: Mapping[str, Any]) -> ExperimentState:
@@ -35,6 +35,7 @@ class ExperimentSync:
         self._controller = controller
         self._state: ExperimentState | None = None
         self._ended: list[RequestEvent] = []
+        self._lost = NOTHING_LOST
 
     @property
     def state(self) -> ExperimentState:
@@ -44,20 +45,26 @@ class ExperimentSync:
 
     async def open(self) -> None:
         """Learn the weights. Raises what the controller raises."""
-        self._state = await self._controller.observe(())
+        self._state = await self._controller.observe((), NOTHING_LOST)
 
     def report(self, event: RequestEvent) -> None:
         """Keep a request that has ended for the next `sync`."""
         self._ended.append(event)
 
+    def lose(self, why: str) -> None:
+        """Count an event that could not be stored, for the next `sync`."""
+        self._lost = Lost(self._lost.events + 1, why)
+
     async def sync(self) -> None:
         """Report what has ended and learn the weights; where that fails, they stay and the report is made later."""
         ended, self._ended = self._ended, []
+        lost, self._lost = self._lost, NOTHING_LOST
         try:
-            self._state = await self._controller.observe(ended)
+            self._state = await self._controller.observe(ended, lost)
         except Exception:  # The boundary to the controller: whatever keeps it from answering, requests go on.
             log.warning("the experiment's controller does not answer", exc_info=True)
             self._ended = [*ended, *self._ended][-REPORTED_AT_MOST:]
+            self._lost = Lost(lost.events + self._lost.events, self._lost.why or lost.why)
 
     async def change(self, body: Mapping[str, Any]) -> ExperimentState:
         """Change the experiment, for this gateway at once and for others within a second."""

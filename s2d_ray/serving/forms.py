@@ -1,9 +1,9 @@
 """The form that a client wants its answer in: by OpenAI's `response_format`, or by vLLM's `structured_outputs`."""
 
-import json
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
+from pydantic_core import from_json
 
 from s2d_ray.recipes.answer_format import ANY_OBJECT, AnswerFormat, Choices, Pattern, Schema
 from s2d_ray.recipes.strict import Strict
@@ -13,8 +13,8 @@ class NamedSchema(Strict):
     """A schema as OpenAI's API wraps it."""
 
     json_schema: Schema = Field(alias="schema")
-    name: str | None = None
-    description: str | None = None
+    name: str | None = Field(None, max_length=64)
+    description: str | None = Field(None, max_length=1024)
     strict: bool | None = None
     """Answers keep to the schema whatever this says."""
 
@@ -41,7 +41,8 @@ class ResponseFormat(Strict):
 
 def _read(schema: object) -> object:
     """vLLM takes a schema as text, too."""
-    return json.loads(schema) if isinstance(schema, str) else schema
+    # As the request itself is read: what is no JSON to it reaches no engine this way either.
+    return from_json(schema, allow_inf_nan=False) if isinstance(schema, str) else schema
 
 
 class StructuredOutputs(Strict):

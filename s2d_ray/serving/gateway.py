@@ -6,11 +6,13 @@ from typing import Protocol
 
 from s2d_ray.arms import CoreArm
 from s2d_ray.experiment.events import RequestEvent
+from s2d_ray.experiment.request_ids import open_request_ids
 from s2d_ray.experiment.store import EventStore
 from s2d_ray.recipes.recipe import Recipe
 from s2d_ray.serving.admission import admissions
 from s2d_ray.serving.background import BackgroundWork
 from s2d_ray.serving.experiment_sync import ControllerClient, ExperimentSync
+from s2d_ray.serving.feedback import FeedbackTaker
 from s2d_ray.serving.recorder import RequestRecorder
 from s2d_ray.serving.responders import Responders
 from s2d_ray.serving.router import Router
@@ -46,9 +48,13 @@ class Gateway:
         self.admission = admissions(recipe.serve)
         self.experiment = ExperimentSync(controller)
         listeners = [self.experiment.report] if metrics is None else [self.experiment.report, metrics.ended]
-        self.recorder = RequestRecorder(EventStore(events), recipe.serve, listeners)
+        self.recorder = RequestRecorder(EventStore(events), recipe.serve, listeners, self.experiment.lose)
         shadows = ShadowRunner(recipe.serve, responders, self.admission, self.recorder, self._background)
-        self.router = Router(recipe, task, responders, self.admission, self.experiment, self.recorder, shadows)
+        request_ids = open_request_ids(events.parent / "request-ids.json")
+        self.feedback = FeedbackTaker(recipe.serve, request_ids, self.recorder)
+        self.router = Router(
+            recipe, task, responders, self.admission, self.experiment, self.recorder, shadows, request_ids
+        )
 
     async def open(self) -> None:
         """Learn the weights, and keep learning them. Before that nothing can be answered."""

@@ -21,12 +21,15 @@ from s2d_ray.errors import UserError
 from s2d_ray.experiment.events import Feedback
 from s2d_ray.experiment.experiment import OutOfDate
 from s2d_ray.experiment.page import content_security_policy
+from s2d_ray.experiment.request_ids import Asker
 from s2d_ray.recipes.strict import parse
 from s2d_ray.serving.admission import Refused
-from s2d_ray.serving.auth import Access, Denied
+from s2d_ray.serving.auth import Access, Denied, Forbidden, LoginNeeded, network_of
 from s2d_ray.serving.context import RequestContext
 from s2d_ray.serving.gateway import Gateway
 from s2d_ray.serving.protocol import (
+    MAX_USER,
+    BadRequest,
     ChatRequest,
     CompletionRequest,
     JsonObject,
@@ -46,12 +49,18 @@ USER_HEADER = "x-s2d-user"
 COOKIE = "s2d_user"
 """Names a browser that gave no user, so that it keeps its arm. Random, and used for nothing else."""
 COOKIE_SECONDS = 180 * 86400
+BODY_SECONDS = 30.0
+"""In which a whole body has to come."""
 RESTART_SECONDS = 5
 """To be waited when an engine is gone and a new one starts."""
 
 
 class TooLarge(Exception):
     """The body is larger than the server takes."""
+
+
+class TooSlow(Exception):
+    """The body did not come in time."""
 
 
 PAGE_HEADERS = {"x-content-type-options": "nosniff", "referrer-policy": "no-referrer", "cache-control": "no-store"}
@@ -86,16 +95,19 @@ def build_app(gateway: Gateway, access: Access, max_body: int) -> Starlette:
     async def answer(request: Request, body: type[CompletionRequest]) -> Response:
         access.check_ask(request.headers)
         asked = parse(body, await _json(request, max_body), where="request")
-        user, is_new = _user(request, asked)
-        context = gateway.router.assign(asked, user)
+        if asked.s2d.trace:
+            access.check_trace(request.headers)
+        asker = _asker(request, access, asked.user or asked.safety_identifier)
+        context = gateway.router.assign(asked, asker)
         response = await (_streamed if asked.stream else _whole)(gateway.router, context)
-        if is_new:
-            response.set_cookie(COOKIE, user, COOKIE_SECONDS, httponly=True, samesite="lax")
+        if not asker.named:
+            response.set_cookie(COOKIE, asker.user, COOKIE_SECONDS, httponly=True, samesite="lax")
         return response
 
     async def feedback(request: Request) -> Response:
         access.check_ask(request.headers)
-        gateway.recorder.feedback(parse(Feedback, await _json(request, max_body), where="feedback"))
+        said = parse(Feedback, await _json(request, max_body), where="feedback")
+        gateway.feedback.take(said, _asker(request, access))
         return JSONResponse({"status": "stored"})
 
     async def page(request: Request) -> Response:
@@ -105,10 +117,7 @@ def build_app(gateway: Gateway, access: Access, max_body: int) -> Starlette:
         return HTMLResponse(await gateway.experiment.page(nonce), headers=headers)
 
     async def change(request: Request) -> Response:
-        try:
-            access.check_change(request.headers)
-        except Denied as denied:
-            return _error(error_body(str(denied), "permission_error"), 403)
+        access.check_change(request.headers)
         state = await gateway.experiment.change(await _json(request, max_body))
         return JSONResponse({"version": state.version, "status": state.status})
 
@@ -124,7 +133,7 @@ def build_app(gateway: Gateway, access: Access, max_body: int) -> Starlette:
             Route("/ab/change", change, methods=["POST"]),
         ],
         exception_handlers=dict.fromkeys(
-            (Denied, TooLarge, UserError, Refused, Failed, HTTPException, Exception), _answered
+            (Denied, TooLarge, TooSlow, UserError, Refused, Failed, HTTPException, OSError, Exception), _answered
         ),
         lifespan=lifespan,
     )
@@ -171,22 +180,29 @@ async def _streamed(router: Router, context: RequestContext) -> Response:
     return StreamingResponse(events(), media_type="text/event-stream", headers=headers)
 
 
-def _user(request: Request, asked: CompletionRequest) -> tuple[str, bool]:
-    """Who asks, and whether the browser has to be told its name."""
-    known = asked.user or asked.safety_identifier or request.headers.get(USER_HEADER) or request.cookies.get(COOKIE)
-    return (known, False) if known else (uuid4().hex, True)
+def _asker(request: Request, access: Access, user: str | None = None) -> Asker:
+    """Who asks, by that name where the body has one. Raises BadRequest for a name that is too long."""
+    known = user or request.headers.get(USER_HEADER) or request.cookies.get(COOKIE)
+    if known and len(known) > MAX_USER:
+        raise BadRequest(f"a user's name has {MAX_USER} characters at most", "user")
+    key, address = access.key_of(request.headers), request.client.host if request.client else ""
+    return Asker(known or uuid4().hex, bool(known), key or network_of(address), key)
 
 
 async def _json(request: Request, max_body: int) -> dict[str, Any]:
-    """The body as a JSON object. Raises TooLarge or UserError."""
+    """The body as a JSON object. Raises TooLarge, TooSlow or UserError."""
     # Other sites cannot make a browser send this content type without asking first.
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise NotJson("the content type must be application/json")
     body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > max_body:
-            raise TooLarge(f"the body is larger than {max_body} bytes")
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for part in request.stream():
+                body += part
+                if len(body) > max_body:
+                    raise TooLarge(f"the body is larger than {max_body} bytes")
+    except TimeoutError as error:
+        raise TooSlow(f"the body did not come within {BODY_SECONDS:g} s") from error
     try:
         # Lone surrogates, numbers that are none, and what is nested deeper than 200 levels are no JSON to it.
         content = from_json(body, allow_inf_nan=False)
@@ -198,7 +214,9 @@ async def _json(request: Request, max_body: int) -> dict[str, Any]:
 
 
 STATUS: Sequence[tuple[type[Exception], int, str, str | None]] = (
+    (Forbidden, 403, "permission_error", None),
     (Denied, 401, "authentication_error", "invalid_api_key"),
+    (TooSlow, 408, "invalid_request_error", None),
     (TooLarge, 413, "invalid_request_error", None),
     (NotJson, 415, "invalid_request_error", None),
     (NoSuchModel, 404, "invalid_request_error", None),
@@ -221,6 +239,11 @@ def _described(error: Exception) -> tuple[JsonObject, int, Mapping[str, str]]:
         case Failed():
             headers = _again(RESTART_SECONDS) if error.status == 503 else {}
             return error_body(str(error), "server_error"), error.status, headers
+        case OSError():
+            said = f"what is stored cannot be reached: {error.strerror or type(error).__name__}"
+            return error_body(said, "server_error"), 503, _again(RESTART_SECONDS)
+        case LoginNeeded():
+            return error_body(str(error), "authentication_error"), 401, {"www-authenticate": 'Basic realm="s2d"'}
         case HTTPException():  # No such address, or not by this method.
             return error_body(error.detail, "invalid_request_error"), error.status_code, error.headers or {}
     for known, status, kind, code in STATUS:

@@ -2,11 +2,11 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 
 from s2d_ray.data.records import Message
 from s2d_ray.recipes.strict import Strict
-from s2d_ray.serving.neutral import only
+from s2d_ray.serving.neutral import Ignored, only
 
 
 def _plain(content: object) -> object:
@@ -26,7 +26,7 @@ class ChatMessage(Strict):
 
     role: Literal["system", "developer", "user", "assistant"]
     content: Annotated[str, BeforeValidator(_plain)]
-    name: str | None = None
+    name: str | None = Field(None, max_length=512)
     """Of who speaks; no chat template is told."""
     reasoning: str | None = None
     """What the model thought before an earlier answer: no part of the conversation. vLLM's name for it."""
@@ -37,7 +37,7 @@ class ChatMessage(Strict):
     function_call: Annotated[Any, only(None)] = None
     audio: Annotated[Any, only(None)] = None
     annotations: Annotated[Any, only(None, [])] = None
-    provider_specific_fields: Any = None
+    provider_specific_fields: Ignored = None
     """What LiteLLM adds to answers for its own use."""
 
     @property

@@ -21,6 +21,19 @@ def only(*neutral: object) -> BeforeValidator:
     return BeforeValidator(check)
 
 
+MAX_IGNORED = 16 * 1024
+"""Characters, as JSON, of what is taken and not looked at."""
+
+
+def _small(value: object) -> object:
+    if len(json.dumps(value, ensure_ascii=False)) > MAX_IGNORED:
+        raise ValueError(f"longer than {MAX_IGNORED} characters")
+    return value
+
+
+Ignored = Annotated[Any, BeforeValidator(_small)]
+
+
 class NeutralFields(Strict):
     """Of both kinds of request."""
 
@@ -31,12 +44,12 @@ class NeutralFields(Strict):
     safety_identifier: str | None = Field(None, max_length=512)
     """The newer name of `user`."""
     # What is stored, billed, cached and scheduled elsewhere changes no answer.
-    store: Any = None
-    metadata: Any = None
-    service_tier: Any = None
-    prompt_cache_key: Any = None
-    prompt_cache_options: Any = None
-    prompt_cache_retention: Any = None
+    store: Ignored = None
+    metadata: Ignored = None
+    service_tier: Ignored = None
+    prompt_cache_key: Ignored = None
+    prompt_cache_options: Ignored = None
+    prompt_cache_retention: Ignored = None
 
 
 class NeutralChatFields(NeutralFields):

@@ -76,8 +76,12 @@ class ServedAnswer:
         return sum(step.completion_tokens for step in self.steps)
 
 
-MAX_STOPS, MAX_STOP = 4, 256
+MAX_STOPS, MAX_STOP = 4, 64
 """Texts that end an answer, as many as OpenAI's API takes, and characters of one."""
+MAX_USER, MAX_NAME, MAX_MESSAGES = 512, 100, 1000
+"""Characters of a user's and of a model's name, and messages of a chat."""
+MAX_INT = 2**63 - 1
+Tokens = Annotated[int, Field(ge=1, le=MAX_INT)]
 Stop = Annotated[str, Field(min_length=1, max_length=MAX_STOP)]
 
 
@@ -100,18 +104,18 @@ class Extension(Strict):
 class CompletionRequest(NeutralFields, ABC):
     """What both bodies have in common."""
 
-    model: str
+    model: str = Field(max_length=MAX_NAME)
     stream: bool | None = False
     stream_options: StreamOptions | None = None
-    max_tokens: int | None = Field(None, ge=1)
+    max_tokens: Tokens | None = None
     """In each call of the method; unset is what evaluation asked for."""
     temperature: float | None = Field(None, ge=0, le=2)
     top_p: float | None = Field(None, gt=0, le=1)
     stop: Stop | Annotated[tuple[Stop, ...], Field(max_length=MAX_STOPS)] | None = None
-    seed: int | None = None
+    seed: int | None = Field(None, ge=-MAX_INT - 1, le=MAX_INT)
     response_format: ResponseFormat | None = None
     structured_outputs: StructuredOutputs | None = None
-    user: str | None = Field(None, max_length=512)
+    user: str | None = Field(None, max_length=MAX_USER)
     """The same user gets the same arm."""
     s2d: Extension = Extension()
 
@@ -170,8 +174,8 @@ class CompletionRequest(NeutralFields, ABC):
 class ChatRequest(CompletionRequest, NeutralChatFields):
     """The body of /v1/chat/completions."""
 
-    messages: tuple[ChatMessage, ...] = Field(min_length=1)
-    max_completion_tokens: int | None = Field(None, ge=1)
+    messages: tuple[ChatMessage, ...] = Field(min_length=1, max_length=MAX_MESSAGES)
+    max_completion_tokens: Tokens | None = None
     """The newer name of `max_tokens`."""
     include_reasoning: bool | None = True
     """Tell what the model thought before the answer, where the arm that gave it thinks."""

@@ -2,13 +2,13 @@
 
 import json
 import logging
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
+from s2d_ray.data.outages import impatient
 from s2d_ray.data.records import kind_of
-from s2d_ray.experiment.events import Feedback, Outcome, RequestEvent, ShadowEvent, cost
+from s2d_ray.experiment.events import FeedbackEvent, Outcome, RequestEvent, ShadowEvent, cost
 from s2d_ray.experiment.store import EventStore
 from s2d_ray.recipes.serve import Serve
 from s2d_ray.serving.context import RequestContext
@@ -16,13 +16,17 @@ from s2d_ray.serving.protocol import ServedAnswer
 
 log = logging.getLogger(__name__)
 Listener = Callable[[RequestEvent], None]
+LossListener = Callable[[str], None]
 
 
 class RequestRecorder:
-    """Writes events to the store, and tells listeners of each request that has ended, without its text."""
+    """Writes events to the store, and tells listeners of each request that has ended, without its text.
 
-    def __init__(self, store: EventStore, serve: Serve, listeners: Sequence[Listener]) -> None:
-        self._store, self._serve, self._listeners = store, serve, listeners
+    `lost` is told why, of each event that cannot be stored.
+    """
+
+    def __init__(self, store: EventStore, serve: Serve, listeners: Sequence[Listener], lost: LossListener) -> None:
+        self._store, self._serve, self._listeners, self._lost = store, serve, listeners, lost
 
     def request(self, context: RequestContext, outcome: Outcome, error: str, answer: ServedAnswer | None) -> None:
         """A request has ended."""
@@ -36,6 +40,7 @@ class RequestRecorder:
             seconds=context.seconds,
             error=self._error(error),
             first_token_seconds=context.first_token_seconds,
+            rater=context.rater,
         )
         if answer is not None:
             event = replace(
@@ -54,19 +59,22 @@ class RequestRecorder:
         """A shadow has ended."""
         self._add(replace(event, error=self._error(event.error)))
 
-    def feedback(self, feedback: Feedback) -> None:
+    def feedback(self, event: FeedbackEvent) -> None:
         """Keep what a user thought of an answer. Raises OSError where the disk takes no more."""
-        self._store.add(feedback.event(time.time()))
+        self._store.add(event)
 
+    @impatient()
     def flush(self) -> None:
         """Move what is stored into Parquet parts, also what writers that died left. Takes milliseconds."""
         with suppress(OSError):  # The journal keeps them until it works again.
             self._store.flush()
             self._store.recover()
 
+    @impatient()
     def close(self) -> None:
         """Store what is left."""
-        self._store.close()
+        with suppress(OSError):  # The journal keeps it for the next server.
+            self._store.close()
 
     def _with_text(self, event: RequestEvent, context: RequestContext, answer: ServedAnswer | None) -> RequestEvent:
         messages = [dict(message) for message in context.prompt.messages]
@@ -80,8 +88,9 @@ class RequestRecorder:
     def _add(self, event: RequestEvent | ShadowEvent) -> None:
         try:
             self._store.add(event)
-        except OSError:  # A full disk must not take the answer from the user.
-            log.exception("event of request %s is lost", event.request_id)
+        except OSError as error:  # A full disk must not take the answer from the user.
+            log.warning("event of request %s is lost: %s", event.request_id, error)
+            self._lost(error.strerror or str(error))
 
 
 def describe(error: BaseException) -> str:

@@ -1,13 +1,15 @@
 """A request's way: assigned to an arm, admitted, answered. Knows neither HTTP nor Ray."""
 
 import logging
+import time
 from collections.abc import Mapping
 from random import Random
 
 from s2d_ray.arms import CoreArm
 from s2d_ray.errors import UserError
-from s2d_ray.experiment.assignment import arm_at, hash_user
+from s2d_ray.experiment.assignment import arm_at, hash_client, hash_user
 from s2d_ray.experiment.events import Outcome
+from s2d_ray.experiment.request_ids import Asked, Asker, RequestIds
 from s2d_ray.inference.engine import EngineDied, EngineError, PromptTooLong, RefusedRequest
 from s2d_ray.recipes.recipe import Recipe
 from s2d_ray.runs.answer_formats import refuse_mixed
@@ -43,27 +45,33 @@ class Router:
         experiment: ExperimentSync,
         recorder: RequestRecorder,
         shadows: ShadowRunner,
+        request_ids: RequestIds,
     ) -> None:
-        self._recipe, self._task = recipe, task
+        self._recipe, self._task, self._request_ids = recipe, task, request_ids
         self._responders, self._admission = responders, admission
         self._experiment, self._recorder, self._shadows = experiment, recorder, shadows
         self._random = Random()
 
-    def assign(self, request: CompletionRequest, user: str) -> RequestContext:
+    def assign(self, request: CompletionRequest, asker: Asker) -> RequestContext:
         """Which arm answers what how. Raises UserError where the request cannot be answered by any."""
         serve, state, named = self._recipe.serve, self._experiment.state, MODELS[known_model(request.model)]
         if request.answer_format is not None and (named in (None, "teacher") or (named == "student" and serve.cascade)):
             # Whichever arm the experiment would choose: else it compared answers of a form with others.
             refuse_mixed(self._recipe.method, "an answer of a given form")
-        hashed = hash_user(serve.salt, user)
+        hashed, received = hash_user(serve.salt, asker.user), time.time()
+        arm, version = named or arm_at(hashed.point, state.weights), None if named else state.version
+        rater = hashed.cluster if serve.trust_clients else hash_client(serve.salt, asker.client)
         return RequestContext(
             request=request,
             prompt=request.prompt(self._task),
             sampling=request.sampling(self._recipe.evaluate.sampling, serve.max_tokens),
             seed=self._random.getrandbits(31) if request.seed is None else request.seed,
-            arm=named or arm_at(hashed.point, state.weights),
-            version=None if named else state.version,
+            arm=arm,
+            version=version,
             cluster=hashed.cluster,
+            rater=rater,
+            request_id=self._request_ids.make(Asked(int(received), arm, version, rater), asker),
+            received=received,
         )
 
     async def answer(self, context: RequestContext, on_text: OnText | None = None) -> ServedAnswer:

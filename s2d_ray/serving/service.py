@@ -22,8 +22,9 @@ from s2d_ray.runs.distilled import find_distilled
 from s2d_ray.runs.dtypes import with_dtype
 from s2d_ray.runs.resolved import resolve as resolve_recipe
 from s2d_ray.runs.revisions import base_model
-from s2d_ray.serving.auth import load_access
+from s2d_ray.serving.auth import check_certificate, load_access
 from s2d_ray.serving.deployments import Served, application
+from s2d_ray.serving.ray_settings import host_for_ray, record_started, starts_own_ray
 from s2d_ray.serving.responders import Confidence
 from s2d_ray.signals import interrupted_by_sigterm
 from s2d_ray.stages.cluster import joined
@@ -77,18 +78,31 @@ def _confidence(recipe: Recipe, folders: RunFolders) -> Confidence | None:
 def serve_until_stopped(served: Served) -> None:
     """Serve until Ctrl-C or SIGTERM; then let what is being answered end, and store every event."""
     recipe, settings = served.recipe, served.recipe.serve
+    check_certificate(settings, starts_own_ray())
     _refuse_taken(settings.host, settings.port)
     # Before anything is served: whoever finds it healthy may end it at once.
     with joined(served.folders.logs), interrupted_by_sigterm():
+        refuse_second()
         require_engine(recipe.engine)
-        serve.start(http_options={"host": settings.host, "port": settings.port})
+        record_started()
+        serve.start(http_options={"host": host_for_ray(settings), "port": settings.port})
         try:
             serve.run(application(served), name=recipe.name, route_prefix="/")
-            address = f"http://{settings.host}:{settings.port}"
+            record_started()
+            address = f"{'https' if settings.certificate else 'http'}://{settings.host}:{settings.port}"
             console.print(f"{recipe.name} answers at {address}/v1, the experiment is at {address}/ab; Ctrl-C ends it")
             signal.pause()
         finally:
             serve.shutdown()
+
+
+def refuse_second() -> None:
+    """Raises UserError where the cluster has a server, which Ray Serve would replace by another and end with it."""
+    if running := serve.status().applications:
+        raise UserError(
+            f"the cluster that is joined serves {', '.join(running)} already: end that with `serve shutdown`, or put "
+            "this server in its place with `s2d serve --config` and `serve deploy`"
+        )
 
 
 def _refuse_taken(host: str, port: int) -> None:
@@ -110,6 +124,7 @@ class AppArgs(Strict):
 def app(args: AppArgs) -> serve.Application:
     """The application of a Serve config file (`serve deploy`, a RayService). Its secrets come from the environment."""
     recipe = load_single_recipe(args.recipe, args.overrides)
+    check_certificate(recipe.serve, own_ray=False)
     served = resolve(recipe, RunFolders(location(args.root).resolve() / recipe.name))
     require_engine(recipe.engine, JOINING_SECONDS)
     return application(served)

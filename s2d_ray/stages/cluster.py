@@ -75,6 +75,8 @@ def _options() -> dict[str, Any]:
     # An engine actor that is killed must take its engine process with it. Not for a head that takes jobs: with
     # this every job would seem to end with exit code 0.
     os.environ.setdefault("RAY_kill_child_processes_on_worker_exit_with_raylet_subreaper", "1")
+    # As Ray has it on Windows and macOS: no other machine joins, so that it listens on loopback alone.
+    ray._private.ray_constants.ENABLE_RAY_CLUSTER = False
     return {
         "address": "local",
         "num_cpus": (os.cpu_count() or 1) + SPARE_SLOTS,

@@ -2,12 +2,12 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
 from s2d_ray.curation.data_card import STATUSES, count_outcomes, write_data_card
-from s2d_ray.curation.rule import Rule, curate_prompt
+from s2d_ray.curation.rule import Rule, curate_prompt, failed_prompt
 from s2d_ray.data.artifacts import Artifact
 from s2d_ray.data.files import read_rows
 from s2d_ray.data.manifests import CandidatesManifest, DistilledManifest
@@ -17,8 +17,9 @@ from s2d_ray.inference.engine import CompletionEngine
 from s2d_ray.inference.method_runs import Recorder
 from s2d_ray.models import Model
 from s2d_ray.recipes.recipe import Recipe
-from s2d_ray.stages.boundary import Failed, or_failed
-from s2d_ray.stages.row_jobs import Pass, RowFunction, RowJob, Rows, process_rows
+from s2d_ray.stages.boundary import RowWork
+from s2d_ray.stages.failures import Failures, refuse
+from s2d_ray.stages.row_jobs import Pass, RowJob, Rows, process_rows
 from s2d_ray.tasks.task import Task
 
 # Rows are cheap here; parts are large so that a big corpus does not become a million files.
@@ -34,7 +35,10 @@ def curate(
     distilled: Artifact[DistilledManifest],
     label: str,
 ) -> None:
-    """The distilled set: kept, rejected and failed prompts in a folder each, and the data card."""
+    """The distilled set: kept, rejected and failed prompts in a folder each, and the data card.
+
+    Raises UserError where a rule failed on more prompts than the recipe allows.
+    """
     if distilled.open():
         return
     folder, start = distilled.path, time.monotonic()
@@ -47,9 +51,14 @@ def curate(
         trust_remote_code=recipe.trust_remote_code,
         chat=recipe.chat,
         concurrent_rows=recipe.generate.concurrent_rows,
+        method_timeout=recipe.engine.method_timeout,
     )
     process_rows(job, label)
     outcomes = count_outcomes(outcome_rows(folder, ["reason", "vote_share"]))
+    # Those that System 2 could not answer have been counted when it was asked.
+    failed = sum(outcomes.failed.values()) - candidates.manifest.failed
+    found = Failures(outcomes.rows, failed, next(iter(outcomes.failed), ""))
+    refuse(found, recipe.curate.max_failed_share, "prompts", "curate.max_failed_share", folder / "status=failed")
     write_data_card(folder, recipe, rules, outcomes, candidates.inputs, task.source)
     distilled.finish(DistilledManifest(**dict(outcomes), seconds=time.monotonic() - start))
     forget_checkpoint(folder)
@@ -62,15 +71,15 @@ def outcome_rows(folder: Path, columns: list[str]) -> Iterator[Row]:
             yield row | {"status": status}
 
 
-def _curate_row(recipe: Recipe, task: Task, rules: Sequence[Rule]) -> RowFunction:
+def _curate_row(recipe: Recipe, task: Task, rules: Sequence[Rule]) -> RowWork:
     async def answer(row: Row, engine: CompletionEngine | None) -> list[Row]:
         candidates = candidates_from_row(row)
         seed = (str(recipe.seed), candidates.prompt.prompt_id, "curation")
         generate = Recorder(engine, recipe.generate.sampling, seed) if engine else None
-        decision = await or_failed(curate_prompt(candidates, rules, task, generate))
-        if isinstance(decision, Failed):
-            failed = replace(candidates, samples=(), error=decision.reason)
-            decision = await curate_prompt(failed, rules, task, None)
+        decision = await curate_prompt(candidates, rules, task, generate)
         return [decision | {"calls": [asdict(step) for step in generate.steps] if generate else []}]
 
-    return answer
+    def failed(row: Row, reason: str) -> list[Row]:
+        return [failed_prompt(candidates_from_row(row).prompt, reason)]
+
+    return RowWork(answer, failed)

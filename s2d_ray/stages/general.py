@@ -9,7 +9,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from s2d_ray.data.artifacts import Artifact
-from s2d_ray.data.files import read_rows, write_table
+from s2d_ray.data.contents import write_stamped
+from s2d_ray.data.files import make_folder, read_rows
 from s2d_ray.data.manifests import GeneralManifest
 from s2d_ray.data.records import Message, Row, assistant, prompt_from_row
 from s2d_ray.data.shards import forget_checkpoint
@@ -19,8 +20,8 @@ from s2d_ray.models import Model
 from s2d_ray.recipes.general import General
 from s2d_ray.recipes.recipe import AnyRecipe
 from s2d_ray.recipes.sections import Sampling
-from s2d_ray.stages.boundary import Failed, or_failed
-from s2d_ray.stages.row_jobs import Pass, RowFunction, Rows
+from s2d_ray.stages.boundary import RowWork
+from s2d_ray.stages.row_jobs import Pass, Rows
 from s2d_ray.tasks.general import general_items, known
 
 COMMIT_ROWS = 32
@@ -69,32 +70,35 @@ class GeneralWork:
 
     def _source(self, settings: General) -> Path:
         source = self.artifact.path / "_items"
-        source.mkdir(exist_ok=True)
+        make_folder(source)
         rows = [
             {"prompt_id": item.item_id, "messages": item.messages, "reply": item.reply}
             for item in general_items(settings.items)
         ]
-        write_table(source / "part-0.parquet", pa.Table.from_pylist(rows, schema=ITEMS))
+        write_stamped(source / "part-0.parquet", pa.Table.from_pylist(rows, schema=ITEMS))
         return source
 
 
-def measuring(arm: str, settings: General, seed: int) -> RowFunction:
+def measuring(arm: str, settings: General, seed: int) -> RowWork:
     """What an engine actor does with one item."""
     greedy = Sampling(temperature=0.0, top_p=1.0, max_tokens=settings.max_tokens)
 
+    blank: Row = {"arm": arm, "text": "", "tokens": None, "log_likelihood": None, "cut": False, "error": ""}
+
     async def measure(row: Row, engine: RunningEngine) -> list[Row]:
         messages = prompt_from_row(row | {"fields": ()}).messages
-        given: Row = {"arm": arm, "text": "", "tokens": None, "log_likelihood": None, "cut": False, "error": ""}
         work = _scored(messages, row["reply"], engine) if row["reply"] else answered(messages, engine)
-        found = await or_failed(work)
-        # An item that is too long for the engine is left out.
-        return [row | given | ({"error": found.reason} if isinstance(found, Failed) else found)]
+        return [row | blank | await work]
+
+    def failed(row: Row, reason: str) -> list[Row]:
+        """An item that is too long for the engine is left out."""
+        return [row | blank | {"error": reason}]
 
     async def answered(messages: Sequence[Message], engine: RunningEngine) -> Row:
         [said] = await engine.complete(messages, greedy, 1, seed)
         return {"text": said.text, "tokens": said.completion_tokens, "cut": said.finish_reason == "length"}
 
-    return measure
+    return RowWork(measure, failed)
 
 
 async def _scored(messages: Sequence[Message], reply: str, engine: RunningEngine) -> Row:

@@ -2,23 +2,19 @@
 
 import time
 from functools import partial
-from pathlib import Path
-
-import pyarrow.compute as pc
 
 from s2d_ray.data.artifacts import Artifact
-from s2d_ray.data.files import read_batches
 from s2d_ray.data.manifests import CandidatesManifest, CorpusManifest
-from s2d_ray.data.records import CANDIDATES, Candidates, Row, candidates_to_row, kind_of, prompt_from_row
+from s2d_ray.data.records import CANDIDATES, Candidates, Row, candidates_to_row, prompt_from_row
 from s2d_ray.data.shards import forget_checkpoint
-from s2d_ray.errors import UserError
 from s2d_ray.inference.engine import CompletionEngine
 from s2d_ray.inference.method_runs import run_on_all_forms
 from s2d_ray.methods.method import Method
 from s2d_ray.models import Model
 from s2d_ray.recipes.recipe import Recipe
-from s2d_ray.stages.boundary import Failed, or_failed
-from s2d_ray.stages.row_jobs import Pass, RowFunction, RowJob, Rows, process_rows
+from s2d_ray.stages.boundary import RowWork
+from s2d_ray.stages.failures import failures_in, refuse
+from s2d_ray.stages.row_jobs import Pass, RowJob, Rows, process_rows
 from s2d_ray.tasks.task import Task
 
 
@@ -46,20 +42,15 @@ def generate(
         trust_remote_code=recipe.trust_remote_code,
         chat=recipe.chat,
         concurrent_rows=settings.concurrent_rows,
+        method_timeout=recipe.engine.method_timeout,
     )
     processed = process_rows(job, label)
-    total, failed, first = _failures(folder)
-    if total and failed / total > settings.max_failed_share:
-        error = UserError(
-            f"{failed} of {total} prompts failed, more than max_failed_share {settings.max_failed_share}; "
-            f"the first reason: {kind_of(first)} (--debug shows it whole); the rows are in {folder}"
-        )
-        error.add_note(f"the first reason: {first}")
-        raise error
+    found = failures_in(folder)
+    refuse(found, settings.max_failed_share, "prompts", "generate.max_failed_share", folder)
     candidates.finish(
         CandidatesManifest(
-            rows=total,
-            failed=failed,
+            rows=found.rows,
+            failed=found.failed,
             generated_now=processed.rows,
             resumed=processed.resumed,
             tokens_now=processed.tokens,
@@ -70,29 +61,18 @@ def generate(
     forget_checkpoint(folder)
 
 
-def _failures(folder: Path) -> tuple[int, int, str]:
-    """How many rows there are, how many of them failed, and the first reason."""
-    total, failed, first = 0, 0, ""
-    for batch in read_batches(folder, ["error"]):
-        reasons = batch["error"].filter(pc.not_equal(batch["error"], ""))
-        total, failed = total + batch.num_rows, failed + len(reasons)
-        first = first or (reasons[0].as_py() if len(reasons) else "")
-    return total, failed, first
-
-
-def _answer_row(recipe: Recipe, task: Task, method: Method) -> RowFunction:
+def _answer_row(recipe: Recipe, task: Task, method: Method) -> RowWork:
     """What an engine actor does with one prompt: the method, as often as the recipe says."""
     settings = recipe.generate
 
     async def answer(row: Row, engine: CompletionEngine) -> list[Row]:
         prompt = prompt_from_row(row)
         if not prompt.text.strip():
-            return [candidates_to_row(Candidates(prompt, [], "the prompt is empty"))]
-        work = run_on_all_forms(method, task, prompt, engine, settings.sampling, settings.samples, recipe.seed)
-        match await or_failed(work):
-            case Failed(reason):
-                return [candidates_to_row(Candidates(prompt, [], reason))]
-            case samples:
-                return [candidates_to_row(Candidates(prompt, samples))]
+            return failed(row, "the prompt is empty")
+        samples = await run_on_all_forms(method, task, prompt, engine, settings.sampling, settings.samples, recipe.seed)
+        return [candidates_to_row(Candidates(prompt, samples))]
 
-    return answer
+    def failed(row: Row, reason: str) -> list[Row]:
+        return [candidates_to_row(Candidates(prompt_from_row(row), [], reason))]
+
+    return RowWork(answer, failed)

@@ -9,7 +9,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from s2d_ray.data.artifacts import Artifact
-from s2d_ray.data.files import read_rows, write_table
+from s2d_ray.data.contents import write_stamped
+from s2d_ray.data.files import make_folder, read_rows
 from s2d_ray.data.manifests import EvaluationManifest, JudgedManifest
 from s2d_ray.data.records import Row, Sample, candidates_from_row, prompt_from_row
 from s2d_ray.data.shards import forget_checkpoint
@@ -22,8 +23,9 @@ from s2d_ray.models import Model
 from s2d_ray.recipes.chat import DEFAULT_CHAT
 from s2d_ray.recipes.evaluate import Judging
 from s2d_ray.recipes.recipe import Recipe
-from s2d_ray.stages.boundary import Failed, or_failed
-from s2d_ray.stages.row_jobs import Pass, RowFunction, RowJob, Rows, process_rows
+from s2d_ray.stages.boundary import RowWork
+from s2d_ray.stages.failures import failures_in, refuse
+from s2d_ray.stages.row_jobs import Pass, RowJob, Rows, process_rows
 from s2d_ray.tasks.task import Task
 
 
@@ -42,15 +44,18 @@ class JudgeWork:
         return self.artifact.path / "_again"
 
     def judge(self, recipe: Recipe, task: Task, evaluation: Artifact[EvaluationManifest], label: str) -> None:
-        """A row of schema `JUDGEMENTS` for each prompt and pair of arms. Finished parts are not judged again."""
+        """A row of schema `JUDGEMENTS` for each prompt and pair of arms. Finished parts are not judged again.
+
+        Raises UserError where more pairs failed than the recipe allows.
+        """
         if self.artifact.open():
             return
         start, folder = time.monotonic(), self.artifact.path
         rows = list(read_rows(evaluation.path))
         found = pairs(rows, self._second_answers(rows, recipe, task), task)
         source = folder / "_pairs"
-        source.mkdir(exist_ok=True)
-        write_table(source / "part-0.parquet", pa.Table.from_pylist(found, schema=PAIRS))
+        make_folder(source)
+        write_stamped(source / "part-0.parquet", pa.Table.from_pylist(found, schema=PAIRS))
         job = RowJob(
             passes=[
                 Pass(
@@ -64,8 +69,10 @@ class JudgeWork:
             # What the recipe says of its own model says nothing about another.
             chat=recipe.chat if self.settings.model == "base" else DEFAULT_CHAT,
             concurrent_rows=recipe.generate.concurrent_rows,
+            method_timeout=recipe.engine.method_timeout,
         )
         process_rows(job, label)
+        refuse(failures_in(folder), recipe.evaluate.max_failed_share, "pairs", "evaluate.max_failed_share", folder)
         self.artifact.finish(JudgedManifest(rows=len(found), seconds=time.monotonic() - start))
         forget_checkpoint(folder)
         forget_checkpoint(self.again)
@@ -89,25 +96,24 @@ def _answers(sample: Sample) -> bool:
     return not sample.variant and not sample.error
 
 
-def _judge_row(settings: Judging, method: Method, seed: int) -> RowFunction:
+def _judge_row(settings: Judging, method: Method, seed: int) -> RowWork:
     """What an engine actor does with one pair."""
 
     async def decide(row: Row, engine: CompletionEngine) -> list[Row]:
-        given: Row = {"asked": True, "verdict": None, "verdict_swapped": None, "error": ""}
         first, second = row["first_text"].strip(), row["second_text"].strip()
         if first == second or not (first and second):
             # Nothing to ask: the same, or one that gave no answer, which is worse than any.
-            verdict = "tie" if bool(first) == bool(second) else "A" if first else "B"
-            return [_kept(row) | given | {"asked": False, "verdict": verdict, "verdict_swapped": verdict}]
+            verdict: str | None = "tie" if bool(first) == bool(second) else "A" if first else "B"
+            return [_kept(row) | {"asked": False, "verdict": verdict, "verdict_swapped": verdict, "error": ""}]
         judge = PairwiseJudge(method, engine, settings.sampling)
-        found = await or_failed(judge.both_orders(prompt_from_row(row), first, second, seed))
-        if isinstance(found, Failed):  # A pair that cannot be judged is a tie.
-            given["error"] = found.reason
-        else:
-            given |= dict(zip(("verdict", "verdict_swapped"), found, strict=True))
-        return [_kept(row) | given]
+        verdict, swapped = await judge.both_orders(prompt_from_row(row), first, second, seed)
+        return [_kept(row) | {"asked": True, "verdict": verdict, "verdict_swapped": swapped, "error": ""}]
 
-    return decide
+    def failed(row: Row, reason: str) -> list[Row]:
+        """A pair that cannot be judged is a tie."""
+        return [_kept(row) | {"asked": True, "verdict": None, "verdict_swapped": None, "error": reason}]
+
+    return RowWork(decide, failed)
 
 
 def _kept(row: Row) -> Row:

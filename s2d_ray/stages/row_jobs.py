@@ -11,8 +11,9 @@ Ray starts in its place.
 import asyncio
 import math
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,21 +21,28 @@ import pyarrow as pa
 import ray
 from ray.data import ActorPoolStrategy, Dataset
 
+from s2d_ray.data.contents import Contents, check_contents
 from s2d_ray.data.records import Completion, Message, Row
-from s2d_ray.data.shards import Remaining, Shard, commit_part, is_done, read_part, remaining, rows_of
+from s2d_ray.data.shards import (
+    Shard,
+    commit_part,
+    is_done,
+    mark_failed,
+    marked_failed,
+    read_part,
+    remaining,
+    rows_of,
+)
 from s2d_ray.inference.backpressure import Backpressure
 from s2d_ray.inference.engine import Activity, EngineDied, RunningEngine
 from s2d_ray.inference.start import start_engine
 from s2d_ray.recipes.chat import DEFAULT_CHAT, Chat
 from s2d_ray.recipes.sections import Engine, Sampling
+from s2d_ray.stages.boundary import RowPlace, RowWork, table_of
+from s2d_ray.stages.held_loop import leave_if_held
 from s2d_ray.stages.placement import engine_places, require_engine
 from s2d_ray.stages.progress import Meter, reading, shown
 from s2d_ray.stages.turns import Turns
-
-RowFunction = Callable[[Row, Any], Awaitable[list[Row]]]
-"""Of an input row and the engine (None where the job has none), the output rows, which carry its `prompt_id`.
-
-A bad row is answered, not raised."""
 
 # A row that kills its engine each time must end the stage at last, not restart engines for ever.
 MAX_ENGINE_RESTARTS = 20
@@ -52,7 +60,7 @@ class Rows:
     source: Path
     """A folder of Parquet."""
     target: Path
-    """Parts are committed to it as they are finished; `forget_checkpoint` ends the resumability."""
+    """Parts are committed to it as they are finished."""
     output: pa.Schema
     commit_rows: int
     """Rows per output part."""
@@ -66,8 +74,10 @@ class Pass:
 
     rows: Rows
     model: Path
-    build: Callable[[], RowFunction]
-    """Makes the row function inside the actor."""
+    build: Callable[[], RowWork]
+    """Makes, inside the actor, what is done with each row."""
+    rows_each: int = 1
+    """Output rows of an input row."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +91,8 @@ class RowJob:
     trust_remote_code: bool
     concurrent_rows: int | None
     """Rows in flight per engine at most; None for twice the engine's sequences."""
+    method_timeout: float
+    """Seconds that the work on one row may take."""
     chat: Chat = DEFAULT_CHAT
     """How chats are put to the models."""
 
@@ -89,6 +101,11 @@ class RowJob:
         """Rows in flight per engine at most."""
         assert self.engine is not None
         return self.concurrent_rows or 2 * self.engine.max_sequences
+
+    @property
+    def held_timeout(self) -> float:
+        """Seconds that a step of it may take, in which all other rows stand still, and no call must come to its end."""
+        return min(self.method_timeout, math.inf if self.engine is None else self.engine.call_timeout / 2)
 
 
 @dataclass(frozen=True)
@@ -106,30 +123,49 @@ class Processed:
     """From the first engine being ready to the last row, so without start-up."""
 
 
+@dataclass(frozen=True)
+class _Work:
+    """What is left of a job."""
+
+    parts: Sequence[Shard]
+    """In the order of their passes."""
+    rows: int
+    done: int
+    """Rows that were there already."""
+    expected: Mapping[Path, Contents]
+    """Target → what it holds once all is done."""
+
+
 def process_rows(job: RowJob, label: str) -> Processed:
-    """Run every pass over those of its rows that it has not gone over yet."""
+    """Run every pass over those of its rows that it has not gone over yet.
+
+    Raises UserError where what is there in the end is not what comes of all rows, each once.
+    """
     left = _remaining(job.passes)
     with shown(label, left.done + left.rows, "rows", left.done) as meter:
         if left.parts:  # Without work no engine is started.
             parts = ray.data.from_items(list(left.parts), override_num_blocks=len(left.parts))
             (_by_engines if job.engine else _by_tasks)(parts, job, meter)
         now = reading(meter)
+    for target, contents in left.expected.items():
+        check_contents(target, contents)
     tokens, loads = (int(now.sums.get(name, 0)) for name in ("tokens", "loads"))
     return Processed(left.rows, left.done, tokens, loads, now.seconds)
 
 
-def _remaining(passes: Sequence[Pass]) -> Remaining:
+def _remaining(passes: Sequence[Pass]) -> _Work:
     """What is left of all passes, in their order. Those over the same rows make parts of their own, side by side."""
     turns: dict[Path, list[int]] = {}
     for turn, each in enumerate(passes):
         turns.setdefault(each.rows.target, []).append(turn)
-    parts, rows, done = list[Shard](), 0, 0
+    parts, rows, done, expected = list[Shard](), 0, 0, dict[Path, Contents]()
     for own in turns.values():
         over = passes[own[0]].rows
         left = remaining(over.source, over.target, over.commit_rows, len(own))
-        parts += [Shard(name=part["name"], turn=own[part["turn"]], slices=part["slices"]) for part in left.parts]
+        parts += [{**part, "turn": own[part["turn"]]} for part in left.parts]
         rows, done = rows + left.rows, done + left.done
-    return Remaining(sorted(parts, key=lambda part: part["turn"]), rows, done)
+        expected[over.target] = left.source.times(sum(passes[turn].rows_each for turn in own))
+    return _Work(sorted(parts, key=lambda part: part["turn"]), rows, done, expected)
 
 
 def _by_engines(parts: Dataset, job: RowJob, meter: Any) -> None:
@@ -172,23 +208,33 @@ def _by_tasks(parts: Dataset, job: RowJob, meter: Any) -> None:
     [turn] = job.passes
 
     def answer(batch: pa.Table) -> pa.Table:
-        decide, progress = turn.build(), Meter(meter)
+        work, progress = turn.build(), Meter(meter)
 
-        async def rows(part: Shard) -> list[list[Row]]:
-            return [await decide(row, None) for row in read_part(part)]
+        async def make(part: Shard) -> None:
+            end_watch = leave_if_held(job.held_timeout, partial(_mark_failed, job))
+            failed, rows = marked_failed(turn.rows.target, part), read_part(part)
+            answered = [
+                await work.answered(row, None, RowPlace(part, index), failed, job.method_timeout)
+                for index, row in enumerate(rows)
+            ]
+            end_watch()
+            _commit(turn.rows, part, table_of(turn.rows.output, rows, answered, work))
 
         parts: list[Shard] = batch.to_pylist()
         for part in parts:
-            _commit(turn.rows, part, asyncio.run(rows(part)))
+            asyncio.run(make(part))
             progress.add(ready=1, rows=rows_of(part))
         progress.flush()
         return batch.select(["name"])
 
-    _finish(parts.map_batches(answer, batch_size=None, batch_format="pyarrow"))
+    _finish(parts.map_batches(answer, batch_size=None, batch_format="pyarrow", max_retries=MAX_ENGINE_RESTARTS))
 
 
-def _commit(over: Rows, part: Shard, answered: Sequence[list[Row]]) -> None:
-    table = pa.Table.from_pylist([row for rows in answered for row in rows], schema=over.output)
+def _mark_failed(job: RowJob, place: RowPlace, reason: str) -> None:
+    mark_failed(job.passes[place.part["turn"]].rows.target, place.part, place.index, reason)
+
+
+def _commit(over: Rows, part: Shard, table: pa.Table) -> None:
     commit_part(over.target, part, table, over.partition_by)
 
 
@@ -203,7 +249,7 @@ class EngineActor:
     def __init__(self, job: RowJob, meter: Any) -> None:
         self._job, self._meter = job, Meter(meter)
         self._turns = Turns()
-        self._functions = [turn.build() for turn in job.passes]
+        self._works = [turn.build() for turn in job.passes]
         models = list(dict.fromkeys(turn.model for turn in job.passes))
         self._models = [models.index(turn.model) for turn in job.passes]
         self._engine: _Metered | None = None
@@ -212,7 +258,9 @@ class EngineActor:
     async def __call__(self, batch: pa.Table) -> AsyncIterator[pa.Table]:
         """The parts in the batch: all rows answered, and written in the order they came."""
         # Not in __init__: this and the engine belong to the event loop that Ray Data runs the batches in.
-        self._watch = self._watch or asyncio.create_task(self._leave_in_time())
+        if self._watch is None:
+            leave_if_held(self._job.held_timeout, partial(_mark_failed, self._job))
+            self._watch = asyncio.create_task(self._leave_in_time())
         parts: list[Shard] = batch.to_pylist()
         for part in parts:
             await self._make(part)
@@ -236,16 +284,20 @@ class EngineActor:
         # is awaited before may come back in another order.
         async with self._turns.turn((self._models[turn], f"{turn:04} {part['name']}")) as begun:
             # Ray repeats the calls of an actor that ended, those too of which it had not yet heard that they are done.
-            if await asyncio.to_thread(is_done, over.rows.target, part):
+            if await asyncio.to_thread(is_done, over.rows.target, part, over.rows.partition_by):
                 return
             await self._hold(over.model)
             await self._backpressure.room()
             answers: list[asyncio.Task[list[Row]]] = []
-            for row in read_part(part):
+            work, rows = self._works[turn], read_part(part)
+            failed = await asyncio.to_thread(marked_failed, over.rows.target, part)
+            for index, row in enumerate(rows):
                 await self._backpressure.enter()
-                answers.append(asyncio.create_task(self._answer(self._functions[turn], row)))
+                answers.append(asyncio.create_task(self._answer(work, row, RowPlace(part, index), failed)))
             begun()
-            await asyncio.to_thread(_commit, over.rows, part, await asyncio.gather(*answers))
+            answered = await asyncio.gather(*answers)
+            table = await asyncio.to_thread(table_of, over.rows.output, rows, answered, work)
+            await asyncio.to_thread(_commit, over.rows, part, table)
 
     async def _hold(self, model: Path) -> None:
         """The engine with this model: started, or loaded, where it has another one."""
@@ -265,9 +317,9 @@ class EngineActor:
         self._meter.flush()
         return _Metered(engine, self._meter, model)
 
-    async def _answer(self, function: RowFunction, row: Row) -> list[Row]:
+    async def _answer(self, work: RowWork, row: Row, place: RowPlace, failed: Mapping[int, str]) -> list[Row]:
         try:
-            answer = await function(row, self._engine)
+            answer = await work.answered(row, self._engine, place, failed, self._job.method_timeout)
         except EngineDied:
             # Leave at once: Ray starts a new actor, with a new engine, and gives it these rows again.
             os._exit(1)

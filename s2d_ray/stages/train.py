@@ -11,15 +11,17 @@ import ray
 import ray.train
 import torch
 from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.v2._internal.constants import CHECKPOINT_MANAGER_SNAPSHOT_FILENAME
+from safetensors import SafetensorError, safe_open
 
 from s2d_ray.curation.data_card import why_nothing_kept
 from s2d_ray.data.artifacts import Artifact
 from s2d_ray.data.copies import local_copy
-from s2d_ray.data.files import read_json_lines
+from s2d_ray.data.files import Damaged, read_json, read_json_lines
 from s2d_ray.data.folders import TRAINING_LOG
 from s2d_ray.data.manifests import DistilledManifest, ModelManifest
-from s2d_ray.data.storage import filesystem, remove
-from s2d_ray.errors import UserError
+from s2d_ray.data.storage import RemotePath, filesystem, remove
+from s2d_ray.errors import UserError, disk_full
 from s2d_ray.models import Model
 from s2d_ray.recipes.recipe import AnyRecipe
 from s2d_ray.stages.placement import require_training
@@ -78,6 +80,7 @@ def train(
         return
     folder = model.path
     _discard_other_orders(folder, label)
+    _discard_cut_off(folder / STATE, label)
     start = time.monotonic()
     kept = sum(source.examples for source in sources)
     with shown(label, steps, "steps") as meter:
@@ -89,7 +92,7 @@ def train(
         ModelManifest(
             examples=examples,
             left_out_too_long=kept - examples,
-            steps=len(log),
+            steps=log[-1]["step"],
             tokens=tokens,
             tokens_per_second=tokens / log[-1]["seconds"],
             padded_share=padding / (tokens + padding),
@@ -107,6 +110,31 @@ def _discard_other_orders(folder: Path, label: str) -> None:
         if other.name != STATE:
             console.print(f"  {label}: begins anew, its examples came in the order of another version", markup=False)
             remove(other)
+
+
+def _discard_cut_off(state: Path, label: str) -> None:
+    """Ray Train writes checkpoints as other files are: of the last one, a loss of power may leave a part."""
+    if not state.exists() or isinstance(state, RemotePath) or _can_be_gone_on_from(state):
+        return
+    console.print(f"  {label}: begins anew, its last checkpoint was cut off half way", markup=False)
+    remove(state)
+
+
+def _can_be_gone_on_from(state: Path) -> bool:
+    """Whether Ray Train's record of checkpoints, and the last one of them, can be read."""
+    record = state / CHECKPOINT_MANAGER_SNAPSHOT_FILENAME
+    if not record.exists():
+        return True
+    try:
+        last = read_json(record)["latest_checkpoint_result"]
+        if last is None:
+            return True
+        checkpoint = state / last["checkpoint_dir_name"]
+        for file in checkpoint.glob("*.safetensors"):
+            safe_open(file, framework="np")
+        return bool([read_json(file) for file in checkpoint.glob("*.json")])
+    except (Damaged, SafetensorError):
+        return False
 
 
 def _fit(
@@ -172,7 +200,8 @@ def _fit(
         return int(metrics["examples"])
     except ray.train.TrainingFailedError as error:
         reason = str(error).strip().splitlines()[-1]
-        raise UserError(f"training failed {settings.max_failures + 1} times, last: {reason}") from error
+        said = disk_full(error) or f"training failed {settings.max_failures + 1} times, last: {reason}"
+        raise UserError(said) from error
 
 
 def _cores_of_a_node() -> int:

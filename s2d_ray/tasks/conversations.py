@@ -8,7 +8,8 @@ The last turn by the user is what is asked. What comes behind it is no part of t
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from s2d_ray.data.records import Message, content_id
+from s2d_ray.data.records import LabelledPrompt, Message, Prompt, content_id
+from s2d_ray.tasks.deduplication import SeenIds
 from s2d_ray.tasks.reading import parsed
 from s2d_ray.tasks.refusals import Refused, text_of, written
 
@@ -72,6 +73,27 @@ def ids(messages: Sequence[Message]) -> list[str]:
         if role == "user":
             found.append(so_far)
     return found
+
+
+class Conversations(NamedTuple):
+    """All that a data set has, and which of them belong together."""
+
+    rows: SeenIds
+    groups: SeenIds
+    """Of those that rows with a group go on from, and of these: the group."""
+
+    def add(self, item: LabelledPrompt) -> None:
+        """One that a row has."""
+        line = ids(item.prompt.messages)
+        self.rows.add(line[-1])
+        for one in line if item.cluster else ():
+            self.groups.add(one, item.cluster)
+
+    def cluster(self, prompt: Prompt) -> str:
+        """Of a row without a group: that of a row that it goes on from or that goes on from it, else the first such."""
+        *earlier, own = ids(prompt.messages)
+        line = [*(one for one in earlier if one in self.rows), own]
+        return next(filter(None, map(self.groups.said_of, line)), line[0])
 
 
 def _messages(turns: Sequence[Mapping[str, Any]]) -> Iterator[Message]:

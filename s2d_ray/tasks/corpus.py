@@ -12,13 +12,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from s2d_ray.data.artifacts import Artifact, Json
+from s2d_ray.data.contents import Contents, Stamp, check_contents
 from s2d_ray.data.files import replacing
 from s2d_ray.data.manifests import CorpusManifest
 from s2d_ray.data.records import PROMPTS, LabelledPrompt, Row, content_id, prompt_to_row
 from s2d_ray.errors import UserError
 from s2d_ray.recipes.recipe import Recipe, smaller
 from s2d_ray.tasks.refusals import accounted
-from s2d_ray.tasks.task import Split, Task, training_prompts
+from s2d_ray.tasks.task import Split, Task, held_out_items, training_prompts
 
 # A part of the work reads whole row groups, so these are small; a file's footer lists its groups, so files end too.
 ROWS_PER_GROUP = 1024
@@ -41,13 +42,19 @@ def write_corpus(recipe: Recipe, task: Task, folder: Path, overwrite: bool = Fal
 
     Reads the prompts twice, to know them and to write them, and holds only `recipe.limit` of them in memory, or a
     group where there is no limit.
-    Raises UserError where the task cannot read its prompts, or the folder holds another corpus.
+    Raises UserError where the task cannot read its prompts, they change meanwhile, or the folder holds another corpus.
     """
+    known, written = _Counted(), _Counted()
     with accounted() as account:
-        total, digest = _count_and_digest(_rows(recipe, task))
-    artifact = Artifact(folder, corpus_inputs(recipe, task, digest), CorpusManifest)
-    if not artifact.open(overwrite):
-        _write(_rows(recipe, task), folder)
+        for _ in known.through(_rows(recipe, task)):
+            pass
+    artifact = Artifact(folder, corpus_inputs(recipe, task, known.digest), CorpusManifest)
+    # What is not whole is written anew, whatever it was begun from.
+    if not artifact.open(overwrite or not artifact.finished):
+        _write(written.through(_rows(recipe, task)), folder)
+        if written.digest != known.digest:
+            raise UserError(f"the prompts changed while they were read ({task.source}): run the same command again")
+        check_contents(folder, written.contents)
         left_out = {
             "rows_read": account.rows,
             "refused": dict(account.refused),
@@ -55,7 +62,9 @@ def write_corpus(recipe: Recipe, task: Task, folder: Path, overwrite: bool = Fal
             "held_out_too": account.held_out_too,
             "alike": account.alike,
         }
-        artifact.finish(CorpusManifest(rows=total, source=task.source, digest=digest, **left_out))
+        artifact.finish(
+            CorpusManifest(rows=written.contents.rows, source=task.source, digest=written.digest, **left_out)
+        )
     return artifact
 
 
@@ -89,8 +98,11 @@ def _write(rows: Iterable[Row], folder: Path) -> None:
             return
         path = folder / f"part-{number:05}.parquet"
         with replacing(path) as partial, pq.ParquetWriter(partial, PROMPTS) as file:
+            own = Contents()
             for table in chain([first], islice(groups, GROUPS_PER_FILE - 1)):
                 file.write_table(table)
+                own += Contents.of(table["prompt_id"].to_pylist())
+            file.add_key_value_metadata(Stamp(path.stem, 0, own, own).metadata())
 
 
 def _tables(rows: Iterator[Row]) -> Iterator[pa.Table]:
@@ -105,7 +117,8 @@ def corpus_inputs(recipe: Recipe, task: Task, digest: str) -> Json:
 
 def task_inputs(recipe: Recipe, task: Task) -> Json:
     """The task with its defaults, so that spelling a default out changes nothing."""
-    return {"name": recipe.task.name, **task.model_dump(mode="json")}
+    # How much may be wrong with the data changes nothing of what comes of it.
+    return {"name": recipe.task.name, **task.model_dump(mode="json", exclude={"max_bad_lines"})}
 
 
 def held_out(recipe: Recipe, task: Task, split: Split = "test") -> list[LabelledPrompt]:
@@ -133,7 +146,7 @@ def held_out(recipe: Recipe, task: Task, split: Split = "test") -> list[Labelled
 def _held_out(recipe: Recipe, task: Task, split: Split) -> list[LabelledPrompt]:
     limit = smaller(recipe.limit, recipe.evaluate.limit)
     cells: dict[tuple[str, str], list[LabelledPrompt]] = {}
-    for item in task.items(split, recipe.seed):
+    for item in held_out_items(task, split, recipe.seed):
         cell = cells.setdefault((item.subset, item.group), [])
         cell.append(item)
         if limit is not None and len(cell) >= 2 * limit:
@@ -165,10 +178,20 @@ def _said(item: LabelledPrompt) -> list[str]:
     return [item.prompt.prompt_id, item.prompt.text, *item.references, *cluster]
 
 
-def _count_and_digest(rows: Iterable[Row]) -> tuple[int, str]:
-    """How many, and what changes with any of them; not with their order, which is why the hashes are added up."""
-    number, total = 0, 0
-    for row in rows:
-        hashed = blake2b(f"{row['prompt_id']} {row['messages']} {row['fields']}".encode(), digest_size=16)
-        number, total = number + 1, total + int.from_bytes(hashed.digest())
-    return number, f"{total % 2**128:032x}"
+class _Counted:
+    """Which rows there were, and what changes with any of them; not with their order, so the hashes are added up."""
+
+    def __init__(self) -> None:
+        self.contents, self._total = Contents(), 0
+
+    def through(self, rows: Iterable[Row]) -> Iterator[Row]:
+        """The same rows, counted as they go by."""
+        for row in rows:
+            hashed = blake2b(f"{row['prompt_id']} {row['messages']} {row['fields']}".encode(), digest_size=16)
+            self.contents += Contents.of([row["prompt_id"]])
+            self._total += int.from_bytes(hashed.digest())
+            yield row
+
+    @property
+    def digest(self) -> str:
+        return f"{self._total % 2**128:032x}"

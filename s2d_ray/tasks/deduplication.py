@@ -25,22 +25,27 @@ def _bare(word: str) -> str:
 
 
 class SeenIds:
-    """A set of ids in a temporary file of SQLite's, of which only a few MiB are in memory."""
+    """Ids, each with what was said of it first, in a temporary file of SQLite's; only a few MiB are in memory."""
 
     def __init__(self) -> None:
         # The empty name stands for a file that is removed when it is closed.
         self._file = sqlite3.connect("", isolation_level=None)
         for setting in ("journal_mode = OFF", "cache_size = -8192"):
             self._file.execute(f"PRAGMA {setting}")
-        self._file.execute("CREATE TABLE seen (id INTEGER PRIMARY KEY)")
+        self._file.execute("CREATE TABLE seen (id INTEGER PRIMARY KEY, said TEXT)")
         self._file.execute("BEGIN")
         self._rows = self._file.cursor()
 
     # A hash has 64 bits: two of 10^8 ids share theirs once in several thousand corpora.
 
-    def add(self, name: str) -> bool:
+    def add(self, name: str, said: str = "") -> bool:
         """Add an id; whether it is new."""
-        return self._rows.execute("INSERT OR IGNORE INTO seen VALUES (?)", (hash(name),)).rowcount == 1
+        return self._rows.execute("INSERT OR IGNORE INTO seen VALUES (?, ?)", (hash(name), said)).rowcount == 1
+
+    def said_of(self, name: str) -> str:
+        """What was said of an id; empty where it is not there."""
+        found = self._rows.execute("SELECT said FROM seen WHERE id = ?", (hash(name),)).fetchone()
+        return found[0] if found else ""
 
     def __contains__(self, name: str) -> bool:
         return self._rows.execute("SELECT 1 FROM seen WHERE id = ?", (hash(name),)).fetchone() is not None

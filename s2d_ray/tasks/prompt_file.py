@@ -15,14 +15,15 @@ from s2d_ray.answers.normalisation import NORMALISATIONS
 from s2d_ray.data.records import LabelledPrompt, Message, Prompt, Row, content_id, user
 from s2d_ray.data.storage import NameOrLocation, location
 from s2d_ray.errors import UserError
-from s2d_ray.tasks.conversations import OFFERS, conversation, ids
+from s2d_ray.tasks.conversations import OFFERS, Conversations, conversation, ids
 from s2d_ray.tasks.deduplication import SeenIds, alike
-from s2d_ray.tasks.reading import Columns, cell, is_local, parsed
+from s2d_ray.tasks.readers import Columns
+from s2d_ray.tasks.reading import cell, is_local, parsed
 from s2d_ray.tasks.refusals import Placed, Refused, each, each_placed, text_of, written
 from s2d_ray.tasks.rows import PLACES, RowTask, left_out
 from s2d_ray.tasks.task import Split
 
-LATER = ("messages_column", "group_column", "config", "revision", "split", "test_split")
+LATER = ("messages_column", "group_column", "config", "revision", "split", "test_split", "max_bad_lines")
 """Options that came when results had been made already: said only where they are set, so that those are known again."""
 
 
@@ -45,7 +46,7 @@ class PromptFile(RowTask):
     group_column: str | None = None
     """Column with what a prompt is about (a person, a conversation, a document): prompts of one group are in the same
     split, and intervals count groups. A row with an empty value is in no group but that of its text; of a conversation,
-    that of the first row that it goes on from."""
+    that of the rows that it goes on from or that go on from it."""
     reference_column: str | None = None
     """Column with the right answer, or a list of right answers; used by evaluation only. The `messages_column` again:
     what the assistant said to the last turn."""
@@ -120,10 +121,11 @@ class PromptFile(RowTask):
 
     def labelled(self, split: Split, seed: int) -> Iterator[LabelledPrompt]:
         """The split's prompts. What an earlier one of test, valid and train has, or says alike, is left out."""
-        with closing(SeenIds()) as known, closing(SeenIds()) as taken:
-            for rows in self._all_rows() if self.messages_column else ():
-                for item in each(rows, self._item):
-                    known.add(ids(item.prompt.messages)[-1])
+        with closing(SeenIds()) as rows, closing(SeenIds()) as groups, closing(SeenIds()) as taken:
+            known = Conversations(rows, groups)
+            for placed in self._all_rows() if self.messages_column else ():
+                for item in each(placed, self._item):
+                    known.add(item)
             tested = self.test_rows()
             if tested is not None and split == "test":
                 yield from self._read(tested, known)
@@ -133,7 +135,7 @@ class PromptFile(RowTask):
             yield from self._shared(split, seed, self.test_share if tested is None else 0.0, known, taken)
 
     def _shared(
-        self, split: Split, seed: int, test_share: float, known: SeenIds, taken: SeenIds
+        self, split: Split, seed: int, test_share: float, known: Conversations, taken: SeenIds
     ) -> Iterator[LabelledPrompt]:
         """A split of `path` without what is taken, or is in an earlier split."""
         own = PLACES.index(split)
@@ -194,8 +196,8 @@ class PromptFile(RowTask):
         if (tested := self.test_rows()) is not None:
             yield tested
 
-    def _read(self, rows: Iterable[Placed], known: SeenIds) -> Iterator[LabelledPrompt]:
-        """Each prompt once, with its cluster. `known`: every conversation that there is."""
+    def _read(self, rows: Iterable[Placed], known: Conversations) -> Iterator[LabelledPrompt]:
+        """Each prompt once, with its cluster."""
         with closing(SeenIds()) as seen:
             for place, item in each_placed(rows, self._item):
                 if seen.add(item.prompt.prompt_id):
@@ -205,12 +207,11 @@ class PromptFile(RowTask):
                         f"{place}: {self.id_column} {item.prompt.prompt_id} occurs more than once; make ids unique"
                     )
 
-    def _clustered(self, item: LabelledPrompt, known: SeenIds) -> LabelledPrompt:
+    def _clustered(self, item: LabelledPrompt, known: Conversations) -> LabelledPrompt:
         if item.cluster or (self.messages_column is None and self.id_column is None):
             return item
         # Rows with ids of their own may repeat a text, and a later row of a log holds what an earlier one asked.
-        *earlier, own = ids(item.prompt.messages)
-        return replace(item, cluster=next((one for one in earlier if one in known), own))
+        return replace(item, cluster=known.cluster(item.prompt))
 
     def _item(self, row: Row) -> LabelledPrompt:
         """The prompt of a row, its cluster only where a column says it."""

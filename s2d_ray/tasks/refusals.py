@@ -11,6 +11,7 @@ from s2d_ray.data.records import Row
 from s2d_ray.errors import UserError
 from s2d_ray.tasks.deduplication import SeenIds
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 
@@ -22,7 +23,7 @@ class Place(NamedTuple):
     number: int
     """From 1."""
     unit: str = "row"
-    """What is counted: `row`, or `line` where a row begins in a line of its own."""
+    """What is counted: `row`, `line` where a row begins in a line of its own, or `prompt` of a task's."""
 
     def __str__(self) -> str:
         return f"{self.source}, {self.unit} {self.number:,}"
@@ -33,6 +34,28 @@ Placed = tuple[Place, Row]
 
 class Refused(Exception):
     """Why a row is no prompt. What the row itself says is quoted behind a colon only."""
+
+
+class BadRows:
+    """What in a file is no row at all, as a line that is no JSON: refused like other rows, but only up to a number.
+
+    More is a mistake about the file, and no bad row.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self.number = 0
+        self.first = ""
+        """The place of the first of them, and why."""
+
+    def refuse(self, place: Place, reason: str) -> None:
+        """Count one. Raises UserError where these are too many."""
+        self.number, self.first = self.number + 1, self.first or f"{place}: {reason}"
+        if self.number > self._most:
+            found = f"{self.number:,} bad {place.unit}s" if self._most else f"a bad {place.unit}"
+            raise UserError(f"{found} found, more than max_bad_lines {self._most:,}; the first is {self.first}")
+        if counts := account():
+            counts.refuse(place, reason)
 
 
 class Account:
@@ -91,12 +114,12 @@ def account() -> Account | None:
     return _account.get()
 
 
-def each(rows: Iterable[Placed], read: Callable[[Row], T]) -> Iterator[T]:
+def each(rows: Iterable[tuple[Place, S]], read: Callable[[S], T]) -> Iterator[T]:
     """What `read` makes of each row but those for which it raises Refused. Raises UserError where that is all."""
     return (made for _, made in each_placed(rows, read))
 
 
-def each_placed(rows: Iterable[Placed], read: Callable[[Row], T]) -> Iterator[tuple[Place, T]]:
+def each_placed(rows: Iterable[tuple[Place, S]], read: Callable[[S], T]) -> Iterator[tuple[Place, T]]:
     """As `each`, with where the row is."""
     kept, refused, first = False, 0, ""
     for place, row in rows:

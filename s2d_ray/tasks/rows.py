@@ -12,7 +12,8 @@ from s2d_ray.answers.normalisation import caseless
 from s2d_ray.data.records import LabelledPrompt, content_id
 from s2d_ray.data.storage import NameOrLocation
 from s2d_ray.tasks.deduplication import SeenIds, alike
-from s2d_ray.tasks.reading import ALL, Columns, placed_rows
+from s2d_ray.tasks.readers import ALL, Columns
+from s2d_ray.tasks.reading import MAX_BAD_LINES, placed_rows
 from s2d_ray.tasks.refusals import Placed, account
 from s2d_ray.tasks.task import Split, Task
 
@@ -48,6 +49,10 @@ class RowTask(Task, ABC):
     """Share of the questions held out, chosen by content; where neither `test_path` nor `test_split` is set."""
     valid_share: float = Field(0.0, ge=0, lt=1)
     """Share of the questions held out to decide whether a further round is run; more than 0 where `rounds` is."""
+    max_bad_lines: int = Field(MAX_BAD_LINES, ge=0)
+    """Lines or rows of `path`, and as many of `test_path`, that may be no row at all: no JSON, not UTF-8, of another
+    width than the header. They are refused with their place, as rows without a prompt are; more of them end the run. 0
+    ends it at the first."""
     licence: str = "as given by its owner"
     """Licence of the data at `path`, for the data card."""
 
@@ -110,18 +115,20 @@ class RowTask(Task, ABC):
         """Of `path`: its rows, or of a data set on the hub those of `split`."""
         if self.path is None:
             return placed_rows(shipped_file(self.shipped))
-        return placed_rows(self.path, self.config, self.split, self.revision, self.columns)
+        return self._rows(self.path, self.split)
 
     def test_rows(self) -> Iterator[Placed] | None:
         """Those that are for testing only; None where a share of the others is held out."""
         if self.test_path is not None:
-            of_hub = self.config, self.test_split or self.split, self.revision
-            return placed_rows(self.test_path, *of_hub, self.columns)
+            return self._rows(self.test_path, self.test_split or self.split)
         if self.path is None:
             return placed_rows(shipped_file(self.shipped_test)) if self.shipped_test else None
         if self.test_split is not None:
-            return placed_rows(self.path, self.config, self.test_split, self.revision, self.columns)
+            return self._rows(self.path, self.test_split)
         return None
+
+    def _rows(self, path: str, split: str) -> Iterator[Placed]:
+        return placed_rows(path, self.config, split, self.revision, self.columns, self.max_bad_lines)
 
 
 def _take(question: str, taken: SeenIds) -> None:

@@ -4,14 +4,16 @@ A task is also its own options: the fields of its class are the keys that a reci
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 from s2d_ray.answers.final import closed_mark
 from s2d_ray.data.records import LabelledPrompt, Prompt, content_id, user
 from s2d_ray.recipes.strict import Strict
+from s2d_ray.tasks.refusals import Place, Refused, account, each
 
+T = TypeVar("T")
 Split = Literal["train", "valid", "test"]
 """Disjoint parts: System 2 works through `train`; `valid` decides whether a further round is run; `test` decides the
 verdict."""
@@ -111,5 +113,50 @@ class Task(Strict, ABC):
 
 
 def training_prompts(task: Task, seed: int) -> Iterator[Prompt]:
-    """The unlabelled training prompts: the one place where a label is left behind."""
-    return (item.prompt for item in task.items("train", seed))
+    """The unlabelled training prompts: the one place where a label is left behind.
+
+    Those that cannot be written are refused.
+    """
+    return _usable((item.prompt for item in task.items("train", seed)), task, "train", _texts)
+
+
+def held_out_items(task: Task, split: Split, seed: int) -> Iterator[LabelledPrompt]:
+    """The prompts of a split with their references. Those that cannot be written are refused."""
+    return _usable(task.items(split, seed), task, split, _labelled_texts)
+
+
+def _usable(items: Iterable[T], task: Task, split: Split, texts: Callable[[T], Iterable[str]]) -> Iterator[T]:
+    """Rows of data were looked at when they were read; a task of one's own may give anything."""
+    number = 0
+
+    def placed() -> Iterator[tuple[Place, T]]:
+        nonlocal number
+        for number, item in enumerate(items, start=1):
+            yield Place(f"{split} prompts of {type(task).__name__}", number, "prompt"), item
+
+    def checked(item: T) -> T:
+        try:
+            "".join(texts(item)).encode()
+        except UnicodeEncodeError:
+            raise Refused("a prompt has half of a character (a lone surrogate)") from None
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise Refused(f"a prompt is not of texts: {error}") from error
+        return item
+
+    yield from each(placed(), checked)
+    if (counts := account()) and counts.refused and not counts.rows:
+        counts.has_read(task.source, number)
+
+
+def _texts(prompt: Prompt) -> Iterator[str]:
+    yield prompt.prompt_id
+    for message in prompt.messages:
+        yield from (message["role"], message["content"])
+    for key, value in prompt.fields.items():
+        yield from (key, value)
+
+
+def _labelled_texts(item: LabelledPrompt) -> Iterator[str]:
+    yield from _texts(item.prompt)
+    yield from item.references
+    yield from (item.subset, item.group, item.cluster)

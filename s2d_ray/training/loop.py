@@ -9,6 +9,7 @@ import json
 import os
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol, TextIO
@@ -16,9 +17,9 @@ from typing import Any, Protocol, TextIO
 import ray.train
 import torch
 
-from s2d_ray.data.files import write_text
+from s2d_ray.data.files import read_json_lines, write_text
 from s2d_ray.data.folders import TRAINING_LOG
-from s2d_ray.data.storage import RemotePath
+from s2d_ray.data.storage import RemotePath, upload
 from s2d_ray.recipes.sections import Train
 from s2d_ray.rendering.renderer import Renderer
 from s2d_ray.training.export import Export
@@ -60,7 +61,7 @@ def train_worker(job: TrainJob, meter: TrainingMeter) -> None:
         if preemptions.told_of_another() or due.after(number + 1) or number + 1 == steps:
             _await_last_checkpoint()
             log.save()
-            _checkpoint(trainer, number + 1, len(pairs))
+            _checkpoint(trainer, number + 1, len(pairs), job.output)
     export.write(job.output)
     log.close()
 
@@ -89,7 +90,7 @@ def _await_last_checkpoint() -> None:
     ray.train.get_all_reported_checkpoints(consistency_mode=ray.train.CheckpointConsistencyMode.COMMITTED)
 
 
-def _checkpoint(trainer: Trainer, done: int, examples: int) -> None:
+def _checkpoint(trainer: Trainer, done: int, examples: int, output: Path) -> None:
     """Every worker's part, merged by Ray Train into one checkpoint in storage while the next steps run."""
     folder = tempfile.mkdtemp()
     trainer.save(Path(folder), done)
@@ -98,7 +99,19 @@ def _checkpoint(trainer: Trainer, done: int, examples: int) -> None:
         checkpoint=ray.train.Checkpoint.from_directory(folder),
         checkpoint_upload_mode=ray.train.CheckpointUploadMode.ASYNC,
         delete_local_checkpoint_after_upload=True,
+        checkpoint_upload_fn=_uploads_to(output) if isinstance(output, RemotePath) else None,
     )
+
+
+def _uploads_to(output: RemotePath) -> Callable[[ray.train.Checkpoint, str], ray.train.Checkpoint]:
+    """How a checkpoint gets to object storage: Ray Train's own way fails where that is away for a minute."""
+    storage = ray.train.get_context().get_storage()
+
+    def copied(checkpoint: ray.train.Checkpoint, name: str) -> ray.train.Checkpoint:
+        upload(Path(checkpoint.path), output / Path(storage.experiment_fs_path).name / name)
+        return ray.train.Checkpoint(f"{storage.experiment_fs_path}/{name}", storage.storage_filesystem)
+
+    return copied
 
 
 def _resume(trainer: Trainer, output: Path) -> int:
@@ -122,7 +135,7 @@ class _Log:
         kept: list[dict[str, Any]] = []
         with suppress(FileNotFoundError):
             # Steps after the checkpoint are about to be done again.
-            kept = [entry for entry in map(json.loads, self._path.read_text().splitlines()) if entry["step"] <= done]
+            kept = [entry for entry in read_json_lines(self._path) if entry["step"] <= done]
         self._start = time.monotonic() - (kept[-1]["seconds"] if kept else 0.0)
         before = "".join(json.dumps(entry) + "\n" for entry in kept)
         write_text(self._path, before)

@@ -283,8 +283,12 @@ def test_the_image_is_pinned_and_made_of_what_is_here() -> None:
     lines = image()
     bases = [line["value"].split()[0] for line in lines if line["instruction"] == "FROM"]
     stages = [line["value"].split()[-1] for line in lines if " AS " in line["value"]]
-    assert all(base in stages or re.search(r":[\d.]+-", base) for base in bases)
-    assert any("--no-deps -r lock-gpu.txt" in line["value"] for line in lines if line["instruction"] == "RUN")
+    assert all(base in stages or re.search(r":[\d.]+-\S+@sha256:[0-9a-f]{64}$", base) for base in bases)
+    assert any(
+        "--require-hashes --only-binary=:all: -r lock-gpu.txt" in line["value"]
+        for line in lines
+        if line["instruction"] == "RUN"
+    )
     ignored = (CLUSTER / "Dockerfile.dockerignore").read_text().splitlines()
     for line in lines:
         if line["instruction"] == "COPY" and not line["value"].startswith("--from"):

@@ -1,7 +1,9 @@
 """A stage's folder: reused, resumed or refused, and complete only with its manifest."""
 
 import json
+import re
 import resource
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from s2d_ray.data.artifacts import INPUTS, MANIFEST, Artifact, Json, differences
+from s2d_ray.data.contents import Contents, write_stamped
 from s2d_ray.data.files import part_files, read_batches, read_json, read_json_lines, read_rows, write_json
 from s2d_ray.data.folders import RunFolders
 from s2d_ray.data.manifests import CorpusManifest
@@ -99,6 +102,74 @@ def test_a_long_difference_is_cut(tmp_path: Path) -> None:
     [line] = differences({"prompt": "x" * 500}, {"prompt": "y"})
     assert len(line) < 100
     assert line.endswith('... there, "y" now')
+
+
+def finished_with(path: Path, *parts: str) -> Artifact[CorpusManifest]:
+    """A finished folder with a part for each word, whose letters are ids."""
+    artifact = corpus(path, WANTED)
+    artifact.open()
+    for number, ids in enumerate(parts):
+        write_stamped(path / f"part-{number}.parquet", pa.table({"prompt_id": list(ids)}))
+    artifact.finish(CORPUS)
+    return artifact
+
+
+def lose(folder: Path) -> None:
+    (folder / "part-1.parquet").unlink()
+
+
+def double(folder: Path) -> None:
+    (folder / "part-2.parquet").write_bytes((folder / "part-1.parquet").read_bytes())
+
+
+def cut(folder: Path) -> None:
+    (folder / "part-1.parquet").write_bytes(b"")
+
+
+def cut_the_manifest(folder: Path) -> None:
+    content = (folder / MANIFEST).read_bytes()
+    (folder / MANIFEST).write_bytes(content[: len(content) // 2])
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lose, "has 2 rows where 4 belong"),
+        (double, "has 6 rows where 4 belong (part-2.parquet: not as its stage wrote it)"),
+        (cut, "has parts that cannot be read (part-1.parquet)"),
+        (cut_the_manifest, "has a manifest that cannot be read"),
+    ],
+)
+def test_what_is_not_whole_any_more_is_not_finished(
+    tmp_path: Path, damage: Callable[[Path], None], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    artifact = finished_with(tmp_path, "ab", "cd")
+    assert artifact.open() is True
+    artifact.require()
+    damage(tmp_path)
+    with pytest.raises(UserError, match=re.escape(f"{tmp_path} {said}: run the stage that makes it again")):
+        artifact.require()
+    assert artifact.open() is False
+    assert capsys.readouterr().out == f"{tmp_path} {said}: what is missing is made anew\n"
+    assert not artifact.finished
+    assert (tmp_path / "part-0.parquet").exists()
+
+
+def test_a_folder_of_an_earlier_version_is_taken_as_it_is(tmp_path: Path) -> None:
+    artifact = finished_with(tmp_path, "ab", "cd")
+    manifest = read_json(tmp_path / MANIFEST)
+    assert manifest.pop("contents") == {"rows": 4, "ids": Contents.of("abcd").ids}
+    write_json(tmp_path / MANIFEST, manifest)
+    lose(tmp_path)
+    assert artifact.open() is True
+
+
+def test_damaged_inputs_are_one_line_and_can_be_overwritten(tmp_path: Path) -> None:
+    artifact = finished_with(tmp_path, "ab")
+    (tmp_path / INPUTS).write_bytes(b"")
+    with pytest.raises(UserError, match=r"inputs\.json is damaged \(.*\): bring it back, or remove it"):
+        artifact.open()
+    assert artifact.open(overwrite=True) is False
 
 
 def test_overwrite_starts_over(tmp_path: Path) -> None:

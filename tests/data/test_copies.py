@@ -15,6 +15,7 @@ from s2d_ray.data import copies
 from s2d_ray.data.copies import local_copy, release
 from s2d_ray.data.storage import RemotePath, cache_dir, filled
 from s2d_ray.errors import UserError
+from tests.small_disk import NEEDS_ROOT, small_disk
 
 MIB = 2**20
 USER = """
@@ -144,3 +145,18 @@ def test_a_limit_that_is_no_number_is_one_clear_line(remote: RemotePath, monkeyp
     [model] = put(remote, "model")
     with pytest.raises(UserError, match="S2D_CACHE_GIB is much, and not a number of GiB"):
         local_copy(model)
+
+
+@NEEDS_ROOT
+def test_a_fetch_that_fills_the_disk_leaves_nothing_of_it(
+    remote: RemotePath, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [model] = put(remote, "model")
+    # As where others fill the disk meanwhile.
+    monkeypatch.setattr(copies, "RESERVE", -(2**40))
+    with small_disk(tmp_path / "disk", 512) as disk:
+        monkeypatch.setenv("S2D_CACHE", str(disk))
+        with pytest.raises(OSError, match="No space left on device") as caught:
+            local_copy(model)
+        assert str(caught.value.filename).startswith(str(disk))
+        assert not list(disk.rglob("weights*"))

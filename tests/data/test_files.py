@@ -13,8 +13,18 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from s2d_ray.data.files import read_json, read_rows, remove_partials, replacing, write_json, write_table, write_text
+from s2d_ray.data.files import (
+    read_json,
+    read_json_lines,
+    read_rows,
+    remove_partials,
+    replacing,
+    write_json,
+    write_table,
+    write_text,
+)
 from s2d_ray.data.status import attempting
+from s2d_ray.errors import UserError
 from s2d_ray.experiment.store import EventStore
 
 WRITERS = 4
@@ -134,6 +144,19 @@ def test_text_json_and_parquet_are_read_back(tmp_path: Path) -> None:
     write_table(tmp_path / "parts" / "a.parquet", pa.table({"n": [1, 2]}))
     assert (tmp_path / "text").read_bytes() == "ä\n".encode() and read_json(tmp_path / "json") == {"ä": [1]}
     assert [row["n"] for row in read_rows(tmp_path / "parts")] == [1, 2]
+
+
+def test_a_damaged_line_costs_that_line_only(tmp_path: Path) -> None:
+    lines = [b'{"step": 1}', b'{"st', b"\0\0\0", b"\xff", b"7", b'{"step": 2}', b'{"step": 3']
+    (tmp_path / "log.jsonl").write_bytes(b"\n".join(lines))
+    assert read_json_lines(tmp_path / "log.jsonl") == [{"step": 1}, {"step": 2}]
+
+
+@pytest.mark.parametrize("content", [b"", b'{"n": ', b"\0\0", b"\xff"])
+def test_a_damaged_file_is_one_line_that_names_it(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "file.json").write_bytes(content)
+    with pytest.raises(UserError, match=r"file\.json is damaged \(.*\): bring it back, or remove it$"):
+        read_json(tmp_path / "file.json")
 
 
 def test_the_content_is_on_the_disk_before_its_name_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

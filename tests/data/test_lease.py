@@ -60,9 +60,10 @@ def test_an_attempt_on_another_machine_is_alive_while_its_file_changes(tmp_path:
     assert file.read_bytes() == before, "each attempt writes its own file only"
 
 
-def test_one_that_has_taken_its_number_and_not_yet_written_is_waited_for(tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", [b"", b'{"attempt": 1, "ho', bytes(40)])
+def test_one_that_has_not_written_yet_or_only_half_is_waited_for_and_no_longer(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "attempts").mkdir()
-    (tmp_path / "attempts" / "00001.json").touch()
+    (tmp_path / "attempts" / "00001.json").write_bytes(content)
     start = time.monotonic()
     with attempting(tmp_path, silence=0.6) as attempt:
         assert attempt.number == 2
@@ -127,10 +128,14 @@ def test_a_replaced_attempt_is_stopped_at_its_next_beat(tmp_path: Path) -> None:
 
 
 def test_an_attempt_that_cannot_give_a_sign_of_life_stops_before_it_counts_as_dead(tmp_path: Path) -> None:
-    with pytest.raises((KeyboardInterrupt, OSError)), attempting(tmp_path, beat=0.1, silence=1):
+    cannot = pytest.raises(
+        UserError, match=r"cannot be written to \(No such file or directory\): once it can, the same"
+    )
+    with cannot, attempting(tmp_path, beat=0.1, silence=1):
         (tmp_path / "attempts").rename(tmp_path / "gone")
         time.sleep(20)
         pytest.fail("it went on")
+    assert "cannot be written to" in read_json(tmp_path / "status.json")["error"]
 
 
 def test_the_file_tells_a_person_who_is_at_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

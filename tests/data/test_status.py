@@ -21,7 +21,7 @@ def status(folder: Path) -> dict[str, object]:
     return found
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGINT])
 def test_a_signal_is_recorded_as_stopped_with_the_stage(tmp_path: Path, number: signal.Signals) -> None:
     with another_process(tmp_path) as process:
         process.send_signal(number)

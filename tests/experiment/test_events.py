@@ -27,8 +27,7 @@ def feedback(**said: Any) -> Feedback:
     ],
 )
 def test_a_score_or_a_preference_becomes_a_score(said: dict[str, Any], score: float) -> None:
-    event = feedback(**said).event(time=5.0)
-    assert (event.request_id, event.time, event.score) == ("s2d-1", 5.0, score)
+    assert feedback(**said).rating == score
 
 
 @pytest.mark.parametrize(

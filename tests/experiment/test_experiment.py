@@ -146,7 +146,7 @@ def test_a_crash_while_writing_leaves_the_state_before(path: Path, monkeypatch: 
 
     monkeypatch.setattr(os, "replace", crash)
     with pytest.raises(OSError, match="no space"):
-        experiment.roll_back("ada", "a try", START)
+        experiment.apply(change("stop", 1), START)
     assert experiment.state == read_state(path) == before
 
 

@@ -19,8 +19,9 @@ LIMITS = Guardrails(error_rate=0.05, p95_seconds=5.0)
 
 
 def alarm_after(monitor: GuardrailMonitor, event: RequestEvent, most: int = 1000) -> tuple[int, str]:
+    """The same again and again, of one user after the other."""
     for number in range(1, most):
-        if reason := monitor.observe(event):
+        if reason := monitor.observe(replace(event, cluster=number)):
             return number, reason
     return most, ""
 
@@ -41,7 +42,7 @@ def test_slow_answers_roll_back() -> None:
 
 def test_the_reason_counts_the_good_requests_among_the_bad() -> None:
     monitor = GuardrailMonitor(LIMITS)
-    seen = [monitor.observe(FAILED if i % 4 == 0 else GOOD) for i in range(400)]
+    seen = [monitor.observe(replace(FAILED if i % 4 == 0 else GOOD, cluster=i)) for i in range(400)]
     reason = next(reason for reason in seen if reason)
     assert seen.index(reason) < 200
     number = seen.index(reason) + 1
@@ -73,7 +74,7 @@ def test_arms_are_watched_apart() -> None:
     monitor = GuardrailMonitor(LIMITS)
     alone, _ = alarm_after(GuardrailMonitor(LIMITS), FAILED)
     for event in (FAILED, replace(FAILED, arm="base")):
-        assert [monitor.observe(event) for _ in range(alone - 1)] == [None] * (alone - 1)
+        assert [monitor.observe(replace(event, cluster=i)) for i in range(alone - 1)] == [None] * (alone - 1)
     reason = monitor.observe(replace(FAILED, arm="base"))
     assert reason
     assert reason.startswith("System 1 (base): ")
@@ -155,3 +156,28 @@ def test_the_recipe_s_documentation_has_these_figures() -> None:
     assert said.count("630 requests where 10%") == said.count("44 where half") == 2
     assert f"{one.on_average[0.02]:.2g}" == "3.3e+03"
     assert "3300 where 2% fail" in said
+
+
+@pytest.mark.parametrize(("users", "acts"), [(1, False), (3, False), (4, True)])
+def test_failures_of_several_users_are_needed(users: int, acts: bool) -> None:
+    """Of a client that is alone, and of one beside others: it cannot roll back for them."""
+    for rater, others in ((None, False), (1, False), (1, True)):
+        monitor = GuardrailMonitor(LIMITS)
+        if others:
+            monitor.observe(replace(GOOD, rater=2))
+        found = [monitor.observe(replace(FAILED, cluster=i % users, rater=rater)) for i in range(1000)]
+        assert any(found) == (acts and not others)
+
+
+def test_failures_of_several_clients_act_beside_others() -> None:
+    monitor = GuardrailMonitor(LIMITS)
+    monitor.observe(replace(GOOD, rater=2))
+    found = [monitor.observe(replace(FAILED, cluster=i, rater=3 + i % 2)) for i in range(20)]
+    assert [bool(reason) for reason in found] == [False] * 19 + [True]
+
+
+def test_a_client_is_alone_again_once_others_have_not_asked_for_long() -> None:
+    monitor = GuardrailMonitor(LIMITS)
+    monitor.observe(replace(GOOD, rater=2))
+    late = replace(FAILED, time=guardrails.OTHERS_SECONDS + 1, rater=1)
+    assert any(monitor.observe(replace(late, cluster=i)) for i in range(20))

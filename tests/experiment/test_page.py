@@ -13,12 +13,12 @@ from s2d_ray.experiment.experiment import Experiment
 from s2d_ray.experiment.page import ab_page, content_security_policy
 from s2d_ray.experiment.recommendation import recommend
 from s2d_ray.experiment.state import Change
-from s2d_ray.experiment.store import EventStore, Snapshot
+from s2d_ray.experiment.store import EventStore
 from s2d_ray.experiment.summary import summarise
 from s2d_ray.recipes.load import load_single_recipe
 from s2d_ray.recipes.recipe import Recipe
 from s2d_ray.recipes.serve import Guardrails, Prices, RampStep, Serve, Weights
-from tests.experiment.traffic import BEHAVIOURS, NO_FAULTS, START, Behaviour, Faults, fill
+from tests.experiment.traffic import BEHAVIOURS, NO_FAULTS, START, Behaviour, Faults, counted, fill
 
 NOW = START + timedelta(hours=60)
 SERVE = Serve(weights=Weights(student=0.5))
@@ -44,8 +44,9 @@ def page(
     if guardrail:
         experiment.roll_back("guardrail", guardrail, NOW)
     fill(EventStore(folder), count, serve.weights, behaviours, faults)
-    summary = summarise(Snapshot(folder), experiment.state, serve, NOW)
-    recommendation = recommend(summary.difference, serve.margin, summary.failed_checks)
+    summary = summarise(counted(folder, experiment.state), experiment.state, serve, NOW)
+    rolled_back = experiment.state.status == "rolled back"
+    recommendation = recommend(summary.difference, serve.margin, summary.failed_checks, rolled_back)
     return ab_page(recipe(serve, text), experiment.state, summary, recommendation, NOW, NONCE)
 
 

@@ -17,12 +17,12 @@ from s2d_ray.experiment.experiment import Experiment
 from s2d_ray.experiment.page import ADMIN_HEADER, ab_page, content_security_policy
 from s2d_ray.experiment.recommendation import recommend
 from s2d_ray.experiment.state import Change
-from s2d_ray.experiment.store import EventStore, Snapshot
+from s2d_ray.experiment.store import EventStore
 from s2d_ray.experiment.summary import summarise
 from s2d_ray.recipes.serve import Serve, Weights
 from s2d_ray.recipes.strict import parse
 from tests.experiment.test_page import HOSTILE, NONCE, recipe
-from tests.experiment.traffic import START, fill
+from tests.experiment.traffic import START, counted, fill
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")]
@@ -41,14 +41,14 @@ class Site:
     def __init__(self, folder: Path, text: str, user: str) -> None:
         self.experiment = Experiment(folder / "experiment.json", SERVE, START)
         fill(EventStore(folder), 3000, SERVE.weights)
-        self.snapshot, self.text, self.user = Snapshot(folder), text, user
+        self.folder, self.text, self.user = folder, text, user
         self.sent: list[dict[str, Any]] = []
         self.asked: list[str] = []
 
     def page(self) -> str:
         now = START + timedelta(hours=60)
         state = self.experiment.state
-        summary = summarise(self.snapshot, state, SERVE, now)
+        summary = summarise(counted(self.folder, state), state, SERVE, now)
         recommendation = recommend(summary.difference, SERVE.margin, summary.failed_checks)
         html = ab_page(recipe(SERVE, self.text), state, summary, recommendation, now, NONCE)
         return html + (f'<script nonce="{NONCE}">{self.user}</script>' if self.user else "")

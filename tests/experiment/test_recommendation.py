@@ -51,6 +51,11 @@ def test_while_a_check_fails_nothing_is_promoted_and_the_reason_says_why() -> No
     assert recommend(Interval(-0.1, -0.12, -0.08, 1234), MARGIN, failed).choice == "keep System 2"
 
 
+def test_after_a_roll_back_nothing_is_promoted_whatever_the_ratings() -> None:
+    found = recommend(Interval(0.1, 0.05, 0.15, 1234), MARGIN, rolled_back=True)
+    assert (found.choice, "rolled back" in found.reason) == ("keep System 2", True)
+
+
 def test_without_enough_raters_it_says_what_is_missing() -> None:
     found = recommend(None, MARGIN)
     assert (found.choice, found.reason) == (

@@ -63,10 +63,11 @@ def test_every_field_of_every_kind_comes_back(tmp_path: Path) -> None:
             cost=0.125,
             confidence=-0.75,
             escalated=True,
+            rater=31_000,
             prompt="<p>",
             answer="</p>",
         ),
-        "feedback": FeedbackEvent("s2d-é\n1", TIME, 0.5),
+        "feedback": FeedbackEvent("s2d-é\n1", TIME, 0.5, "base", 1, 7),
         "shadows": ShadowEvent("s2d-é\n1", TIME, "student", "teacher", 3, None, 2.5, 30, "late"),
     }
     for event in events.values():

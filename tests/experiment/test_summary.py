@@ -1,7 +1,6 @@
 """The summary of a store is what counting its events one by one gives."""
 
 import json
-from collections import Counter
 from dataclasses import asdict, replace
 from datetime import timedelta
 from pathlib import Path
@@ -10,15 +9,15 @@ import numpy as np
 import pytest
 
 from s2d_ray.arms import LABELS, CoreArm
-from s2d_ray.experiment.assignment import CLUSTERS
+from s2d_ray.experiment.assignment import CELLS, CLUSTERS
 from s2d_ray.experiment.events import FeedbackEvent, RequestEvent, ShadowEvent
 from s2d_ray.experiment.experiment import Experiment
-from s2d_ray.experiment.sequences import difference, moments, rating
+from s2d_ray.experiment.sequences import Moments, difference, moments, rating
 from s2d_ray.experiment.state import Change
-from s2d_ray.experiment.store import EventStore, Snapshot
+from s2d_ray.experiment.store import EventStore
 from s2d_ray.experiment.summary import Summary, summarise
 from s2d_ray.recipes.serve import Serve, Weights
-from tests.experiment.traffic import START, requests
+from tests.experiment.traffic import START, counted, rated, requests
 
 MARGIN = 0.05
 WEIGHTS = Weights(student=0.4, base=0.1)
@@ -30,7 +29,7 @@ REQUEST = RequestEvent("s2d-1", START.timestamp() + 60, "student", 1, 5, "answer
 
 def summary_of(folder: Path) -> Summary:
     state = Experiment(folder / "experiment.json", SERVE, START).state
-    return summarise(Snapshot(folder), state, SERVE, NOW)
+    return summarise(counted(folder, state), state, SERVE, NOW)
 
 
 @pytest.fixture(scope="module")
@@ -60,8 +59,7 @@ def test_counts_and_means_are_those_of_the_events(summary: Summary, arm: CoreArm
     assert found.requests == len(own) == sum(found.outcomes.values())
     assert found.outcomes["answered"] == len(answered)
     assert found.ratings == sum(feedback is not None for _, feedback in own)
-    rated = Counter(request.cluster % CLUSTERS for request, feedback in own if feedback)
-    assert found.raters == int(rated.total() ** 2 / sum(n**2 for n in rated.values()))
+    assert found.raters == len({request.cluster % CLUSTERS for request, feedback in own if feedback})
     assert found.tokens is not None
     assert found.tokens.value == pytest.approx(np.mean([request.completion_tokens for request in answered]))
     assert found.cost_per_1000 == pytest.approx(1000 * np.mean([request.cost or 0 for request in answered]))
@@ -85,15 +83,18 @@ def test_latencies_are_quantiles_of_the_answered(summary: Summary, arm: CoreArm)
 
 
 def test_quality_and_difference_are_those_of_the_ratings_by_cluster(summary: Summary) -> None:
-    of = {arm: moments(*ratings(arm, NOW.timestamp())) for arm in LABELS}
+    of = {arm: opinions(arm, NOW.timestamp()) for arm in LABELS}
     for arm in LABELS:
-        assert summary.arms[arm].quality == rating(of[arm], MARGIN)
+        expected_quality = rating(of[arm], MARGIN)
+        assert expected_quality is not None
+        assert summary.arms[arm].quality == replace(expected_quality, n=summary.arms[arm].ratings)
     # The weights never changed, so that every rating counts alike.
     found, n = summary.difference, summary.arms["student"].ratings + summary.arms["teacher"].ratings
     expected = difference(of["student"], of["teacher"], MARGIN, n)
     assert found is not None
     assert expected is not None
-    assert (found.value, found.low, found.high) == pytest.approx((expected.value, expected.low, expected.high))
+    near = pytest.approx((expected.value, expected.low, expected.high), abs=1e-6)
+    assert (found.value, found.low, found.high) == near
     assert found.n == n
 
 
@@ -103,16 +104,19 @@ def test_quality_over_time_counts_what_had_come_in_by_then(summary: Summary) -> 
     assert summary.over_time[0].quality == {}
     middle = summary.over_time[len(summary.over_time) // 2]
     for arm in ("student", "teacher"):
-        assert middle.quality[arm] == rating(moments(*ratings(arm, middle.at)), MARGIN)
+        expected, found = rating(opinions(arm, middle.at), MARGIN), middle.quality[arm]
+        assert expected is not None
+        assert (found.value, found.low, found.high) == (expected.value, expected.low, expected.high)
 
 
-def ratings(arm: str, until: float) -> tuple[np.ndarray, np.ndarray]:
+def opinions(arm: str, until: float) -> Moments:
+    """Of every rater one: the mean of what it gave up to then."""
     counts, totals = np.zeros(CLUSTERS), np.zeros(CLUSTERS)
     for request, feedback, _ in TRAFFIC:
-        if feedback and request.arm == arm and request.time <= until:
+        if feedback and request.arm == arm and feedback.time < until:
             counts[request.cluster % CLUSTERS] += 1
             totals[request.cluster % CLUSTERS] += feedback.score
-    return counts, totals
+    return moments(np.minimum(counts, 1), totals / np.maximum(counts, 1))
 
 
 def stored(folder: Path, *events: RequestEvent | FeedbackEvent | ShadowEvent) -> Summary:
@@ -134,10 +138,10 @@ def test_a_hard_day_is_not_held_against_the_arm_that_had_more_of_it(tmp_path: Pa
             REQUEST, request_id=f"s2d-{number}", arm=arm, version=version, cluster=int(random.integers(CLUSTERS))
         )
         store.add(request)
-        store.add(FeedbackEvent(request.request_id, request.time, float(random.random() < quality)))
+        store.add(rated(request, float(random.random() < quality)))
     experiment = Experiment(tmp_path / "experiment.json", Serve(weights=Weights(student=0.1)), START)
     experiment.apply(Change(action="weights", weights=Weights(), who="ada", why="more", version=1), START)
-    found = summarise(Snapshot(tmp_path), experiment.state, SERVE, NOW)
+    found = summarise(counted(tmp_path, experiment.state), experiment.state, SERVE, NOW)
     one, two = (found.arms[arm].quality for arm in ("student", "teacher"))
     assert found.difference is not None
     assert one is not None
@@ -149,7 +153,8 @@ def test_a_hard_day_is_not_held_against_the_arm_that_had_more_of_it(tmp_path: Pa
 
 
 def test_a_version_that_is_newer_than_the_state_read_counts_like_the_latest(tmp_path: Path) -> None:
-    found = stored(tmp_path, replace(REQUEST, version=7), FeedbackEvent("s2d-1", 20.0, 1.0))
+    newer = replace(REQUEST, version=7)
+    found = stored(tmp_path, newer, rated(newer, 1.0))
     assert found.arms["student"].ratings == 1
 
 
@@ -165,24 +170,20 @@ def test_an_empty_store_has_a_summary(tmp_path: Path) -> None:
         assert [arm.quality, arm.seconds, arm.tokens, arm.errors, arm.cost_per_1000, arm.escalated] == [None] * 6
 
 
-def test_only_the_latest_feedback_to_a_request_counts(tmp_path: Path) -> None:
+def test_only_the_first_feedback_to_a_request_counts(tmp_path: Path) -> None:
     """In whatever order it is stored. A hundred other users, who rate 0, make it enough for an interval."""
     others = [replace(REQUEST, request_id=f"s2d-other-{cluster}", cluster=cluster) for cluster in range(100, 200)]
-    zeros = [FeedbackEvent(other.request_id, 30.0, 0.0) for other in others]
-    later, earlier = FeedbackEvent("s2d-1", 20.0, 1.0), FeedbackEvent("s2d-1", 10.0, 0.5)
+    zeros = [rated(other, 0.0) for other in others]
+    later, earlier = rated(REQUEST, 0.5), replace(rated(REQUEST, 1.0), time=REQUEST.time + 1)
     found = stored(tmp_path, later, earlier, REQUEST, *others, *zeros).arms["student"]
     assert (found.ratings, found.raters) == (101, 101)
     assert found.quality is not None
     assert found.quality.value == pytest.approx(1 / 101)
 
 
-def test_feedback_to_unknown_requests_is_not_counted(tmp_path: Path) -> None:
-    found = stored(tmp_path, FeedbackEvent("s2d-9", 20.0, 1.0), REQUEST)
-    assert (found.arms["student"].requests, found.arms["student"].ratings) == (1, 0)
-
-
 def test_a_request_that_asked_for_its_arm_is_not_part_of_the_comparison(tmp_path: Path) -> None:
-    found = stored(tmp_path, replace(REQUEST, version=None), FeedbackEvent("s2d-1", 20.0, 1.0)).arms["student"]
+    named = replace(REQUEST, version=None)
+    found = stored(tmp_path, named, rated(named, 1.0)).arms["student"]
     assert (found.requests, found.asked_by_name, found.ratings) == (0, 1, 0)
     assert found.seconds is None
 
@@ -238,8 +239,13 @@ def test_the_checks_count_users_and_rated_answers(summary: Summary) -> None:
     for arm in LABELS:
         assert summary.assignment.seen[arm] == pytest.approx(list(first.values()).count(arm) / len(first))
     for arm in ("student", "teacher"):
-        answers = [feedback for request, feedback, _ in TRAFFIC if (request.arm, request.outcome) == (arm, "answered")]
-        assert summary.rating.rated[arm] == pytest.approx(np.mean([feedback is not None for feedback in answers]))
+        answers, of_them = np.zeros(CLUSTERS), np.zeros(CLUSTERS)
+        for request, feedback, _ in TRAFFIC:
+            if request.arm == arm:
+                answers[request.cluster % CLUSTERS] += request.outcome == "answered"
+                of_them[request.cluster % CLUSTERS] += feedback is not None
+        share = np.minimum(of_them, answers)[answers > 0] / answers[answers > 0]
+        assert summary.rating.rated[arm] == pytest.approx(share.mean())
     assert summary.assignment.passed
     assert summary.rating.passed
     assert summary.failed_checks == []
@@ -257,3 +263,42 @@ def test_users_whose_arm_is_still_answering_are_not_missed(tmp_path: Path) -> No
     found = summary_of(tmp_path)
     assert found.assignment.users == 100
     assert found.failed_checks == ["users are not assigned as planned"]
+
+
+def of_clients(ratings: list[tuple[int, int, float]]) -> list[RequestEvent | FeedbackEvent]:
+    """Requests of so many users of a client to each arm, with the score that it gives the student's; the teacher's get
+    the opposite."""
+    events: list[RequestEvent | FeedbackEvent] = []
+    for client, users, score in ratings:
+        for user in range(users):
+            arm: CoreArm = "student" if user % 2 else "teacher"
+            request = replace(
+                REQUEST,
+                request_id=f"s2d-{client}-{user}",
+                arm=arm,
+                cluster=(97 * user) % CELLS,
+                rater=CLUSTERS + client,
+            )
+            events += [request, rated(request, score if arm == "student" else 1 - score)]
+    return events
+
+
+def test_one_client_has_one_say_whatever_users_it_names(tmp_path: Path) -> None:
+    found = stored(tmp_path, *of_clients([(1, 400, 1.0)]))
+    assert found.difference is None
+    assert (found.arms["student"].ratings, found.arms["student"].raters) == (200, 1)
+    assert found.few_rate and found.half_from == 1
+
+
+def test_among_many_clients_one_with_many_users_moves_the_ratings_as_little_as_any(tmp_path: Path) -> None:
+    honest = [(client, 2, 0.25) for client in range(1, 100)]
+    without = stored(tmp_path / "without", *of_clients(honest)).difference
+    found = stored(tmp_path / "with", *of_clients([*honest, (200, 2000, 1.0)]))
+    assert without is not None and found.difference is not None
+    assert without.value == pytest.approx(-0.5)
+    assert found.difference.value == pytest.approx((99 * -0.5 + 1) / 100, abs=1e-4)
+    assert found.few_rate and found.half_from == 1
+
+
+def test_many_who_rate_about_equally_often_are_not_few(tmp_path: Path) -> None:
+    assert not stored(tmp_path, *of_clients([(client, 2, 0.25) for client in range(1, 100)])).few_rate

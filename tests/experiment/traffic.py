@@ -3,13 +3,17 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 
 from s2d_ray.arms import CoreArm
 from s2d_ray.experiment.assignment import arm_at, hash_user
 from s2d_ray.experiment.events import FeedbackEvent, RequestEvent, ShadowEvent
+from s2d_ray.experiment.running import RunningSums
+from s2d_ray.experiment.state import ExperimentState
 from s2d_ray.experiment.store import EventStore
+from s2d_ray.experiment.sums import Sums
 from s2d_ray.recipes.serve import Weights
 
 START = datetime(2026, 11, 20, 8, 0, tzinfo=UTC)
@@ -43,6 +47,12 @@ BEHAVIOURS: Mapping[CoreArm, Behaviour] = {
 }
 
 
+def rated(request: RequestEvent, score: float) -> FeedbackEvent:
+    """What came half a minute later."""
+    rater = request.cluster if request.rater is None else request.rater
+    return FeedbackEvent(request.request_id, request.time + 30, score, request.arm, request.version, rater)
+
+
 def requests(
     count: int,
     weights: Weights,
@@ -74,7 +84,7 @@ def requests(
             cost=0.0001 * does.tokens,
         )
         good = random.random() < np.clip(does.quality + 0.3 * tastes[user], 0, 1)
-        feedback = FeedbackEvent(request.request_id, time + 30, float(good)) if random.random() < 0.33 else None
+        feedback = rated(request, float(good)) if random.random() < 0.33 else None
         other: CoreArm = "student" if arm == "teacher" else "teacher"
         agrees = float(random.random() < 0.93)
         shadow = (
@@ -84,6 +94,11 @@ def requests(
         )
         traffic.append((request, feedback, shadow))
     return traffic
+
+
+def counted(folder: Path, state: ExperimentState) -> Sums:
+    """All that a store has, counted anew."""
+    return RunningSums(folder, lambda: state).refresh()
 
 
 def fill(

@@ -23,6 +23,7 @@ from s2d_ray.recipes.strict import Named
 from s2d_ray.runs.resolved import base_arms
 from s2d_ray.tasks.prompt_file import PromptFile
 from tests.hybrid_engine import HybridEngine
+from tests.method_runs import engine_that_says
 from tests.scripts import THOUGHT
 
 PAIR = {"question": "Which one?", "response_a": "This one.", "response_b": "That one."}
@@ -122,7 +123,16 @@ async def test_a_steps_own_limit_is_on_what_it_says(
     engine = HybridEngine(hybrid)
     generate = Recorder(engine, Sampling(max_tokens=50), ("seed",))
     await generate([user("Which?")], step="name", max_tokens=step, thinking=thinking, thinking_tokens=budget)
-    assert engine.calls[0].sampling.max_tokens == most
+    assert engine.calls[0].sampling.most_tokens(bool(thinking)) == most
+
+
+@pytest.mark.parametrize(("budget", "text", "reason"), [(3, "four five", "length"), (None, "four five six", "stop")])
+async def test_so_it_is_where_the_model_thinks_without_being_told(budget: int | None, text: str, reason: str) -> None:
+    """As one does that cannot but think, or is told to by the recipe's template."""
+    engine = engine_that_says(lambda texts: "<think>one two three</think>\n\nfour five six")
+    generate = Recorder(engine, Sampling(max_tokens=50), ("seed",))
+    [said] = await generate([user("Which?")], step="name", max_tokens=2, thinking_tokens=budget)
+    assert (said.thought, said.text, said.finish_reason) == ("one two three", text, reason)
 
 
 async def own(prompt: Prompt, generate: GenerateFunction, thinking: str = "") -> str:

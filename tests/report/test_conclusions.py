@@ -1,6 +1,6 @@
 """What the verdict is decided on: which prompts, and against which arm."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ import pytest
 
 from s2d_ray.errors import UserError
 from s2d_ray.evaluation.metrics import Answer, SampledAnswer, score_arms
-from s2d_ray.evaluation.verdict import Verdict
+from s2d_ray.evaluation.verdict import OPEN, Verdict
 from s2d_ray.recipes.evaluate import Evaluate
 from s2d_ray.recipes.recipe import Recipe
 from s2d_ray.report.figures import conclude, conclude_by_subset, whose_consistency
@@ -132,3 +132,40 @@ def test_a_further_round_is_decided_on_the_subsets_that_decide(tmp_path: Path) -
         measured[len(decides)] = made["validation"]["n"]
     assert measured == {0: 120, 1: 40}
     assert report_of(recipe(), TASK, run)["validation"] is None, "one round is wanted"
+
+
+def failed(found: Sequence[Answer], arm: str, number: int) -> list[Answer]:
+    """The same, where so many calls of an arm failed: its last ones."""
+    return [
+        replace(a, answer=None, tokens=None, votes=[])
+        if a.arm == arm and int(a.prompt_id.split()[1]) >= PROMPTS - number
+        else a
+        for a in found
+    ]
+
+
+def lost(found: Sequence[Answer], arm: str, number: int) -> list[Answer]:
+    """The same without so many rows of an arm."""
+    return [a for a in found if a.arm != arm or int(a.prompt_id.split()[1]) < PROMPTS - number]
+
+
+@pytest.mark.parametrize("spoil", [failed, lost])
+@pytest.mark.parametrize("arm", ["base", "teacher", "student"])
+def test_a_verdict_is_on_what_all_arms_answered_and_says_how_much_that_was(
+    spoil: Callable[[Sequence[Answer], str, int], list[Answer]], arm: str
+) -> None:
+    found = answers(base=40, teacher=220, student=225)
+    assert conclude(found, TASK, Evaluate(), None).caveats == ()
+    few = conclude(spoil(found, arm, 100), TASK, Evaluate(), None)
+    assert few.verdict == "distils"
+    assert "on 300 prompts" in few.reason
+    assert few.caveats == ("Of 400 prompts, 300 are counted: of the others an arm gave no answer at all.",)
+    assert conclude(spoil(found, arm, 100), TASK, Evaluate(), "Nothing was kept.").caveats[-1] == few.caveats[0]
+
+
+def test_where_an_arm_answered_nothing_nothing_is_concluded() -> None:
+    none = conclude(failed(answers(base=40, teacher=220, student=225), "student", PROMPTS), TASK, Evaluate(), None)
+    assert (none.verdict, none.reason) == (OPEN, "No prompt was answered by all arms.")
+    # An answer that cannot be read is one.
+    unread = [replace(a, answer=None) if a.arm == "student" else a for a in answers(base=40, teacher=220, student=225)]
+    assert verdict(unread) == "does not distil: keep System 2"

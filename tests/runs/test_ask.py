@@ -21,7 +21,7 @@ from typer.testing import CliRunner, Result
 
 from s2d_ray.cli import app
 from s2d_ray.cli.replies import show_replies
-from s2d_ray.data.folders import RunFolders
+from s2d_ray.data.folders import RunFolders, writable
 from s2d_ray.data.manifests import ModelManifest
 from s2d_ray.data.records import Completion, Message, Prompt, Step, user
 from s2d_ray.inference.engine import EngineDied, EngineError
@@ -39,6 +39,7 @@ from tests.hybrid_engine import HybridEngine
 from tests.manifests import finish
 from tests.method_runs import Reply as Script
 from tests.method_runs import engine_that_says
+from tests.read_only import read_only
 
 QUESTION = "Which country is the city of Lyon in? I think the answer is Peru."
 REWRITTEN = "Which country is the city of Lyon in?"
@@ -343,6 +344,20 @@ def test_the_distilled_model_is_a_third_reply(base: Path, tmp_path: Path) -> Non
     assert system1["note"] == ""
     assert "Distilled System 1\n" in ask(base, model, QUESTION).stdout
     assert set(folders.base.rglob("*")) - set(before) == {folders.logs, folders.logs / "ask.log"}
+
+
+def test_a_results_folder_that_is_read_only_can_be_asked_and_its_log_is_elsewhere(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders = finish_a_run(base, tmp_path / "runs")
+    monkeypatch.setenv("S2D_CACHE", str(tmp_path / "cache"))
+    with read_only(tmp_path / "runs"):
+        *_, distilled = replies(ask(base, model, "--json", QUESTION))
+        assert distilled["arm"] == "student"
+        assert folders.logs.is_relative_to(tmp_path / "cache")
+        assert (folders.logs / "ask.log").is_file()
+        assert not writable(folders.serving)
+    assert writable(folders.serving) and folders.logs.is_relative_to(folders.base)
 
 
 class LoggedEngine(ScriptedEngine):

@@ -17,7 +17,7 @@ import uvicorn
 from s2d_ray.data.folders import RunFolders
 from s2d_ray.data.records import Completion, Message
 from s2d_ray.experiment.controller import Controller, events_folder
-from s2d_ray.experiment.events import RequestEvent
+from s2d_ray.experiment.events import Lost, RequestEvent
 from s2d_ray.experiment.state import ExperimentState
 from s2d_ray.inference.engine import EngineError, PromptTooLong, RefusedRequest
 from s2d_ray.inference.pairwise import PairwiseJudge
@@ -140,8 +140,8 @@ class LocalController:
     def __init__(self, controller: Controller) -> None:
         self._controller = controller
 
-    async def observe(self, events: Sequence[RequestEvent]) -> ExperimentState:
-        return self._controller.observe(events)
+    async def observe(self, events: Sequence[RequestEvent], lost: Lost) -> ExperimentState:
+        return self._controller.observe(events, lost)
 
     async def change(self, body: Mapping[str, Any]) -> ExperimentState:
         return self._controller.change(body)

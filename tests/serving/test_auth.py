@@ -1,10 +1,14 @@
 """Who gets in: keys for asking, a token for changing, this machine alone where nothing is secret."""
 
+from pathlib import Path
+
 import pytest
+from pydantic import ValidationError
 
 from s2d_ray.errors import UserError
 from s2d_ray.recipes.serve import Serve
-from s2d_ray.serving.auth import Access, Denied, load_access
+from s2d_ray.serving.auth import Access, Denied, check_certificate, load_access
+from tests.serving.certificates import self_signed
 
 KEYS = "key-of-the-first-client, key-of-the-second-client"
 TOKEN = "a-token-for-the-admin"
@@ -108,3 +112,16 @@ def test_nothing_shows_a_secret() -> None:
     with pytest.raises(Denied) as caught:
         found.check_change({"x-s2d-admin": "guess"})
     assert TOKEN not in str(caught.value)
+
+
+def test_a_certificate_that_cannot_be_used_is_said_before_anything_starts(tmp_path: Path) -> None:
+    certificate, key = map(str, self_signed(tmp_path, "127.0.0.1"))
+    check_certificate(Serve(), own_ray=False)
+    check_certificate(Serve(certificate=certificate, key=key), own_ray=True)
+    with pytest.raises(UserError, match="on a cluster its ingress holds the certificate"):
+        check_certificate(Serve(certificate=certificate, key=key), own_ray=False)
+    for wrong in (certificate, str(tmp_path / "none.pem")):
+        with pytest.raises(UserError, match="are no certificate with its key, in PEM"):
+            check_certificate(Serve(certificate=certificate, key=wrong), own_ray=True)
+    with pytest.raises(ValidationError, match="set both or none"):
+        Serve(key=key)

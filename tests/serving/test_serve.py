@@ -16,6 +16,7 @@ import yaml
 
 from s2d_ray.data.folders import RunFolders
 from s2d_ray.data.records import Row
+from s2d_ray.errors import UserError
 from s2d_ray.experiment.page import ADMIN_HEADER
 from s2d_ray.experiment.store import Snapshot
 from s2d_ray.recipes.load import load_single_recipe
@@ -76,6 +77,9 @@ def until(true: Callable[[], bool], seconds: float = 60) -> None:
 def test_both_arms_answer_through_serve_and_weights_change_live(local_ray: None, tmp_path: Path) -> None:
     recipe = served_recipe(engine={"kind": "scripted", "script": "tests.serving.gateways:choosy"})
     change = {"action": "weights", "weights": {"student": 0}, "who": "ada", "why": "a try", "version": 1}
+    from s2d_ray.serving.service import refuse_second
+
+    refuse_second()
     with deployed(recipe, tmp_path):
         answers = {name: ask(ADDRESS, name, seed=1) for name in ("s2d", "s2d:student", "s2d:teacher", "s2d:base")}
         assert answers["s2d"].choices[0].message.content.startswith("answer")
@@ -92,6 +96,8 @@ def test_both_arms_answer_through_serve_and_weights_change_live(local_ray: None,
         assert ask(ADDRESS, extra_body=TRACE).s2d["arm"] == "teacher"
         status, page = get(ADDRESS, "/ab")
         assert (status, "a try" in page) == (200, True)
+        with pytest.raises(UserError, match=r"serves trial already: end that with `serve shutdown`, or put"):
+            refuse_second()
     stored = events(tmp_path)
     assert Counter(row["outcome"] for row in stored) == {"answered": 6, "refused": 2}
     assert {row["request_id"] for row in stored} >= {answer.id for answer in answers.values()}

@@ -16,8 +16,9 @@ import pytest
 from s2d_ray.data.folders import RunFolders
 from s2d_ray.data.records import Row
 from s2d_ray.experiment.controller import Controller
-from s2d_ray.experiment.events import RequestEvent
+from s2d_ray.experiment.events import Lost, RequestEvent
 from s2d_ray.experiment.page import ADMIN_HEADER
+from s2d_ray.experiment.request_ids import Asker
 from s2d_ray.experiment.state import ExperimentState
 from s2d_ray.experiment.store import Snapshot
 from s2d_ray.recipes.recipe import Recipe
@@ -234,7 +235,7 @@ async def test_a_deadline_ends_the_wait_for_a_slot(tmp_path: Path) -> None:
     await gateway.open()
     async with gateway.admission["student"].slot():
         with pytest.raises(Refused, match="too many requests wait") as refused:
-            await gateway.router.answer(gateway.router.assign(question("s2d"), "ada"))
+            await gateway.router.answer(gateway.router.assign(question("s2d"), Asker("ada")))
     await gateway.close()
     assert refused.value.status == 503
     assert [row["outcome"] for row in stored(tmp_path)] == ["refused"]
@@ -418,12 +419,12 @@ async def test_no_shadow_where_the_arm_was_asked_for_or_the_other_one_is_busy(tm
     serve = {"weights": {"student": 1}, "shadow_share": 1, "teacher": {"concurrent_requests": 1}}
     gateway = make_gateway(served_recipe(serve=serve), tmp_path)
     await gateway.open()
-    await gateway.router.answer(gateway.router.assign(question("s2d:student"), "ada"))
+    await gateway.router.answer(gateway.router.assign(question("s2d:student"), Asker("ada")))
     async with gateway.admission["teacher"].slot():
-        await gateway.router.answer(gateway.router.assign(question("s2d"), "ada"))
+        await gateway.router.answer(gateway.router.assign(question("s2d"), Asker("ada")))
     await asyncio.sleep(0.3)
     assert stored(tmp_path, "shadows") == []
-    context = gateway.router.assign(question("s2d"), "ada")
+    context = gateway.router.assign(question("s2d"), Asker("ada"))
     await gateway.router.answer(context)
     while not stored(tmp_path, "shadows"):
         await asyncio.sleep(0.05)
@@ -439,12 +440,12 @@ class Restarting(LocalController):
         self.told: list[str] = []
         self._away = True
 
-    async def observe(self, events: Sequence[RequestEvent]) -> ExperimentState:
+    async def observe(self, events: Sequence[RequestEvent], lost: Lost) -> ExperimentState:
         if events and self._away:
             self._away = False
             raise ConnectionError("restarting")
         self.told += [event.request_id for event in events]
-        return await super().observe(events)
+        return await super().observe(events, lost)
 
 
 async def test_a_controller_that_comes_back_is_told_what_it_missed(
@@ -455,7 +456,7 @@ async def test_a_controller_that_comes_back_is_told_what_it_missed(
     controller = Restarting(Controller(recipe, RunFolders(tmp_path)))
     gateway = make_gateway(recipe, tmp_path, controller=controller)
     await gateway.open()
-    contexts = [gateway.router.assign(question("s2d"), "ada") for _ in range(3)]
+    contexts = [gateway.router.assign(question("s2d"), Asker("ada")) for _ in range(3)]
     for context in contexts:
         await gateway.router.answer(context)
     async with asyncio.timeout(20):

@@ -14,6 +14,6 @@ from s2d_ray.tasks.registry import load_task
 @pytest.mark.parametrize(("text", "error"), [(" \n", "the prompt is empty"), ("Lyon?", "")])
 async def test_an_empty_prompt_fails_and_is_not_asked(text: str, error: str) -> None:
     recipe = load_single_recipe("s2a-geonames")
-    answer = _answer_row(recipe, load_task(recipe.task), direct)
-    [row] = await answer(prompt_to_row(Prompt("one", [user(text)])), ScriptedEngine(Engine(kind="scripted")))
+    work = _answer_row(recipe, load_task(recipe.task), direct)
+    [row] = await work.answer(prompt_to_row(Prompt("one", [user(text)])), ScriptedEngine(Engine(kind="scripted")))
     assert (row["error"], bool(row["samples"])) == (error, not error)

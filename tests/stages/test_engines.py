@@ -16,7 +16,8 @@ from s2d_ray.data.files import read_json, read_rows, write_table
 from s2d_ray.data.records import Row
 from s2d_ray.inference.engine import CompletionEngine
 from s2d_ray.recipes.sections import Engine
-from s2d_ray.stages.row_jobs import Pass, RowFunction, RowJob, Rows, process_rows
+from s2d_ray.stages.boundary import RowWork
+from s2d_ray.stages.row_jobs import Pass, RowJob, Rows, process_rows
 from tests.stages.runs import ids, run_here, write_corpus, write_recipe
 
 pytestmark = pytest.mark.ray
@@ -45,6 +46,36 @@ def test_a_call_without_an_answer_fails_its_row_alone(tmp_path: Path, tiny_model
     rows = {row["messages"][0]["content"]: row["error"] for row in read_rows(base / "candidates")}
     assert {error for text, error in rows.items() if "7" in text} == {"no answer within 3 s (engine.call_timeout)"}
     assert {error for text, error in rows.items() if "7" not in text} == {""}
+
+
+@pytest.mark.parametrize("way", ["sleeps", "loops", "awaits"])
+def test_a_method_that_blocks_fails_its_row_alone(way: str, tmp_path: Path, tiny_model: Path, local_ray: None) -> None:
+    corpus = write_corpus(tmp_path / "corpus.jsonl", 30)
+    engine = {"kind": "scripted", "script": "tests.scripts:oracle", "method_timeout": 8}
+    generate = {"samples": 1, "commit_rows": 8, "max_failed_share": 0.5}
+    method = {"name": "tests.scripts:blocking_on_case_7", "way": way}
+    recipe = write_recipe(tmp_path, tiny_model, corpus, engine=engine, generate=generate, method=method)
+    base = run_here(recipe, tmp_path, "generate")
+    assert ids(base / "candidates") == ids(base / "prompts")
+    errors = {row["messages"][0]["content"]: row["error"] for row in read_rows(base / "candidates")}
+    reason = (
+        "no end within 8 s (engine.method_timeout)" if way == "awaits" else "its code held up all other rows for 8 s"
+    )
+    assert [error.partition(":")[0] for text, error in errors.items() if error] == [reason]
+    assert [text for text, error in errors.items() if error] == [text for text in errors if "case 7?" in text]
+
+
+@pytest.mark.long
+def test_a_rule_that_blocks_fails_its_row_alone(tmp_path: Path, tiny_model: Path, local_ray: None) -> None:
+    corpus = write_corpus(tmp_path / "corpus.jsonl", 30)
+    engine = {"kind": "scripted", "script": "tests.scripts:oracle", "method_timeout": 8}
+    curate = {"rules": ["tests.scripts:BlockingOnCase7"]}
+    recipe = write_recipe(tmp_path, tiny_model, corpus, engine=engine, curate=curate)
+    base = run_here(recipe, tmp_path, "generate", "curate")
+    assert ids(base / "distilled") == ids(base / "prompts")
+    [failed] = read_rows(base / "distilled" / "status=failed")
+    assert failed["reason"].startswith("its code held up all other rows for 8 s")
+    assert failed["messages"][0]["content"].endswith("case 7?")
 
 
 @pytest.mark.parametrize("script", ["hanging_at_first", "dying_at_first"])
@@ -88,7 +119,7 @@ def test_a_stage_holds_the_cores_it_asks_for_and_none_afterwards(
     assert all_cpus_free(), "training would wait for what the engines hold"
 
 
-def noting(model: int, log: Path) -> RowFunction:
+def noting(model: int, log: Path) -> RowWork:
     """Writes down which engine answers with which model, in the order in which it does."""
 
     async def answer(row: Row, engine: CompletionEngine) -> list[Row]:
@@ -97,20 +128,21 @@ def noting(model: int, log: Path) -> RowFunction:
         await asyncio.sleep(0.03)
         return [row | {"model": model}]
 
-    return answer
+    return RowWork(answer, lambda row, reason: [])
 
 
 def test_however_many_parts_there_are_each_engine_takes_each_model_up_once(tmp_path: Path, local_ray: None) -> None:
     source, target, log = tmp_path / "source", tmp_path / "target", tmp_path / "log"
     source.mkdir()
     target.mkdir()
-    write_table(source / "part-0.parquet", pa.table({"n": list(range(96))}))
-    rows = Rows(source, target, pa.schema([("n", pa.int64()), ("model", pa.int64())]), commit_rows=8)
+    write_table(source / "part-0.parquet", pa.table({"prompt_id": [str(n) for n in range(96)]}))
+    rows = Rows(source, target, pa.schema([("prompt_id", pa.string()), ("model", pa.int64())]), commit_rows=8)
     job = RowJob(
         passes=[Pass(rows, tmp_path / f"model-{number}", partial(noting, number, log)) for number in range(3)],
         engine=Engine(kind="scripted", min_engines=2, max_engines=2),
         trust_remote_code=False,
         concurrent_rows=8,
+        method_timeout=60,
     )
     processed = process_rows(job, "evaluate")
     answers = [line.split() for line in log.read_text().splitlines()]
@@ -118,9 +150,11 @@ def test_however_many_parts_there_are_each_engine_takes_each_model_up_once(tmp_p
         engine: [model for model, _ in groupby(model for who, model in answers if who == engine)]
         for engine, _ in answers
     }
-    assert list(taken_up.values()) == [["0", "1", "2"]] * 2
-    assert processed.loads == 6
-    assert Counter((row["n"], row["model"]) for row in read_rows(target)) == {
-        (n, model): 1 for n in range(96) for model in range(3)
+    # An engine that starts late may find nothing left to do with the first.
+    assert all(models == sorted(set(models)) for models in taken_up.values())
+    assert {model for models in taken_up.values() for model in models} == {"0", "1", "2"}
+    assert processed.loads == sum(map(len, taken_up.values()))
+    assert Counter((row["prompt_id"], row["model"]) for row in read_rows(target)) == {
+        (str(n), model): 1 for n in range(96) for model in range(3)
     }
     assert (processed.rows, processed.resumed) == (3 * 96, 0)

@@ -2,12 +2,14 @@
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from datasets import load_dataset
 
-from s2d_ray.data.files import read_json, read_rows
+from s2d_ray.data.files import part_files, read_json, read_rows
+from s2d_ray.data.records import Row
 from s2d_ray.errors import UserError
 from tests.stages.runs import by_id, ids, run_here, write_corpus, write_recipe
 
@@ -81,7 +83,9 @@ def test_a_bad_row_fails_alone_with_its_reason(tmp_path: Path, tiny_model: Path,
 def test_too_many_failures_stop_the_stage(tmp_path: Path, tiny_model: Path, local_ray: None) -> None:
     corpus = write_corpus(tmp_path / "corpus.jsonl", 20)
     recipe = write_recipe(tmp_path, tiny_model, corpus, "always_failing")
-    with pytest.raises(UserError, match=r"prompts failed, more than max_failed_share 0.1.*: ValueError \(") as caught:
+    with pytest.raises(
+        UserError, match=r"prompts failed, more than generate.max_failed_share 0.1.*: ValueError \("
+    ) as caught:
         run_here(recipe, tmp_path, "generate")
     # What the message of an exception quotes may be a prompt: only --debug prints it.
     assert "out of order" not in str(caught.value)
@@ -130,11 +134,32 @@ def test_where_nothing_is_kept_the_run_goes_on_to_its_report(tmp_path: Path, tin
     assert read_json(base / "evaluation" / "manifest.json")["finished"] == finished, "it was evaluated again"
 
 
-def test_parts_that_are_written_twice_are_there_once(tmp_path: Path, tiny_model: Path, local_ray: None) -> None:
-    recipe = write_recipe(tmp_path, tiny_model, write_corpus(tmp_path / "corpus.jsonl", 20))
+def texts(samples: Sequence[Row]) -> list[str]:
+    return [sample["text"] for sample in samples]
+
+
+def test_parts_that_are_lost_or_cut_are_made_again_and_a_copy_is_refused(
+    tmp_path: Path, tiny_model: Path, local_ray: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = write_recipe(tmp_path, tiny_model, write_corpus(tmp_path / "corpus.jsonl", 40))
     folder = run_here(recipe, tmp_path, "generate") / "candidates"
-    rows = read_json(folder / "manifest.json")["rows"]
-    # As after a crash between a part and its mark, for every part.
-    (folder / "manifest.json").unlink()
-    run_here(recipe, tmp_path, "generate")
-    assert len(list(read_rows(folder))) == read_json(folder / "manifest.json")["rows"] == rows
+    whole = {row["prompt_id"]: row["samples"] for row in read_rows(folder)}
+    parts = part_files(folder)
+    copy = parts[0].read_bytes()
+    parts[0].unlink()
+    parts[1].write_bytes(b"")
+    capsys.readouterr()
+    with pytest.raises(UserError, match=r"candidates has parts that cannot be read \(part-0000001\.parquet\): run the"):
+        run_here(recipe, tmp_path, "curate")
+    distilled = run_here(recipe, tmp_path, "generate", "curate") / "distilled"
+    assert "part-0000001.parquet cannot be read: it is made anew" in capsys.readouterr().out
+    assert read_json(folder / "manifest.json")["generated_now"] == 16, "what was there was made again"
+    again = {row["prompt_id"]: row["samples"] for row in read_rows(folder)}
+    assert {key: texts(own) for key, own in again.items()} == {key: texts(own) for key, own in whole.items()}
+    assert ids(distilled) == ids(folder) == ids(folder.parent / "prompts")
+    (folder / "part-0000000 (copy).parquet").write_bytes(copy)
+    with pytest.raises(UserError, match=r"\(part-0000000 \(copy\)\.parquet: not as its stage wrote it\): remove what"):
+        run_here(recipe, tmp_path, "generate", "curate")
+    (folder / "part-0000000 (copy).parquet").unlink()
+    run_here(recipe, tmp_path, "generate", "curate")
+    assert read_json(folder / "manifest.json")["generated_now"] == 0

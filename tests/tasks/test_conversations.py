@@ -208,6 +208,39 @@ def test_a_group_column_goes_before_what_the_turns_say(tmp_path: Path) -> None:
     assert {item.cluster for item in made.items("test", 0)} == {f"u{n}" for n in range(5)}
 
 
+@pytest.mark.parametrize("named", [(), (0,), (1,), (2, 3)])
+def test_rows_without_a_group_are_with_those_that_they_go_on_from(named: Sequence[int], tmp_path: Path) -> None:
+    """In each conversation some of the four rows say whose it is."""
+    rows = [
+        {"messages": row, "user": f"u{talk}" if n in named else ""}
+        for talk in range(100)
+        for n, row in enumerate(grown(talk))
+    ]
+    made = PromptFile.model_validate(
+        {
+            "path": as_lines(tmp_path / "log.jsonl", rows),
+            "messages_column": "messages",
+            "group_column": "user",
+            "test_share": 0.3,
+        }
+    )
+    train, test = (list(made.items(split, 0)) for split in ("train", "test"))
+    talks = [{item.prompt.text.rpartition(" ")[2] for item in part} for part in (train, test)]
+    assert len(train) + len(test) == 400
+    assert min(map(len, talks)) > 5
+    assert not talks[0] & talks[1]
+    clusters = {item.unit for item in train + test}
+    assert len(clusters) == 100
+    assert not named or clusters == {f"u{talk}" for talk in range(100)}
+
+
+def test_a_row_without_a_group_is_not_with_one_that_only_begins_alike(tmp_path: Path) -> None:
+    rows = [{"messages": [*CHAT[:3], user(f"Case {n}?")], "user": f"u{n}" if n % 2 else None} for n in range(10)]
+    path = as_lines(tmp_path / "log.jsonl", rows)
+    options = {"path": path, "test_path": path, "messages_column": "messages", "group_column": "user"}
+    assert len({item.cluster for item in PromptFile.model_validate(options).items("test", 0)}) == 10
+
+
 def test_a_column_of_texts_and_one_of_conversations_are_not_both_asked_for() -> None:
     with pytest.raises(ValueError, match="set text_column or messages_column, not both"):
         PromptFile.model_validate({"path": "p.jsonl", "text_column": "prompt", "messages_column": "messages"})

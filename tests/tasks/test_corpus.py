@@ -1,8 +1,10 @@
 """The corpus on disk: streamed, whole or the first by id, and known by its prompts whatever their order."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -145,3 +147,87 @@ def test_limited_held_out_prompts_are_of_as_many_clusters_as_can_be(limit: int, 
 def test_held_out_prompts_are_known_by_their_clusters_too() -> None:
     digests = {held_out_digest(evaluated_on(recipe_of(prompts=20, forms=forms))) for forms in (0, 1, 2, 4)}
     assert len(digests) == 4
+
+
+HALF = "\ud83d"
+
+
+class Odd(Counted):
+    """Numbered prompts, two of which cannot be written."""
+
+    odd: str
+
+    def items(self, split: Split, seed: int) -> Iterator[LabelledPrompt]:
+        for number, item in enumerate(super().items(split, seed)):
+            yield item if number not in (3, 5) else self.made(item)
+
+    def made(self, item: LabelledPrompt) -> LabelledPrompt:
+        other: Any = {
+            "text": {"messages": [user(HALF)]},
+            "id": {"prompt_id": item.prompt.prompt_id + HALF},
+            "field": {"fields": {"bare": HALF}},
+            "number": {"messages": [{"role": "user", "content": 5}]},
+            "turn": {"messages": [{"role": "user"}]},
+        }
+        return replace(item, prompt=replace(item.prompt, **other[self.odd]))
+
+
+@pytest.mark.parametrize("odd", ["text", "id", "field", "number", "turn"])
+def test_a_prompt_of_a_task_of_ones_own_that_cannot_be_written_is_refused(odd: str, tmp_path: Path) -> None:
+    recipe = recipe_of(name=f"{__name__}:Odd", prompts=20, odd=odd)
+    made = written(recipe, tmp_path / "prompts")
+    assert Counter(ids(made.path)) == Counter(content_id("train", str(n)) for n in range(20) if n not in (3, 5))
+    assert (made.manifest.rows, made.manifest.rows_read, sum(made.manifest.refused.values())) == (18, 20, 2)
+    half = "train prompts of Odd, prompt 4: a prompt has half of a character (a lone surrogate)"
+    assert (made.manifest.first_refused or "").startswith(
+        half if odd in ("text", "id", "field") else "train prompts of Odd, prompt 4: a prompt is not of texts: "
+    )
+    assert len(evaluated_on(recipe)) == 18
+
+
+def test_prompts_none_of_which_can_be_written_are_one_line(tmp_path: Path) -> None:
+    class AllOdd(Odd):
+        def items(self, split: Split, seed: int) -> Iterator[LabelledPrompt]:
+            yield from map(self.made, Counted.items(self, split, seed))
+
+    recipe = recipe_of(prompts=3)
+    with pytest.raises(UserError, match=r"none of 3 rows can be used; train prompts of AllOdd, prompt 1: a prompt has"):
+        write_corpus(recipe, AllOdd(prompts=3, odd="text"), tmp_path / "prompts")
+
+
+@pytest.mark.parametrize("change", ["another row", "a row more", "a row fewer", "no rows"])
+def test_prompts_that_change_while_they_are_read_stop_in_one_line_and_the_next_run_goes_on(
+    change: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "p.csv"
+    before = [f"What is {n}?" for n in range(50)]
+    after = {
+        "another row": [*before[:-1], "And now?"],
+        "a row more": [*before, "And now?"],
+        "a row fewer": before[:-1],
+        "no rows": [],
+    }[change]
+
+    def write(texts: Sequence[str]) -> None:
+        path.write_text("".join(f"{text}\n" for text in ["prompt", *texts]))
+
+    task = {"name": "prompts", "path": str(path), "test_path": str(tmp_path / "test.csv")}
+    (tmp_path / "test.csv").write_text("prompt\nHeld out?\n")
+    recipe = Recipe.model_validate({"name": "trial", "model": "none", "method": "direct", "task": task})
+    open_artifact = Artifact.open
+
+    def opened(self: Artifact[CorpusManifest], overwrite: bool = False) -> bool:
+        write(after)
+        return open_artifact(self, overwrite)
+
+    write(before)
+    with monkeypatch.context() as patch:
+        patch.setattr(Artifact, "open", opened)
+        with pytest.raises(UserError) as caught:
+            written(recipe, tmp_path / "prompts")
+    said = f"{path} has no rows" if change == "no rows" else "the prompts changed while they were read (p.csv; "
+    assert str(caught.value).startswith(said)
+    write(after or before)
+    made = written(recipe, tmp_path / "prompts")
+    assert {row["messages"][0]["content"] for row in read_rows(made.path)} == set(after or before)
+    assert made.manifest.rows == len(after or before)

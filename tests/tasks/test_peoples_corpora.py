@@ -15,7 +15,8 @@ import pytest
 
 from s2d_ray.errors import UserError
 from s2d_ray.recipes.strict import Named
-from s2d_ray.tasks.reading import Columns, file_rows, load_rows
+from s2d_ray.tasks.readers import Columns
+from s2d_ray.tasks.reading import file_rows, load_rows
 from s2d_ray.tasks.registry import load_task
 from s2d_ray.tasks.task import Task
 
@@ -205,9 +206,13 @@ def test_a_column_that_is_missing_in_a_later_file_is_named_with_the_file(suffix:
 
 
 REFUSED: Mapping[str, tuple[bytes, str]] = {
-    "quotes.csv": (b'prompt\n"a" b\nc\n', "cannot be read as csv: "),
+    "quotes.csv": (b'prompt\n"a\nb" c\nd\n', "cannot be read as csv: line 2 begins a row that is none: "),
     "open.tsv": (b'prompt\tanswer\n"a\tb\nc\td\n', "cannot be read as csv: "),
-    "deep.jsonl": (b'{"prompt": ' + b"[" * 200_000 + b"]" * 200_000 + b"}\n", "cannot be read as json: "),
+    "deep.json": (b'[{"prompt": ' + b"[" * 200_000 + b"]" * 200_000 + b"}]", "cannot be read as json: "),
+    "cut.json": (
+        b'[{"prompt": "a"},\n\n{"prompt": "b"}',
+        "cannot be read as json: Expecting ',' delimiter: line 3 column 1",
+    ),
     "short.jsonl.zst": (b"\x28\xb5\x2f\xfd\x04", "cannot be read as json: "),
 }
 

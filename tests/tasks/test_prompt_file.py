@@ -249,7 +249,7 @@ def test_of_a_folder_the_file_that_is_wrong_is_named(tmp_path: Path) -> None:
     as_jsonl(tmp_path / "b.jsonl", [{"key": "a", "prompt": "x"}])
     assert f"{tmp_path / 'b.jsonl'}, line 1: key a occurs more than once" in refusal(task(tmp_path, id_column="key"))
     (tmp_path / "b.jsonl").write_bytes('{"prompt": "café"}\n'.encode("latin-1"))
-    assert f"{tmp_path / 'b.jsonl'} cannot be read" in refusal(task(tmp_path))
+    assert f"{tmp_path / 'b.jsonl'}, line 1: not UTF-8" in refusal(task(tmp_path, max_bad_lines=0))
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ import pytest
 
 from s2d_ray.errors import UserError
 from s2d_ray.recipes.strict import Named
-from s2d_ray.tasks.reading import HEAD_ROWS, Columns, file_rows, load_rows
+from s2d_ray.tasks.readers import HEAD_ROWS, Columns
+from s2d_ray.tasks.reading import file_rows, load_rows
 from s2d_ray.tasks.registry import load_task
 
 Rows = list[dict[str, Any]]
@@ -118,12 +119,24 @@ FILES: Mapping[str, bytes] = {
         ("blank.jsonl", "FILE has no rows"),
         ("none.json", "FILE has no rows"),
         ("header.csv", "FILE has no rows"),
-        ("text.jsonl", "FILE cannot be read as json: line 1 is no JSON: Expecting value at character 1"),
-        ("cut.jsonl", "FILE cannot be read as json: line 2 is no JSON"),
-        ("number.jsonl", "FILE cannot be read as json: line 2 holds something else than objects"),
-        ("texts.json", "FILE cannot be read as json: line 1 holds something else than objects"),
-        ("latin.jsonl", "FILE cannot be read as json: 'utf-8' codec"),
-        ("short.csv", "FILE cannot be read as csv: line 3 has 1 values, and the header 2"),
+        (
+            "text.jsonl",
+            "a bad line found, more than max_bad_lines 0; the first is FILE, line 1: no JSON: Expecting value at ",
+        ),
+        ("cut.jsonl", "a bad line found, more than max_bad_lines 0; the first is FILE, line 2: no JSON: "),
+        (
+            "number.jsonl",
+            "a bad line found, more than max_bad_lines 0; the first is FILE, line 2: something else than an object",
+        ),
+        (
+            "texts.json",
+            "a bad row found, more than max_bad_lines 0; the first is FILE, row 1: something else than an object",
+        ),
+        ("latin.jsonl", "a bad line found, more than max_bad_lines 0; the first is FILE, line 1: not UTF-8"),
+        (
+            "short.csv",
+            "a bad line found, more than max_bad_lines 0; the first is FILE, line 3: not as many values as the ",
+        ),
         ("cut.jsonl.gz", "FILE cannot be read as json"),
         ("plain.jsonl.gz", "FILE cannot be read as json"),
         ("broken.parquet", "FILE cannot be read as parquet"),
@@ -144,7 +157,7 @@ def test_what_cannot_be_read_is_refused_in_the_same_words_by_every_task(
         as_folder(path, ROWS)
         as_csv(path / "c.csv", ROWS)
     for section in ({"name": "prompts", "text_column": "question"}, {"name": "gsm8k"}):
-        task = load_task(Named.model_validate(section | {"path": str(path)}))
+        task = load_task(Named.model_validate(section | {"path": str(path), "max_bad_lines": 0}))
         with pytest.raises(UserError) as caught:
             list(task.items("train", 0))
         assert str(caught.value).startswith(problem.replace("FILE", str(path)))

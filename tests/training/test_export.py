@@ -1,12 +1,13 @@
 """The export of one worker, of models that are stored in several ways; test_resize has several workers with ZeRO."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from s2d_ray.data.files import read_json
+from s2d_ray.data.files import read_json, write_json
 from s2d_ray.data.records import user
 from s2d_ray.errors import UserError
 from s2d_ray.recipes.chat import DEFAULT_CHAT, Chat
@@ -54,7 +55,9 @@ def base(request: pytest.FixtureRequest, tiny_model: Path, tmp_path: Path) -> Pa
     return {"untied": untied, "experts": mixture_of_experts}[request.param](tiny_model, tmp_path / "base")
 
 
-def export_of(base: Path, lora: dict[str, Any] | None, chat: Chat = DEFAULT_CHAT) -> tuple[Any, Any]:
+def export_of(
+    base: Path, lora: dict[str, Any] | None, chat: Chat = DEFAULT_CHAT, trust_remote_code: bool = False
+) -> tuple[Any, Any]:
     """The model of the folder with other weights, as a training would leave them, and its export."""
     import torch
     from transformers import AutoModelForCausalLM
@@ -64,12 +67,45 @@ def export_of(base: Path, lora: dict[str, Any] | None, chat: Chat = DEFAULT_CHAT
     from s2d_ray.training.model import adapted
 
     settings = recipe(base, lora=lora).train
-    model = adapted(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), settings.lora, 0)
+    plain = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, trust_remote_code=trust_remote_code)
+    model = adapted(plain, settings.lora, 0)
     for parameter in model.parameters():
         if parameter.requires_grad:
             torch.nn.init.normal_(parameter, std=0.1)
-    job = TrainJob(settings, 0, base, False, [], base)
-    return model, Export(job, model, Renderer.load(base, False, chat))
+    job = TrainJob(settings, 0, base, trust_remote_code, [], base)
+    return model, Export(job, model, Renderer.load(base, trust_remote_code, chat))
+
+
+def with_code_of_its_own(tiny_model: Path, folder: Path) -> Path:
+    """A model of a kind that transformers does not know: its folder has the code."""
+    shutil.copytree(tiny_model, folder)
+    (folder / "configuration_own.py").write_text(
+        'from transformers import LlamaConfig\n\n\nclass OwnConfig(LlamaConfig):\n    model_type = "own"\n'
+    )
+    (folder / "modeling_own.py").write_text(
+        "from transformers import LlamaForCausalLM\n\nfrom .configuration_own import OwnConfig\n\n\n"
+        "class OwnForCausalLM(LlamaForCausalLM):\n    config_class = OwnConfig\n"
+    )
+    own = {"AutoConfig": "configuration_own.OwnConfig", "AutoModelForCausalLM": "modeling_own.OwnForCausalLM"}
+    config = read_json(folder / "config.json") | {"model_type": "own", "architectures": ["OwnForCausalLM"]}
+    write_json(folder / "config.json", config | {"auto_map": own})
+    return folder
+
+
+@pytest.mark.parametrize("lora", [None, {"rank": 2}])
+def test_a_model_with_code_of_its_own_is_written_with_it(
+    tiny_model: Path, lora: dict[str, Any] | None, tmp_path: Path
+) -> None:
+    from transformers import AutoModelForCausalLM
+
+    base = with_code_of_its_own(tiny_model, tmp_path / "base")
+    _, export = export_of(base, lora, trust_remote_code=True)
+    export.write(tmp_path / "model")
+    again = AutoModelForCausalLM.from_pretrained(tmp_path / "model", trust_remote_code=True)
+    assert type(again).__name__ == "OwnForCausalLM"
+    assert (tmp_path / "model" / "modeling_own.py").read_bytes() == (base / "modeling_own.py").read_bytes()
+    assert read_json(tmp_path / "model" / "config.json")["auto_map"] == read_json(base / "config.json")["auto_map"]
+    assert (tmp_path / "model" / "adapter").is_dir() is bool(lora)
 
 
 @pytest.mark.parametrize("file_bytes", [2**40, 2**15])

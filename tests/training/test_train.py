@@ -1,6 +1,7 @@
 """Ray Train with two DeepSpeed workers on a tiny model: one loss whatever the workers, a checkpoint, an export."""
 
 import json
+import shutil
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 
 from s2d_ray.data.artifacts import Artifact
-from s2d_ray.data.files import read_json
+from s2d_ray.data.files import read_json, read_json_lines
 from s2d_ray.data.folders import TRAINING_LOG
 from s2d_ray.data.manifests import DistilledManifest, ModelManifest
 from s2d_ray.data.records import assistant, user
@@ -218,6 +219,37 @@ def test_a_training_in_another_order_begins_anew_and_says_so(by_time: tuple[list
     made, printed = by_time
     assert "_train" not in made
     assert "  train: begins anew, its examples came in the order of another version\n" in printed
+
+
+@pytest.fixture(scope="module")
+def with_state(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, local_ray: None) -> Path:
+    """The folder of a model as a training leaves it that ends just before its manifest."""
+    folder = tmp_path_factory.mktemp("with-state")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("s2d_ray.stages.train.remove", lambda path: None)
+        model, _ = trained(folder, tiny_model)
+    (model / "manifest.json").unlink()
+    return model
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    "cut", ["", "checkpoint_manager_snapshot.json", "checkpoint_2*/state-0-0.safetensors", "checkpoint_2*/steps.json"]
+)
+def test_a_checkpoint_that_a_loss_of_power_cut_off_is_not_gone_on_from(
+    with_state: Path, cut: str, tmp_path: Path, tiny_model: Path, local_ray: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from s2d_ray.stages.train import STATE
+
+    shutil.copytree(with_state, tmp_path / "model")
+    for file in (tmp_path / "model" / STATE).glob(cut) if cut else ():
+        file.write_bytes(file.read_bytes()[:7])
+    before = read_json_lines(with_state / TRAINING_LOG)
+    _, log = trained(tmp_path, tiny_model)
+    said = "  train: begins anew, its last checkpoint was cut off half way\n" in capsys.readouterr().out
+    assert said is bool(cut)
+    assert [entry["step"] for entry in log] == [entry["step"] for entry in before]
+    assert (log == before) is not bool(cut)
 
 
 @pytest.mark.long
