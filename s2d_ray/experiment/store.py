@@ -12,6 +12,7 @@ Object storage cannot append: of a store there, each machine keeps the journals 
 
 import fcntl
 import json
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -30,6 +31,7 @@ from s2d_ray.data.storage import RemotePath, cache_dir, filesystem
 from s2d_ray.experiment.events import FEEDBACK, REQUESTS, SHADOWS, FeedbackEvent, RequestEvent, ShadowEvent, StoredEvent
 from s2d_ray.experiment.parts import PartFolder
 
+log = logging.getLogger(__name__)
 KINDS: Mapping[type, str] = {RequestEvent: "requests", FeedbackEvent: "feedback", ShadowEvent: "shadows"}
 """Event → the subfolder that its parts are in."""
 SCHEMAS: Mapping[str, pa.Schema] = {"requests": REQUESTS, "feedback": FEEDBACK, "shadows": SHADOWS}
@@ -171,14 +173,28 @@ def _append(file: int, line: bytes) -> None:
 
 
 def read_journal(journal: Path, start: int = 0) -> tuple[list[tuple[str, Row]], int]:
-    """Kind and row of every event from that byte on, and the byte at which the next one will begin."""
+    """Kind and row of every event from that byte on, and the byte at which the next one will begin.
+
+    A line that is damaged costs no other.
+    """
     with journal.open("rb") as file:
         file.seek(start)
         content = file.read()
     # A line without its end is being written, or was when the process died: its `add` never returned.
     whole = content[: content.rfind(b"\n") + 1]
-    events = [json.loads(line) for line in whole.splitlines()]
-    return [(kind, row | {"time": round(row["time"] * 1e6)}) for kind, row in events], start + len(whole)
+    events = [event for line in whole.splitlines() if (event := _event(line, journal))]
+    return events, start + len(whole)
+
+
+def _event(line: bytes, journal: Path) -> tuple[str, Row] | None:
+    try:
+        kind, row = json.loads(line)
+        if unknown := row.keys() - set(SCHEMAS[kind].names):
+            raise ValueError(f"no event has {', '.join(sorted(unknown))}")
+        return kind, row | {"time": round(row["time"] * 1e6)}
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        log.warning("an event in %s is damaged and left out: %s", journal, error)
+        return None
 
 
 @contextmanager

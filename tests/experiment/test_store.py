@@ -205,6 +205,25 @@ def test_a_line_that_was_cut_off_by_a_kill_is_left_out(tmp_path: Path) -> None:
     assert ids(tmp_path) == once(range(1))
 
 
+@pytest.mark.parametrize(
+    "damaged",
+    [b"\0" * 60, b"", b"null", b"[1]", b'["requests", []]', b'["request3", {}]', b'["requests", {"time": 1', b"\xff{"],
+)
+def test_a_damaged_line_costs_no_other(damaged: bytes, tmp_path: Path) -> None:
+    store = EventStore(tmp_path)
+    for number in range(3):
+        store.add(request(number))
+    [journal] = journals(tmp_path)
+    first, second, third = journal.read_bytes().splitlines()
+    # One of which a byte is another, and one of which all are.
+    flipped = second.replace(b'"request_id"', b'"request_ie"')
+    journal.write_bytes(b"\n".join([first, damaged, flipped, third, b""]))
+    wanted = Counter(["s2d-0", "s2d-2"])
+    assert seen(tmp_path) == wanted
+    store.flush()
+    assert ids(tmp_path) == seen(tmp_path) == wanted
+
+
 def test_a_flush_that_fails_is_made_good_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = EventStore(tmp_path)
     store.add(request(0))
