@@ -111,6 +111,7 @@ class Controller:
         recommendation = recommend(summary.difference, serve.margin, summary.failed_checks, rolled_back)
         return ab_page(self._recipe, state, summary, recommendation, now, nonce, self._unstored)
 
+    @impatient()
     def tend(self) -> None:
         """Count what has come, and keep the store tidy. To be called every few seconds; it may take some."""
         with self._sums_lock:

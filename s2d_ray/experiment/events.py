@@ -158,6 +158,8 @@ class Feedback(Strict):
     """0 to 1, the higher the better."""
     preference: Literal["this", "other", "same"] | None = None
     """Between this answer and another that the user saw."""
+    user: str | None = None
+    """Who asked, where that was said in the request; a header cannot hold every name."""
 
     @model_validator(mode="after")
     def _one(self) -> Self:

@@ -56,7 +56,7 @@ class Experiment:
         if not self._path.exists():
             self._begin("start", (), now, "the experiment starts")
             return
-        self.refresh()
+        self._state = read_state(self._path)
         if self._state.schedule != self._schedule:
             self._begin("weights", self._state.revisions, now, "the recipe's weights or ramp were changed")
 

@@ -6,8 +6,8 @@ that a good year does not hide a bad minute. It is an e-detector (Shin, Ramdas a
 the share keeps to the limit, the requests up to a false alarm number `FALSE_ALARM` or more on average.
 
 No single user can have all others sent back to the teacher: of the bad requests of one only the first few are evidence,
-nor has a client more than half of a say, whatever users it names, while others ask as well. To leave bad requests out
-makes no false alarm likelier.
+nor has a client more than half of a say, whatever users it names, while the arm answers others. To leave bad requests
+out makes no false alarm likelier.
 """
 
 from collections import Counter
@@ -29,7 +29,8 @@ WORSE = 2
 OF_ONE_USER, OF_ONE_CLIENT = 5, 10
 """Bad requests of one that are evidence: it takes 20, so four users, and two clients where there are others."""
 OTHERS_SECONDS = 3600.0
-"""How long a client is remembered as one who asks."""
+"""How long a client is remembered as one who is answered."""
+NOBODY = (-1, -inf)
 OUTAGE = 0.5
 STEPS = 32
 """Into which the evidence of one bad request is divided, to work out how long an alarm takes."""
@@ -121,20 +122,18 @@ class GuardrailMonitor:
     def __init__(self, limits: Guardrails) -> None:
         self._limits = limits
         self._cusums: dict[tuple[CoreArm, str], Cusum] = {}
-        self._latest = self._latest_other = (-1, -inf)
-        """The client that asked last, and the last one that is not this one, with the times."""
+        self._answered: dict[CoreArm, tuple[tuple[int, float], tuple[int, float]]] = {}
+        """Arm → the client that it answered last, and the last one that is not this one, with the times."""
 
     def observe(self, event: RequestEvent) -> str | None:
         """Take in a request that has ended; why to roll back, where that is due.
 
         Only what the experiment assigned counts, and only what was answered or failed by itself.
         """
-        client = event.cluster if event.rater is None else event.rater
-        if client != self._latest[0]:
-            self._latest_other = self._latest
-        self._latest = client, event.time
         if event.version is None or event.arm == "teacher" or event.outcome not in ("answered", "failed"):
             return None
+        if event.outcome == "answered":
+            self._remember(event)
         reasons = []
         if self._limits.error_rate is not None:
             reasons.append(self._exceeded(event, "failed", self._limits.error_rate, event.outcome == "failed"))
@@ -144,9 +143,18 @@ class GuardrailMonitor:
         return "; ".join(reason for reason in reasons if reason) or None
 
     def _exceeded(self, event: RequestEvent, what: str, limit: float, bad: bool) -> str | None:
-        cusum = self._cusums.setdefault((event.arm, what), Cusum(limit))
-        client = event.cluster if event.rater is None else event.rater
-        alone = event.time - self._latest_other[1] > OTHERS_SECONDS
+        cusum, client = self._cusums.setdefault((event.arm, what), Cusum(limit)), _client(event)
+        latest, before = self._answered.get(event.arm, (NOBODY, NOBODY))
+        # What others are answered speaks against the client, and not against the arm.
+        alone = event.time - (latest if latest[0] != client else before)[1] > OTHERS_SECONDS
         if not cusum.observe_of(event.cluster, client, alone, bad):
             return None
         return f"{LABELS[event.arm]}: {cusum.bad} of the latest {cusum.seen} requests {what}, above {100 * limit:g}%"
+
+    def _remember(self, event: RequestEvent) -> None:
+        latest, before = self._answered.get(event.arm, (NOBODY, NOBODY))
+        self._answered[event.arm] = (_client(event), event.time), latest if latest[0] != _client(event) else before
+
+
+def _client(event: RequestEvent) -> int:
+    return event.cluster if event.rater is None else event.rater

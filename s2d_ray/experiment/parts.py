@@ -92,9 +92,9 @@ class PartFolder:
                         writer.write_batch(fitted(batch, schema))
 
     def _remove_absorbed(self) -> None:
-        living = set(self.living())
+        self.living()
         for path in self._paths():
-            if path not in living:
+            if path.stem in self.absorbed:  # And not what has come since.
                 path.unlink(missing_ok=True)
 
 

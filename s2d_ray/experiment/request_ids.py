@@ -99,7 +99,8 @@ def open_request_ids(path: Path) -> RequestIds:
     try:
         if not path.exists():
             update_json(path, lambda content: content or new)
-            if not isinstance(path, RemotePath):
+        if not isinstance(path, RemotePath):
+            with suppress(PermissionError):  # Another user's, who has made it so.
                 path.chmod(0o600)
         secret = read_json(path)["secret"]
     except OSError:

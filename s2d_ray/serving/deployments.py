@@ -216,6 +216,8 @@ class ControllerReplica:
     # Ray Serve awaits it.
     async def __init__(self, recipe: Recipe, folders: RunFolders) -> None:  # type: ignore[misc]
         self._controller = Controller(recipe, folders)
+        # Views may have to wait for a count: however many they are, one thread, so that guardrails and people can act.
+        self._viewing = asyncio.Lock()
         self._background = BackgroundWork()
         self._background.start(tend_for_ever(self._controller))
 
@@ -233,7 +235,8 @@ class ControllerReplica:
 
     async def page(self, nonce: str) -> str:
         """As the controller."""
-        return await asyncio.to_thread(self._controller.page, nonce)
+        async with self._viewing:
+            return await asyncio.to_thread(self._controller.page, nonce)
 
 
 class RemoteController:

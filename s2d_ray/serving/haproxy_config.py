@@ -1,6 +1,7 @@
 """HAProxy's configuration as Ray Serve writes it, made fit for clients that are not to be trusted.
 
-Ray has no setting for these: it gives a client an hour, shows its counts on all addresses, and knows no TLS.
+Ray has no setting for these: it gives a client an hour, shows its counts on all addresses, knows no TLS, and lets a
+client say itself from which address it comes.
 """
 
 import re
@@ -66,5 +67,6 @@ frontend http_frontend
     stick-table type ipv6 size 100k expire 1m store conn_cur
     tcp-request connection track-sc0 src,ipmask(32,64)
     tcp-request connection reject if {{ sc0_conn_cur gt {ADDRESS_CONNECTIONS} }} \
-{{ fe_conn gt {int(edge.connections * CROWDED)} }}""",
+{{ fe_conn gt {int(edge.connections * CROWDED)} }}
+    http-request set-header X-Forwarded-For %[src]""",
     }

@@ -107,7 +107,7 @@ def build_app(gateway: Gateway, access: Access, max_body: int) -> Starlette:
     async def feedback(request: Request) -> Response:
         access.check_ask(request.headers)
         said = parse(Feedback, await _json(request, max_body), where="feedback")
-        gateway.feedback.take(said, _asker(request, access))
+        gateway.feedback.take(said, _asker(request, access, said.user))
         return JSONResponse({"status": "stored"})
 
     async def page(request: Request) -> Response:

@@ -32,11 +32,14 @@ class Recorded(NamedTuple):
 
     @property
     def alive(self) -> bool:
-        """Whether it is still that process."""
-        if self.start != start_of(self.process):
-            return False
+        """Whether it is still that process, whatever has become of the file that it runs."""
+        return self.start == start_of(self.process)
+
+    @property
+    def same(self) -> bool:
+        """Whether it is that process and runs what it ran."""
         try:
-            return os.readlink(f"/proc/{self.process}/exe") == self.executable
+            return self.alive and os.readlink(f"/proc/{self.process}/exe") == self.executable
         except OSError:  # It has just ended, or is another user's.
             return False
 
@@ -65,7 +68,10 @@ def end_leftovers(parent: Path) -> None:
 
 def _is_ours(folder: Path) -> bool:
     """Whether nobody else can have written what is in it."""
-    about = folder.lstat()
+    try:
+        about = folder.lstat()
+    except FileNotFoundError:  # Another server was quicker.
+        return False
     return stat.S_ISDIR(about.st_mode) and about.st_uid == os.getuid() and not about.st_mode & 0o077
 
 
@@ -86,8 +92,9 @@ def _end(leftover: Recorded) -> None:
     except ProcessLookupError:
         return
     try:
-        if leftover.alive:
-            signal.pidfd_send_signal(process, signal.SIGKILL)
+        if leftover.same:
+            with suppress(ProcessLookupError):  # It has ended meanwhile.
+                signal.pidfd_send_signal(process, signal.SIGKILL)
             select.select([process], [], [], ENDING_SECONDS)
     finally:
         os.close(process)

@@ -176,6 +176,16 @@ def test_failures_of_several_clients_act_beside_others() -> None:
     assert [bool(reason) for reason in found] == [False] * 19 + [True]
 
 
+def test_who_is_not_answered_either_or_asks_another_arm_makes_no_client_less_alone() -> None:
+    for other in (FAILED, replace(GOOD, version=None), replace(GOOD, arm="base"), replace(GOOD, outcome="refused")):
+        monitor, found = GuardrailMonitor(LIMITS), []
+        for number in range(30):
+            if number % 10 == 0:
+                found.append(monitor.observe(replace(other, cluster=1000, rater=2)))
+            found.append(monitor.observe(replace(FAILED, cluster=number, rater=1)))
+        assert any(found), other
+
+
 def test_a_client_is_alone_again_once_others_have_not_asked_for_long() -> None:
     monitor = GuardrailMonitor(LIMITS)
     monitor.observe(replace(GOOD, rater=2))

@@ -1,7 +1,7 @@
 """The running sums are what a scan of the store gives, to the last bit, whatever was flushed, merged or killed."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -208,6 +208,27 @@ def test_a_kill_while_parts_are_merged_doubles_nothing(
     running.merge()
     assert len(part_files(tmp_path / "requests")) == 1
     same(running.refresh(), before)
+
+
+def test_a_part_that_comes_while_absorbed_ones_are_removed_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts, "MERGED_AT_ONCE", 4)
+    state, come = state_of(tmp_path), iter(range(4, 100))
+    flushed(tmp_path, range(4))
+    running = RunningSums(tmp_path, lambda: state)
+    living = parts.PartFolder.living
+
+    def living_and_then_more(folder: parts.PartFolder) -> Sequence[Path]:
+        found = living(folder)
+        number = next(come)
+        flushed(tmp_path, range(number, number + 1))
+        return found
+
+    with monkeypatch.context() as beside:
+        beside.setattr(parts.PartFolder, "living", living_and_then_more)
+        running.merge()
+    assert pq.read_table(tmp_path / "requests").num_rows == next(come)
 
 
 def test_a_part_of_a_journal_that_is_still_there_is_not_merged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -81,6 +81,13 @@ def test_only_the_user_who_asked_rates(address: str) -> None:
     assert rate(address, request_id, x_s2d_user="ada")[0] == 200
 
 
+@pytest.mark.parametrize("user", ["Zoë", "田中", " ada "])
+def test_a_name_that_no_header_can_hold_is_said_in_the_body(address: str, user: str) -> None:
+    first, second = (ask(address, user=user).id for _ in range(2))
+    assert post(address, PATH, {"request_id": first, "score": 1, "user": user}, {}) == (200, {"status": "stored"})
+    assert post(address, PATH, {"request_id": second, "score": 1, "user": "eve"}, {})[0] == 400
+
+
 def test_a_browser_that_was_told_its_name_with_the_answer_rates_it(address: str) -> None:
     first = ask(address).id
     assert rate(address, first, cookie="s2d_user=0123")[0] == 200

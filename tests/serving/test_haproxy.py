@@ -15,7 +15,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from s2d_ray.data.folders import RunFolders
 from s2d_ray.doctor import listening
+from s2d_ray.experiment.controller import events_folder
+from s2d_ray.experiment.store import Snapshot
 from s2d_ray.serving import http
 from s2d_ray.serving.haproxy import CERTIFICATE, FOLDER, HOST, KEY
 from s2d_ray.serving.haproxy_config import (
@@ -81,6 +84,17 @@ def test_all_but_what_clients_ask_is_for_this_machine_alone(gateway: str) -> Non
         assert {place: who for place, who in listening().items() if str(port) in place} == {
             f"0.0.0.0:{port}": "haproxy"
         }
+
+
+def test_a_client_cannot_say_from_which_address_it_comes(tmp_path: Path) -> None:
+    """Where there are no keys an address has one say in ratings, so it must be the one that connects."""
+    recipe = served_recipe()
+    with serving(make_gateway(recipe, tmp_path), recipe) as gateway, before(gateway) as (port, _):
+        for number in range(3):
+            said = {"x-forwarded-for": f"203.0.113.{number}", "forwarded": f"for=203.0.113.{number}"}
+            ask(f"http://127.0.0.1:{port}", extra_headers=said)
+    stored = Snapshot(events_folder(RunFolders(tmp_path))).requests.to_table()["rater"].to_pylist()
+    assert len(stored) == 3 and len(set(stored)) == 1
 
 
 def test_it_speaks_tls_with_the_certificate_of_the_recipe(gateway: str, tmp_path: Path) -> None:
