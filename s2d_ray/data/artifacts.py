@@ -65,7 +65,7 @@ class Artifact(Generic[M]):
     @classmethod
     def existing(cls, path: Path, kind: type[M]) -> "Artifact[M]":
         """What an earlier stage left. Raises UserError where it has not finished."""
-        artifact = cls(path, read_json(path / INPUTS) if (path / INPUTS).exists() else {}, kind)
+        artifact = cls(path, read_inputs(path), kind)
         assert artifact.manifest
         return artifact
 
@@ -108,7 +108,7 @@ class Artifact(Generic[M]):
     @property
     def changes(self) -> str:
         """How what the folder was made from differs from these inputs; empty where it does not."""
-        return "; ".join(differences(read_json(self.path / INPUTS), json.loads(json.dumps(self.inputs))))
+        return "; ".join(differences(read_inputs(self.path), json.loads(json.dumps(self.inputs))))
 
     @property
     def _damage(self) -> str:
@@ -157,6 +157,17 @@ class Artifact(Generic[M]):
         contents = contents_of(self.path)
         said = {"inputs": self.inputs, "contents": contents if contents.rows else None}
         write_json(self.path / MANIFEST, manifest.model_copy(update=said).to_json())
+
+
+def read_inputs(folder: Path) -> Json:
+    """What a stage's folder was made from; empty where it does not say. Raises Damaged."""
+    path = folder / INPUTS
+    try:
+        inputs: Json = read_json(path) if path.exists() else {}
+    except Damaged as error:
+        # Not to be removed: the results would be taken for those of any inputs.
+        raise Damaged(f"{path} is damaged ({error.__cause__}): bring it back, or pass --overwrite") from error
+    return inputs
 
 
 def differences(found: Json, wanted: Json, prefix: str = "") -> Iterator[str]:

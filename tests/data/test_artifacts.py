@@ -167,7 +167,7 @@ def test_a_folder_of_an_earlier_version_is_taken_as_it_is(tmp_path: Path) -> Non
 def test_damaged_inputs_are_one_line_and_can_be_overwritten(tmp_path: Path) -> None:
     artifact = finished_with(tmp_path, "ab")
     (tmp_path / INPUTS).write_bytes(b"")
-    with pytest.raises(UserError, match=r"inputs\.json is damaged \(.*\): bring it back, or remove it"):
+    with pytest.raises(UserError, match=r"inputs\.json is damaged \(.*\): bring it back, or pass --overwrite"):
         artifact.open()
     assert artifact.open(overwrite=True) is False
 
