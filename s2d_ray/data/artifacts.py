@@ -14,7 +14,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
-from s2d_ray.data.contents import contents_of, difference_in
+from s2d_ray.data.contents import Difference, contents_of, difference_in
 from s2d_ray.data.files import Damaged, make_folder, read_json, write_json
 from s2d_ray.data.manifests import Manifest
 from s2d_ray.data.storage import remove
@@ -87,7 +87,7 @@ class Artifact(Generic[M]):
             ) from error
         self._refuse_others()
         if self.finished and (damage := self._damage):
-            console.print(f"{self.path} {damage}: what is missing is made anew", markup=False)
+            console.print(f"{self.path} {damage.what}: {damage.mend}", markup=False)
             (self.path / MANIFEST).unlink()
         if not self.finished and (watcher := _watcher.get()):
             watcher.begun(self.path)
@@ -99,7 +99,7 @@ class Artifact(Generic[M]):
             raise UserError(f"{self.path} is not finished: run the stage that makes it first (`s2d run` runs them all)")
         self._refuse_others("run the stage that makes it with --overwrite")
         if damage := self._damage:
-            raise UserError(f"{self.path} {damage}: run the stage that makes it again (`s2d run` runs them all)")
+            raise UserError(f"{self.path} {damage.what}: run the stage that makes it again (`s2d run` runs them all)")
 
     def _refuse_others(self, mend: str = "pass --overwrite to start this stage over") -> None:
         if changes := self.changes:
@@ -111,13 +111,13 @@ class Artifact(Generic[M]):
         return "; ".join(differences(read_inputs(self.path), json.loads(json.dumps(self.inputs))))
 
     @property
-    def _damage(self) -> str:
-        """What a finished folder has not of what its manifest says; empty where it is whole."""
+    def _damage(self) -> Difference | None:
+        """How a finished folder differs from what its manifest says; None where it is whole."""
         try:
             contents = self.manifest.contents
         except Damaged:
-            return "has a manifest that cannot be read"
-        return difference_in(self.path, contents) if contents else ""
+            return Difference("has a manifest that cannot be read", missing=True)
+        return difference_in(self.path, contents) if contents else None
 
     def _discard(self) -> None:
         # A crash on the way must not leave half of the old results to go on from.

@@ -150,7 +150,8 @@ def test_what_is_not_whole_any_more_is_not_finished(
     with pytest.raises(UserError, match=re.escape(f"{tmp_path} {said}: run the stage that makes it again")):
         artifact.require()
     assert artifact.open() is False
-    assert capsys.readouterr().out == f"{tmp_path} {said}: what is missing is made anew\n"
+    mend = "remove what does not belong there" if damage is double else "what is missing is made anew"
+    assert capsys.readouterr().out == f"{tmp_path} {said}: {mend}\n"
     assert not artifact.finished
     assert (tmp_path / "part-0.parquet").exists()
 
