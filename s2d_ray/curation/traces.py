@@ -70,7 +70,7 @@ class Shortened(Rule):
         asked = [*prompt.messages[:-1], user(prompt.fields.get("bare", prompt.text))]
         ask = SHORTEN.format(question=transcript(asked), trace=shortest.text)
         [reply] = await generate([*SHOWN, user(ask)], step="shorten", max_tokens=shortest.tokens, thinking=False)
-        # Of several calls the trace is without some thoughts, whose tokens are counted all the same. A model that$
+        # Of several calls the trace is without some thoughts, whose tokens are counted all the same. A model that
         # always thinks does so here too, and what is learned is no longer by it.
         longer = reply.completion_tokens >= shortest.tokens and not reply.thought
         longer |= len(reply.text.strip()) >= len(shortest.text)

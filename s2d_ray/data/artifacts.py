@@ -14,7 +14,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
-from s2d_ray.data.contents import contents_of, difference_in
+from s2d_ray.data.contents import Difference, contents_of, difference_in
 from s2d_ray.data.files import Damaged, make_folder, read_json, write_json
 from s2d_ray.data.manifests import Manifest
 from s2d_ray.data.storage import remove
@@ -65,7 +65,7 @@ class Artifact(Generic[M]):
     @classmethod
     def existing(cls, path: Path, kind: type[M]) -> "Artifact[M]":
         """What an earlier stage left. Raises UserError where it has not finished."""
-        artifact = cls(path, read_json(path / INPUTS) if (path / INPUTS).exists() else {}, kind)
+        artifact = cls(path, read_inputs(path), kind)
         assert artifact.manifest
         return artifact
 
@@ -87,7 +87,7 @@ class Artifact(Generic[M]):
             ) from error
         self._refuse_others()
         if self.finished and (damage := self._damage):
-            console.print(f"{self.path} {damage}: what is missing is made anew", markup=False)
+            console.print(f"{self.path} {damage.what}: {damage.mend}", markup=False)
             (self.path / MANIFEST).unlink()
         if not self.finished and (watcher := _watcher.get()):
             watcher.begun(self.path)
@@ -99,7 +99,7 @@ class Artifact(Generic[M]):
             raise UserError(f"{self.path} is not finished: run the stage that makes it first (`s2d run` runs them all)")
         self._refuse_others("run the stage that makes it with --overwrite")
         if damage := self._damage:
-            raise UserError(f"{self.path} {damage}: run the stage that makes it again (`s2d run` runs them all)")
+            raise UserError(f"{self.path} {damage.what}: run the stage that makes it again (`s2d run` runs them all)")
 
     def _refuse_others(self, mend: str = "pass --overwrite to start this stage over") -> None:
         if changes := self.changes:
@@ -108,16 +108,16 @@ class Artifact(Generic[M]):
     @property
     def changes(self) -> str:
         """How what the folder was made from differs from these inputs; empty where it does not."""
-        return "; ".join(differences(read_json(self.path / INPUTS), json.loads(json.dumps(self.inputs))))
+        return "; ".join(differences(read_inputs(self.path), json.loads(json.dumps(self.inputs))))
 
     @property
-    def _damage(self) -> str:
-        """What a finished folder has not of what its manifest says; empty where it is whole."""
+    def _damage(self) -> Difference | None:
+        """How a finished folder differs from what its manifest says; None where it is whole."""
         try:
             contents = self.manifest.contents
         except Damaged:
-            return "has a manifest that cannot be read"
-        return difference_in(self.path, contents) if contents else ""
+            return Difference("has a manifest that cannot be read", missing=True)
+        return difference_in(self.path, contents) if contents else None
 
     def _discard(self) -> None:
         # A crash on the way must not leave half of the old results to go on from.
@@ -157,6 +157,17 @@ class Artifact(Generic[M]):
         contents = contents_of(self.path)
         said = {"inputs": self.inputs, "contents": contents if contents.rows else None}
         write_json(self.path / MANIFEST, manifest.model_copy(update=said).to_json())
+
+
+def read_inputs(folder: Path) -> Json:
+    """What a stage's folder was made from; empty where it does not say. Raises Damaged."""
+    path = folder / INPUTS
+    try:
+        inputs: Json = read_json(path) if path.exists() else {}
+    except Damaged as error:
+        # Not to be removed: the results would be taken for those of any inputs.
+        raise Damaged(f"{path} is damaged ({error.__cause__}): bring it back, or pass --overwrite") from error
+    return inputs
 
 
 def differences(found: Json, wanted: Json, prefix: str = "") -> Iterator[str]:

@@ -89,6 +89,19 @@ class PartFile(NamedTuple):
         return self.stamp is not None and self.stamp.part != self.path.stem
 
 
+class Difference(NamedTuple):
+    """How the rows of a folder differ from those that belong there."""
+
+    what: str
+    missing: bool
+    """Whether they are fewer."""
+
+    @property
+    def mend(self) -> str:
+        """What becomes of it, or what to do."""
+        return "what is missing is made anew" if self.missing else "remove what does not belong there"
+
+
 def write_stamped(path: Path, table: pa.Table, rows_per_part: int = 0, whole: Contents | None = None) -> None:
     """Write a file of the part by whose name it is called; all of it, where no contents of the whole are given."""
     own = Contents.of(table["prompt_id"].to_pylist())
@@ -143,23 +156,26 @@ def contents_of(folder: Path) -> Contents:
 def check_contents(folder: Path, expected: Contents) -> None:
     """Raises UserError, which says how they differ, where a folder's Parquet parts hold other rows than expected."""
     if difference := difference_in(folder, expected):
-        raise UserError(f"{folder} {difference}: remove what does not belong there, and run the same command again")
+        again = "run the same command again"
+        mend = f"{again}, {difference.mend}" if difference.missing else f"{difference.mend}, and {again}"
+        raise UserError(f"{folder} {difference.what}: {mend}")
 
 
-def difference_in(folder: Path, expected: Contents) -> str:
-    """How the rows of a folder's Parquet parts differ from those expected; empty where they do not."""
+def difference_in(folder: Path, expected: Contents) -> Difference | None:
+    """How the rows of a folder's Parquet parts differ from those expected; None where they do not."""
     files, unreadable = parts_in(folder)
     found = sum((file.contents for file in files), Contents())
+    missing = found.rows < expected.rows
     if unreadable:
-        return f"has parts that cannot be read ({_names(unreadable)})"
+        return Difference(f"has parts that cannot be read ({_names(unreadable)})", missing)
     if found == expected:
-        return ""
+        return None
     stamped = any(file.stamp for file in files)
     others = [file.path for file in files if file.astray or (stamped and file.stamp is None)]
     why = f" ({_names(others)}: not as its stage wrote it)" if others else ""
     if found.rows == expected.rows:
-        return f"has other rows than the {expected.rows} that belong there{why}"
-    return f"has {found.rows} rows where {expected.rows} belong{why}"
+        return Difference(f"has other rows than the {expected.rows} that belong there{why}", missing)
+    return Difference(f"has {found.rows} rows where {expected.rows} belong{why}", missing)
 
 
 def _names(paths: list[Path]) -> str:

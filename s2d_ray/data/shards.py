@@ -190,7 +190,8 @@ def marked_failed(target: Path, part: Shard) -> dict[int, str]:
 
 
 def _failures(target: Path, part: Shard) -> Path:
-    return target / CHECKPOINT / f"failed-{part['name']}.json"
+    # Of another size, a part of this name has other rows.
+    return target / CHECKPOINT / f"failed-{part['name']}-of-{part['rows_per_part']}.json"
 
 
 def parts_done(target: Path) -> int:

@@ -6,8 +6,7 @@ It is an input of what the engine answers, so that the candidates' folder rememb
 from collections.abc import Callable
 from typing import TypeVar
 
-from s2d_ray.data.artifacts import INPUTS
-from s2d_ray.data.files import read_json
+from s2d_ray.data.artifacts import read_inputs
 from s2d_ray.data.folders import RunFolders
 from s2d_ray.devices import Choice, DType, choose_dtype
 from s2d_ray.recipes.recipe import AnyRecipe, Mixture, Recipe
@@ -30,8 +29,7 @@ def with_dtype(recipe: R, folders: RunFolders | None = None, choose: Callable[[]
 def recorded_dtype(recipe: AnyRecipe, folders: RunFolders) -> DType | None:
     """What a run computes with since it began; None before."""
     for part in recipe.recipes():
-        inputs = folders.part(part).candidates / INPUTS
-        dtype: DType | None = read_json(inputs).get("dtype") if inputs.exists() else None
+        dtype: DType | None = read_inputs(folders.part(part).candidates).get("dtype")
         if dtype not in (None, AUTO):
             return dtype
     return None

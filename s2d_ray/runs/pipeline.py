@@ -16,8 +16,7 @@ from functools import partial
 from typing import Any
 
 from s2d_ray.arms import refuse_former
-from s2d_ray.data.artifacts import INPUTS, Artifact
-from s2d_ray.data.files import read_json
+from s2d_ray.data.artifacts import Artifact, read_inputs
 from s2d_ray.data.folders import RunFolders
 from s2d_ray.devices import Choice, choose_dtype
 from s2d_ray.methods.direct import direct
@@ -186,9 +185,8 @@ def _choose_dtype(recipe: AnyRecipe, folders: RunFolders) -> Choice:
 def _refuse_former_arms(plans: Sequence[Plan]) -> None:
     for plan in plans:
         for part in plan.parts:
-            inputs = part.evaluation.path / INPUTS
-            if inputs.exists():
-                refuse_former(read_json(inputs).get("methods", ()), part.evaluation.path, plan.recipe.name)
+            folder = part.evaluation.path
+            refuse_former(read_inputs(folder).get("methods", ()), folder, plan.recipe.name)
 
 
 def prepare(

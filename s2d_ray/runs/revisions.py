@@ -6,8 +6,8 @@ hub says of the files at a commit identifies the model.
 
 from typing import TypeVar
 
-from s2d_ray.data.artifacts import INPUTS
-from s2d_ray.data.files import read_json, write_json
+from s2d_ray.data.artifacts import read_inputs
+from s2d_ray.data.files import write_json
 from s2d_ray.data.folders import RunFolders
 from s2d_ray.data.hub import HubPath, commit_of
 from s2d_ray.data.versioned import Versioned
@@ -73,8 +73,7 @@ def _recorded(recipe: AnyRecipe, folders: RunFolders | None) -> str | None:
 def _identity_there(recipe: AnyRecipe, folders: RunFolders) -> str | None:
     """How results that are there already identify this model; None where there are none."""
     for part in recipe.recipes():
-        inputs = folders.part(part).candidates / INPUTS
-        model = read_json(inputs).get("model", {}) if inputs.exists() else {}
+        model = read_inputs(folders.part(part).candidates).get("model", {})
         if model.get("name") == recipe.model:
             return str(model["identity"])
     return None

@@ -57,11 +57,18 @@ def curate(
     outcomes = count_outcomes(outcome_rows(folder, ["reason", "vote_share"]))
     # Those that System 2 could not answer have been counted when it was asked.
     failed = sum(outcomes.failed.values()) - candidates.manifest.failed
-    found = Failures(outcomes.rows, failed, next(iter(outcomes.failed), ""))
+    found = Failures(outcomes.rows, failed, _first_reason(folder, candidates.path) if failed else "")
     refuse(found, recipe.curate.max_failed_share, "prompts", "curate.max_failed_share", folder / "status=failed")
     write_data_card(folder, recipe, rules, outcomes, candidates.inputs, task.source)
     distilled.finish(DistilledManifest(**dict(outcomes), seconds=time.monotonic() - start))
     forget_checkpoint(folder)
+
+
+def _first_reason(folder: Path, candidates: Path) -> str:
+    """Of the prompts that failed at the rules, and not at System 2."""
+    before = {row["prompt_id"] for row in read_rows(candidates, ["prompt_id", "error"]) if row["error"]}
+    failed = read_rows(folder / "status=failed", ["prompt_id", "reason"])
+    return next((row["reason"] for row in failed if row["prompt_id"] not in before), "")
 
 
 def outcome_rows(folder: Path, columns: list[str]) -> Iterator[Row]:

@@ -50,7 +50,8 @@ def refuse(found: Failures, most: float, what: str, setting: str, folder: Path) 
         return
     error = UserError(
         f"{found.failed} of {found.rows} {what} failed, more than {setting} {most}; "
-        f"the first reason: {kind_of(found.first)} (--debug shows it whole); the rows are in {folder}"
+        f"the first reason: {kind_of(found.first)} (--debug shows it whole); the rows are in {folder}: mend what "
+        "fails and pass --overwrite, or raise the setting"
     )
     error.add_note(f"the first reason: {found.first}")
     raise error

@@ -21,7 +21,7 @@ class _Task(asyncio.Task[Any]):
     """A task that tells its context, and with it the row whose work it does, to other threads."""
 
     def __init__(self, work: Coroutine[Any, Any, Any], *, context: Context | None = None, **options: Any) -> None:
-        self.context = context or copy_context()
+        self.context = copy_context() if context is None else context
         super().__init__(work, context=self.context, **options)
 
 
@@ -45,11 +45,14 @@ def leave_if_held(seconds: float, mark: Callable[[Any, str], None]) -> Callable[
             loop.call_later(seconds / LOOKS, turn)
 
     def look() -> None:
-        seen, looks = 0, 0
+        seen, held_by, looks = 0, None, 0
         # Looks are counted and not seconds: this process may have been stopped meanwhile.
         while not over.wait(seconds / LOOKS):
-            seen, looks = turns[0], looks + 1 if turns[0] == seen else 0
-            if looks > LOOKS and (row := _row_of(loop)) is not None:
+            row = _row_of(loop)
+            # In one turn many rows may have a step, each of them a short one.
+            same = turns[0] == seen and row is held_by
+            seen, held_by, looks = turns[0], row, looks + 1 if same else 0
+            if looks > LOOKS and row is not None:
                 try:
                     mark(row, f"its code held up all other rows for {seconds:g} s: await there, or asyncio.to_thread")
                 finally:

@@ -12,10 +12,12 @@ import asyncio
 import math
 import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import ray
@@ -44,11 +46,15 @@ from s2d_ray.stages.placement import engine_places, require_engine
 from s2d_ray.stages.progress import Meter, reading, shown
 from s2d_ray.stages.turns import Turns
 
+T = TypeVar("T")
+
 # A row that kills its engine each time must end the stage at last, not restart engines for ever.
 MAX_ENGINE_RESTARTS = 20
 # A part is open until its slowest row is answered. Meanwhile the engine works on rows of the parts after it, of which
 # so many may be open, as a multiple of those that `concurrent_rows` are.
 OPEN_PARTS = 4
+THREADS = 8
+"""Of an engine actor, for the files of its parts."""
 SECONDS_BETWEEN_LOOKS = 1.0
 """How often an engine actor looks whether its node is about to be taken away."""
 
@@ -205,29 +211,37 @@ def _finish(answered: Dataset) -> None:
 
 
 def _by_tasks(parts: Dataset, job: RowJob, meter: Any) -> None:
+    answered = parts.map_batches(
+        lambda batch: _answer_parts(batch, job, meter),
+        batch_size=None,
+        batch_format="pyarrow",
+        max_retries=MAX_ENGINE_RESTARTS,
+    )
+    _finish(answered)
+
+
+def _answer_parts(batch: pa.Table, job: RowJob, meter: Any) -> pa.Table:
     [turn] = job.passes
+    work, progress = turn.build(), Meter(meter)
 
-    def answer(batch: pa.Table) -> pa.Table:
-        work, progress = turn.build(), Meter(meter)
+    async def make(part: Shard) -> None:
+        end_watch = leave_if_held(job.held_timeout, partial(_mark_failed, job))
+        failed, rows = marked_failed(turn.rows.target, part), read_part(part)
+        answered = [
+            await work.answered(row, None, RowPlace(part, index), failed, job.method_timeout)
+            for index, row in enumerate(rows)
+        ]
+        end_watch()
+        _commit(turn.rows, part, table_of(turn.rows.output, rows, answered, work))
 
-        async def make(part: Shard) -> None:
-            end_watch = leave_if_held(job.held_timeout, partial(_mark_failed, job))
-            failed, rows = marked_failed(turn.rows.target, part), read_part(part)
-            answered = [
-                await work.answered(row, None, RowPlace(part, index), failed, job.method_timeout)
-                for index, row in enumerate(rows)
-            ]
-            end_watch()
-            _commit(turn.rows, part, table_of(turn.rows.output, rows, answered, work))
-
-        parts: list[Shard] = batch.to_pylist()
+    parts: list[Shard] = batch.to_pylist()
+    # Not `asyncio.run`: that waits for what does not heed its cancellation, and for its threads.
+    with closing(asyncio.new_event_loop()) as loop:
         for part in parts:
-            asyncio.run(make(part))
+            loop.run_until_complete(make(part))
             progress.add(ready=1, rows=rows_of(part))
-        progress.flush()
-        return batch.select(["name"])
-
-    _finish(parts.map_batches(answer, batch_size=None, batch_format="pyarrow", max_retries=MAX_ENGINE_RESTARTS))
+    progress.flush()
+    return batch.select(["name"])
 
 
 def _mark_failed(job: RowJob, place: RowPlace, reason: str) -> None:
@@ -254,6 +268,7 @@ class EngineActor:
         self._models = [models.index(turn.model) for turn in job.passes]
         self._engine: _Metered | None = None
         self._watch: asyncio.Task[None] | None = None
+        self._threads = ThreadPoolExecutor(THREADS)
 
     async def __call__(self, batch: pa.Table) -> AsyncIterator[pa.Table]:
         """The parts in the batch: all rows answered, and written in the order they came."""
@@ -268,7 +283,7 @@ class EngineActor:
         yield batch.select(["name"])
 
     async def _leave_in_time(self) -> None:
-        while not await asyncio.to_thread(draining):
+        while not await self._in_thread(draining):
             await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
         await self._turns.close()
         # What was made last has its time to be reported.
@@ -277,6 +292,10 @@ class EngineActor:
         # Ray starts another actor where there is room for it, and gives it the parts that wait here.
         os._exit(1)
 
+    async def _in_thread(self, call: Callable[..., T], *args: Any) -> T:
+        # Not `asyncio.to_thread`, whose threads are those of methods too: ones that hang may have taken them all.
+        return await asyncio.get_running_loop().run_in_executor(self._threads, call, *args)
+
     async def _make(self, part: Shard) -> None:
         turn = part["turn"]
         over = self._job.passes[turn]
@@ -284,20 +303,20 @@ class EngineActor:
         # is awaited before may come back in another order.
         async with self._turns.turn((self._models[turn], f"{turn:04} {part['name']}")) as begun:
             # Ray repeats the calls of an actor that ended, those too of which it had not yet heard that they are done.
-            if await asyncio.to_thread(is_done, over.rows.target, part, over.rows.partition_by):
+            if await self._in_thread(is_done, over.rows.target, part, over.rows.partition_by):
                 return
             await self._hold(over.model)
             await self._backpressure.room()
             answers: list[asyncio.Task[list[Row]]] = []
             work, rows = self._works[turn], read_part(part)
-            failed = await asyncio.to_thread(marked_failed, over.rows.target, part)
+            failed = await self._in_thread(marked_failed, over.rows.target, part)
             for index, row in enumerate(rows):
                 await self._backpressure.enter()
                 answers.append(asyncio.create_task(self._answer(work, row, RowPlace(part, index), failed)))
             begun()
             answered = await asyncio.gather(*answers)
-            table = await asyncio.to_thread(table_of, over.rows.output, rows, answered, work)
-            await asyncio.to_thread(_commit, over.rows, part, table)
+            table = await self._in_thread(table_of, over.rows.output, rows, answered, work)
+            await self._in_thread(_commit, over.rows, part, table)
 
     async def _hold(self, model: Path) -> None:
         """The engine with this model: started, or loaded, where it has another one."""

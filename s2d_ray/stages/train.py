@@ -133,7 +133,7 @@ def _can_be_gone_on_from(state: Path) -> bool:
         for file in checkpoint.glob("*.safetensors"):
             safe_open(file, framework="np")
         return bool([read_json(file) for file in checkpoint.glob("*.json")])
-    except (Damaged, SafetensorError):
+    except (Damaged, SafetensorError, LookupError, TypeError):  # The last two of a record that holds something else.
         return False
 
 

@@ -135,16 +135,14 @@ def _csv_rows(file: Path, columns: Columns) -> Iterator[Read]:
         names = next(lines, [])
         chosen = columns.chosen(names, str(file)) if names else []
         places = [(name, names.index(name)) for name in chosen or names]
-        for line, values in _csv_values(lines):
+        for line, values in _csv_values(lines, len(names)):
             if values:
-                yield Place(str(file), line, "line"), _csv_row(values, len(names), places)
+                yield Place(str(file), line, "line"), _csv_row(values, places)
 
 
-def _csv_row(values: Sequence[str] | Refused, width: int, places: Sequence[tuple[str, int]]) -> Row | Refused:
+def _csv_row(values: Sequence[str] | Refused, places: Sequence[tuple[str, int]]) -> Row | Refused:
     if isinstance(values, Refused):
         return values
-    if len(values) != width:
-        return Refused(f"not as many values as the header: {len(values)}, and the header {width}")
     try:
         _in_utf8("".join(values))
     except UnicodeEncodeError:
@@ -152,20 +150,22 @@ def _csv_row(values: Sequence[str] | Refused, width: int, places: Sequence[tuple
     return {name: values[place] or None for name, place in places}
 
 
-def _csv_values(lines: Any) -> Iterator[tuple[int, Sequence[str] | Refused]]:
+def _csv_values(lines: Any, width: int) -> Iterator[tuple[int, Sequence[str] | Refused]]:
     """Each row's values with the line in which it begins."""
     while True:
-        before = lines.line_num
+        before, why = lines.line_num, ""
         try:
             values = next(lines, None)
         except csv.Error as error:
-            if lines.line_num > before + 1:
-                # A quote was left open: what follows may be rows of which it made one text.
-                raise ValueError(f"line {before + 1} begins a row that is none: {error}") from error
-            values = Refused(f"no row: {error}")
+            values, why = [], f"no row: {error}"
         if values is None:
             return
-        yield before + 1, values
+        if values and len(values) != width:
+            why = f"not as many values as the header: {len(values)}, and the header {width}"
+        if why and lines.line_num > before + 1:
+            # A quote was left open: what follows may be rows of which it made one text.
+            raise ValueError(f"line {before + 1} begins a row that is none: {why}")
+        yield before + 1, Refused(why) if why else values
 
 
 def _parquet_rows(file: Path, columns: Columns) -> Iterator[Read]:

@@ -68,12 +68,17 @@ def test_what_differs_is_named(tmp_path: Path) -> None:
     check_contents(tmp_path, expected)
     copy = (tmp_path / "part-1.parquet").read_bytes()
     (tmp_path / "part-1.parquet").unlink()
-    with pytest.raises(UserError, match="has 3 rows where 5 belong: remove what does not belong there, and run"):
+    with pytest.raises(
+        UserError, match="has 3 rows where 5 belong: run the same command again, what is missing is made anew"
+    ):
         check_contents(tmp_path, expected)
     for name in ("part-1.parquet", "part-1 (copy).parquet"):
         (tmp_path / name).write_bytes(copy)
-    with pytest.raises(UserError, match=r"has 7 rows where 5 belong \(part-1 \(copy\)\.parquet: not as its stage"):
+    with pytest.raises(
+        UserError, match=r"has 7 rows where 5 belong \(part-1 \(copy\)\.parquet: not as its stage"
+    ) as caught:
         check_contents(tmp_path, expected)
+    assert str(caught.value).endswith(": remove what does not belong there, and run the same command again")
     # As many rows as there have to be, but not those.
     (tmp_path / "part-1.parquet").unlink()
     (tmp_path / "part-0.parquet").write_bytes(copy)

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from contextvars import Context, ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from s2d_ray.stages.boundary import LONGEST_REASON, RowPlace, RowWork, table_of
 from s2d_ray.stages.curate import _curate_row
 from s2d_ray.stages.evaluate import _answer_row as _evaluate_row
 from s2d_ray.stages.generate import _answer_row
+from s2d_ray.stages.held_loop import leave_if_held
 from s2d_ray.tasks.task import Split, Task
 
 RECIPE = load_single_recipe("s2a-geonames", ["generate.samples=2"])
@@ -255,3 +257,38 @@ def test_a_loop_that_is_held_names_the_row_that_holds_it(way: str, loop: str, tm
     assert done.returncode == 1
     reason = "its code held up all other rows for 1 s: await there, or asyncio.to_thread"
     assert read_json(tmp_path / "mark") == ["bad", reason]
+
+
+MANY = """
+import asyncio, sys, time
+from pathlib import Path
+from s2d_ray.stages.held_loop import leave_if_held, work_on
+
+async def step(row):
+    work_on(row)
+    await asyncio.sleep(0)
+    time.sleep(0.1)
+
+async def main():
+    leave_if_held(0.5, lambda row, reason: Path(sys.argv[1]).write_text(row))
+    await asyncio.gather(*(step(str(row)) for row in range(20)))
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.slow
+def test_many_short_steps_in_one_turn_of_the_loop_are_no_rows_fault(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", MANY, str(tmp_path / "mark")], timeout=300)
+    assert (done.returncode, (tmp_path / "mark").exists()) == (0, False)
+
+
+async def test_a_task_that_is_given_an_empty_context_has_it() -> None:
+    async def seen() -> str:
+        return variable.get("nothing")
+
+    variable = ContextVar[str]("variable")
+    variable.set("the caller's")
+    end_watch = leave_if_held(60, lambda row, reason: None)
+    assert await asyncio.create_task(seen(), context=Context()) == "nothing"
+    end_watch()

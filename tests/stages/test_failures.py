@@ -12,6 +12,7 @@ from s2d_ray.errors import UserError
 from s2d_ray.methods.direct import direct
 from s2d_ray.models import Model
 from s2d_ray.recipes.load import load_single_recipe
+from s2d_ray.stages.curate import _first_reason
 from s2d_ray.stages.evaluate import evaluate
 from s2d_ray.stages.failures import Failures, failures_by, failures_in, refuse
 from s2d_ray.tasks.registry import load_task
@@ -35,6 +36,18 @@ def test_more_than_the_share_is_refused_and_no_text_of_a_prompt_is_shown(tmp_pat
     ) as caught:
         refuse(found, 0.1, "prompts", "some.setting", tmp_path)
     assert "secret" not in str(caught.value)
+    assert str(caught.value).endswith(f"{tmp_path}: mend what fails and pass --overwrite, or raise the setting")
+
+
+def test_the_first_reason_of_curation_is_a_rules_own_however_often_system_2_failed(tmp_path: Path) -> None:
+    candidates, failed = tmp_path / "candidates", tmp_path / "distilled" / "status=failed"
+    failed.mkdir(parents=True)
+    candidates.mkdir()
+    errors = {"a": "EngineError", "b": "EngineError", "c": "", "d": ""}
+    reasons = ["EngineError", "EngineError", "KeyError: 'x'", "ValueError"]
+    pq.write_table(pa.table({"prompt_id": [*errors], "error": [*errors.values()]}), candidates / "part-0.parquet")
+    pq.write_table(pa.table({"prompt_id": [*errors], "reason": reasons}), failed / "part-0.parquet")
+    assert _first_reason(failed.parent, candidates) == "KeyError: 'x'"
 
 
 @pytest.mark.ray

@@ -207,6 +207,10 @@ def test_a_column_that_is_missing_in_a_later_file_is_named_with_the_file(suffix:
 
 REFUSED: Mapping[str, tuple[bytes, str]] = {
     "quotes.csv": (b'prompt\n"a\nb" c\nd\n', "cannot be read as csv: line 2 begins a row that is none: "),
+    "stray.csv": (
+        b'id,prompt\n1,"a\n2,b\n3,c"\n4,d\n5,"a\n6,b",c\n',
+        "cannot be read as csv: line 6 begins a row that is none: not as many values as the header: 3",
+    ),
     "open.tsv": (b'prompt\tanswer\n"a\tb\nc\td\n', "cannot be read as csv: "),
     "deep.json": (b'[{"prompt": ' + b"[" * 200_000 + b"]" * 200_000 + b"}]", "cannot be read as json: "),
     "cut.json": (

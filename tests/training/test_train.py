@@ -252,6 +252,14 @@ def test_a_checkpoint_that_a_loss_of_power_cut_off_is_not_gone_on_from(
     assert (log == before) is not bool(cut)
 
 
+@pytest.mark.parametrize("record", ["{}", "[]", "null", '{"latest_checkpoint_result": {}}'])
+def test_a_record_of_checkpoints_that_holds_something_else_is_not_gone_on_from(record: str, tmp_path: Path) -> None:
+    from s2d_ray.stages.train import _can_be_gone_on_from
+
+    (tmp_path / "checkpoint_manager_snapshot.json").write_text(record)
+    assert not _can_be_gone_on_from(tmp_path)
+
+
 @pytest.mark.long
 def test_passes_are_over_the_pairs_that_are_trained_on(tmp_path: Path, tiny_model: Path, local_ray: None) -> None:
     from s2d_ray.training.encoding import encode
