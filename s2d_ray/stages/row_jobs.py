@@ -211,13 +211,10 @@ def _finish(answered: Dataset) -> None:
 
 
 def _by_tasks(parts: Dataset, job: RowJob, meter: Any) -> None:
-    answered = parts.map_batches(
-        lambda batch: _answer_parts(batch, job, meter),
-        batch_size=None,
-        batch_format="pyarrow",
-        max_retries=MAX_ENGINE_RESTARTS,
-    )
-    _finish(answered)
+    def answer(batch: pa.Table) -> pa.Table:
+        return _answer_parts(batch, job, meter)
+
+    _finish(parts.map_batches(answer, batch_size=None, batch_format="pyarrow", max_retries=MAX_ENGINE_RESTARTS))
 
 
 def _answer_parts(batch: pa.Table, job: RowJob, meter: Any) -> pa.Table:
