@@ -39,7 +39,7 @@ def test_a_score_or_a_preference_becomes_a_score(said: dict[str, Any], score: fl
         ({"score": float("nan")}, "score: Input should be a finite number"),
         ({"preference": "mine"}, "preference: Input should be 'this', 'other' or 'same'"),
         ({"score": 1, "request_id": "x" * 101}, "request_id: String should have at most 100 characters"),
-        ({"score": 1, "user": "ada"}, "unknown key user"),
+        ({"score": 1, "who": "ada"}, "unknown key who"),
     ],
 )
 def test_feedback_that_says_nothing_clear_is_refused(said: dict[str, Any], problem: str) -> None:
