@@ -18,7 +18,8 @@ from s2d_ray.data.records import Row
 from s2d_ray.data.shards import Shard, remaining
 from s2d_ray.recipes.sections import Engine
 from s2d_ray.stages.boundary import RowWork
-from s2d_ray.stages.row_jobs import EngineActor, Pass, RowJob, Rows, _answer_parts
+from s2d_ray.stages.engine_actor import EngineActor
+from s2d_ray.stages.row_jobs import Pass, RowJob, Rows, _answer_parts
 
 OUTPUT = pa.schema([("prompt_id", pa.string()), ("error", pa.string())])
 LATE = "no end within 0.5 s (engine.method_timeout)"
