@@ -77,19 +77,8 @@ def hashes(pins: Sequence[str]) -> dict[str, list[str]]:
     with tempfile.TemporaryDirectory() as folder:
         wanted, found = Path(folder) / "pins.txt", Path(folder) / "pylock.toml"
         wanted.write_text("\n".join(pins))
-        install: list[str | Path] = [
-            sys.executable,
-            "-m",
-            "pip",
-            "install",
-            "-qq",
-            "--target",
-            folder,
-            "--require-hashes",
-            "-r",
-            UV,
-        ]
-        subprocess.run(install, check=True)
+        options = ["-qq", "--require-hashes", "--target", folder, "-r", str(UV)]
+        subprocess.run([sys.executable, "-m", "pip", "install", *options], check=True)
         command: list[str | Path] = [Path(folder) / "bin" / "uv", "pip", "compile", "-q", "--universal", "--no-deps"]
         subprocess.run([*command, "--format", "pylock.toml", "-o", found, wanted], check=True)
         packages = tomllib.loads(found.read_text())["packages"]

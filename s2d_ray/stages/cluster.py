@@ -4,7 +4,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,7 +33,9 @@ def joined(log_dir: Path) -> Iterator[None]:
         _quiet()
         yield
         return
-    ray.init(**_options(), log_to_driver=False, logging_level=logging.ERROR, namespace="s2d")
+    own = _options()
+    with _on_loopback() if own else nullcontext():
+        ray.init(**own, log_to_driver=False, logging_level=logging.ERROR, namespace="s2d")
     try:
         _quiet()
         _link_logs(log_dir)
@@ -69,14 +71,24 @@ def gpus_counted(tell: Callable[[float], None]) -> Iterator[None]:
         thread.join()
 
 
+@contextmanager
+def _on_loopback() -> Iterator[None]:
+    """A Ray that is started in the block listens there alone: no other machine joins, as on Windows and macOS."""
+    constants = ray._private.ray_constants
+    before, constants.ENABLE_RAY_CLUSTER = constants.ENABLE_RAY_CLUSTER, False
+    try:
+        yield
+    finally:
+        constants.ENABLE_RAY_CLUSTER = before
+
+
 def _options() -> dict[str, Any]:
+    """Of a local Ray; none where a cluster is joined."""
     if os.environ.get("RAY_ADDRESS"):
         return {}
     # An engine actor that is killed must take its engine process with it. Not for a head that takes jobs: with
     # this every job would seem to end with exit code 0.
     os.environ.setdefault("RAY_kill_child_processes_on_worker_exit_with_raylet_subreaper", "1")
-    # As Ray has it on Windows and macOS: no other machine joins, so that it listens on loopback alone.
-    ray._private.ray_constants.ENABLE_RAY_CLUSTER = False
     return {
         "address": "local",
         "num_cpus": (os.cpu_count() or 1) + SPARE_SLOTS,
